@@ -1,0 +1,5 @@
+"""`python -m mousai` is the command line; `accelerate launch -m mousai …` starts it here."""
+
+from mousai.cli import main
+
+main()
