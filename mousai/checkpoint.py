@@ -1,0 +1,294 @@
+"""Model folders and training states on disk: safetensors beside readable YAML or JSON, written whole or not at all.
+
+A model folder holds `config.yaml` (with `format: 1`), the weights (`model.safetensors`, or shards with
+`model.safetensors.index.json` in Hugging Face's form), `README.md` (the model card) and `hashes.json` (SHA-256 of each).
+A training state is one folder a step, `step-0000100/` with `state.safetensors` and `meta.json`.
+Both are written to a folder beside, flushed to the disk and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mousai.config import format_yaml, read_yaml
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT = 1
+SHARD_BYTES = 16 * 2**20
+CONFIG, CARD, HASHES = "config.yaml", "README.md", "hashes.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+MODEL_FILE = re.compile(r"config\.yaml|README\.md|hashes\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
+STATE_FILE = re.compile(r"state\.safetensors|meta\.json")
+STATE_FOLDER = re.compile(r"step-(\d+)")
+
+
+# Model folders
+
+
+def save_model(
+    folder: str | Path, config: Mapping[str, Any], state: Mapping[str, Tensor], card: str, shard_bytes: int = SHARD_BYTES
+) -> None:
+    """Writes a model folder, in the place of an older one; `card` is the text of its README.
+
+    Weights of more than `shard_bytes` are cut into shards of at most that size, a single larger tensor into one of its
+    own. ValueError, and nothing written, where `folder` holds anything but a model.
+    """
+    folder = Path(folder)
+    _check_replaceable(folder, MODEL_FILE, "model")
+    with _beside(folder) as new:
+        shards = _shards(state, shard_bytes)
+        names = [WEIGHTS] if len(shards) == 1 else [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
+        for name, keys in zip(names, shards):
+            _save_tensors(new / name, {key: state[key] for key in keys})
+        if len(shards) > 1:
+            places = {key: name for name, keys in zip(names, shards) for key in keys}
+            total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+            _write(new / INDEX, json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1))
+        _write(new / CONFIG, format_yaml({"format": FORMAT, **config}))
+        _write(new / CARD, card)
+        hashes = {path.name: file_hash(path) for path in sorted(new.iterdir()) if path.name != CARD}
+        _write(new / HASHES, json.dumps(hashes, indent=1))
+
+
+def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config (with its `format`) and the weights, on the CPU; FileNotFoundError or ValueError says what is wrong."""
+    folder = Path(folder)
+    config = load_config(folder)
+    state: dict[str, Tensor] = {}
+    for name, keys in _weight_files(folder).items():
+        tensors = _load_tensors(folder / name)
+        if keys is not None and (lost := set(keys) - set(tensors)):
+            raise ValueError(f"{folder / name}: has no tensor {min(lost)!r}, which {INDEX} promises")
+        state.update(tensors)
+    return config, state
+
+
+def load_config(folder: str | Path) -> dict[str, Any]:
+    """The config of a model folder alone; FileNotFoundError or ValueError says what is wrong with the folder."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"no such model folder: {folder}")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
+    if not (folder / CONFIG).exists():
+        raise FileNotFoundError(f"{folder} is not a model folder: it has no {CONFIG}")
+    config = read_yaml(folder / CONFIG)
+    if config.get("format") != FORMAT:
+        raise ValueError(f"{folder / CONFIG}: expected format: {FORMAT}, came {config.get('format')!r}; it needs another version of mousai")
+    return config
+
+
+def fingerprint(folder: str | Path) -> str:
+    """12 hexadecimal digits that name a model: from its config and the stored hashes of its weights."""
+    folder = Path(folder)
+    config, hashes = load_config(folder), _read_hashes(folder)
+    weights = [[name, hashes.get(name, "")] for name in sorted(_weight_files(folder))]
+    return hashlib.sha256(json.dumps([config, weights], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def verify(folder: str | Path) -> list[str]:
+    """What is wrong with a model folder, one line each; empty if every file is there and has its hash."""
+    folder = Path(folder)
+    try:
+        load_config(folder)
+        hashes = _read_hashes(folder)
+        promised = {*hashes, *_weight_files(folder)}
+    except (ValueError, FileNotFoundError) as error:
+        return [str(error)]
+    problems = []
+    for name in sorted(promised):
+        if not (folder / name).is_file():
+            problems.append(f"{folder / name} is missing")
+        elif name not in hashes:
+            problems.append(f"{folder / name} has no hash in {HASHES}")
+        elif file_hash(folder / name) != hashes[name]:
+            problems.append(f"{folder / name} is damaged: its SHA-256 is not the one in {HASHES}")
+    return problems
+
+
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Loads `state` into `module`; ValueError in one line, `where` first, for a missing, unexpected or misshapen tensor."""
+    own = module.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    misshapen = [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in own if key in state and state[key].shape != own[key].shape]
+    groups = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    found = [f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for kind, keys in groups.items() if keys]
+    if found:
+        raise ValueError(f"{where}: the weights do not fit the config: {'; '.join(found)}")
+    module.load_state_dict(state, strict=True)
+
+
+# Training states
+
+
+def save_state(folder: str | Path, step: int, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], keep: int = 1) -> Path:
+    """Writes `folder/step-<step>`, then removes older ones until `keep` are left; `meta` is JSON. Returns its path."""
+    folder = Path(folder)
+    path = folder / f"step-{step:07}"
+    _check_replaceable(path, STATE_FILE, "training state")
+    with _beside(path) as new:
+        _save_tensors(new / "state.safetensors", tensors)
+        record = {"format": FORMAT, "step": step, "sha256": file_hash(new / "state.safetensors"), "meta": dict(meta)}
+        _write(new / "meta.json", json.dumps(record, indent=1))
+    for old in _states(folder)[:-keep]:
+        shutil.rmtree(old)
+    for leftover in folder.glob(".step-*"):  # of a process that was killed while it wrote
+        shutil.rmtree(leftover)
+    return path
+
+
+def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
+    """Step, tensors and meta of the newest state, None where there is none yet; ValueError names a damaged one.
+
+    What a killed process had not finished writing has no `step-` name yet and is not seen.
+    """
+    states = _states(Path(folder))
+    if not states:
+        return None
+    path = states[-1]
+    advice = f"remove the folder {path} to go on from the state before it, or from the start"
+    try:
+        record = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        whole = record["sha256"] == file_hash(path / "state.safetensors")
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {advice}") from error
+    if record.get("format") != FORMAT:
+        raise ValueError(f"{path}: expected format {FORMAT}, came {record.get('format')!r}; it needs another version of mousai")
+    if not whole:
+        raise ValueError(f"{path / 'state.safetensors'} is damaged: its SHA-256 is not the one in meta.json; {advice}")
+    return record["step"], _load_tensors(path / "state.safetensors"), record["meta"]
+
+
+def _states(folder: Path) -> list[Path]:
+    found = [path for path in folder.glob("step-*") if path.is_dir() and STATE_FOLDER.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(STATE_FOLDER.fullmatch(path.name).group(1)))
+
+
+# Files
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder` that takes its place, flushed to the disk, if the block succeeds; else it goes."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield new
+        new.chmod(0o755)
+        _flush(new)
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            os.rename(folder, old)  # an empty folder gives way
+            try:
+                os.rename(new, folder)
+            except BaseException:
+                os.rename(old, folder)
+                raise
+            shutil.rmtree(old)
+        else:
+            os.rename(new, folder)
+        _flush(folder.parent)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def _check_replaceable(folder: Path, ours: re.Pattern, kind: str) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; a {kind} is written as a folder, name another place")
+    strangers = [path.name for path in folder.iterdir() if not ours.fullmatch(path.name)] if folder.exists() else []
+    if strangers:
+        raise ValueError(f"{folder} holds {strangers[0]!r}, which is no part of a {kind}; name an empty or a new folder")
+
+
+def _shards(state: Mapping[str, Tensor], shard_bytes: int) -> list[list[str]]:
+    """The keys of `state`, in their order, in groups whose files take at most `shard_bytes` each."""
+    shards: list[list[str]] = [[]]
+    size = 0
+    for key, tensor in state.items():
+        needs = tensor.numel() * tensor.element_size() + len(key.encode()) + 160  # data and its line in the header
+        if shards[-1] and size + needs > shard_bytes - 64:
+            shards.append([])
+            size = 0
+        shards[-1].append(key)
+        size += needs
+    return shards
+
+
+def _weight_files(folder: Path) -> dict[str, list[str] | None]:
+    """The weight files of a model folder, with the tensors that each should hold where an index says so."""
+    if not (folder / INDEX).exists():
+        return {WEIGHTS: None}
+    try:
+        places = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{folder / INDEX} is damaged: {error}") from error
+    files: dict[str, list[str] | None] = {}
+    for key, name in places.items():
+        files.setdefault(name, []).append(key)
+    return files
+
+
+def _read_hashes(folder: Path) -> dict[str, str]:
+    try:
+        return json.loads((folder / HASHES).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder} is not whole: it has no {HASHES}") from error
+    except ValueError as error:
+        raise ValueError(f"{folder / HASHES} is damaged: {error}") from error
+
+
+def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    own, seen = {}, set()
+    for key, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        own[key] = tensor.clone() if storage in seen else tensor  # safetensors refuses tied tensors
+        seen.add(storage)
+    save_file(own, path)
+    _flush(path)
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"missing weights: {path}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut or damaged: {error}") from error
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
