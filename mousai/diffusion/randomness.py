@@ -1,0 +1,39 @@
+"""Noise that belongs to an item: one generator an item, on the CPU.
+
+An item drawn from its own generator is the same alone, in any batch, on any device and on any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def seeded_generators(seeds: Sequence[int]) -> list[torch.Generator]:
+    """One CPU generator a seed; seeds are 0 .. 2**32 - 1, since torch's CPU generator reads the low 32 bits alone."""
+    for seed in seeds:
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed}")
+    return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+
+
+def item_generators(seed: int, count: int, first: int = 0) -> list[torch.Generator]:
+    """Generators of the items `first .. first + count - 1`; item i has seed `(seed + i) mod 2**32` in any batch."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed}")
+    return seeded_generators([(seed + first + i) % 2**32 for i in range(count)])
+
+
+def randn(
+    shape: Sequence[int],
+    generators: Sequence[torch.Generator],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Standard normal noise `(b, *shape)`, item i from `generators[i]`; drawn in float32 on the CPU, then moved."""
+    if not generators:
+        raise ValueError("noise needs at least one generator: one an item")
+    items = [torch.randn(tuple(shape), generator=generator, dtype=torch.float32) for generator in generators]
+    return torch.stack(items).to(device=device, dtype=dtype)

@@ -1,0 +1,65 @@
+"""Sampling schedules: at which times a sampler stops on its way from noise to data.
+
+A schedule is `(steps + 1,)` float32, strictly decreasing, from `t_start` to exactly 0. With u falling evenly from 1
+to 0:
+
+- `linear`: t = t_start u. What the paper and audio-diffusion-pytorch use.
+- `cosine`: t = t_start sin^2(pi u / 2). Dense at both ends.
+- `quadratic`: t = t_start u^2. Dense near the data (DDIM, arXiv 2010.02502, appendix D.2).
+- `logsnr`: even in lambda = log(alpha / sigma) (DPM-Solver, arXiv 2206.00927, section 3.4).
+- `karras`: even in (sigma / alpha)^(1/7) (EDM, arXiv 2206.00364, equation 5).
+
+The last two measure from t = 0.99 (or t_start) to 0.01 t_start, because lambda is infinite at both ends; their
+first point is `t_start` all the same, and the last step goes to 0.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+
+import torch
+from torch import Tensor
+
+NAMES = ("linear", "cosine", "quadratic", "logsnr", "karras")
+MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32
+
+_TOP = 0.99  # the highest t that `logsnr` and `karras` measure from
+_BOTTOM = 0.01  # their last t before 0, as a part of t_start
+_RHO = 7.0  # EDM's exponent
+
+
+def schedule(name: str, steps: int, t_start: float = 1.0) -> Tensor:
+    """The times of `steps` steps from `t_start` to 0, `(steps + 1,)` float32 on the CPU; `name` is one of `NAMES`."""
+    if name not in NAMES:
+        near = difflib.get_close_matches(str(name), NAMES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"no schedule is called {name!r}: use one of {', '.join(NAMES)}{hint}")
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
+        raise ValueError(f"steps must be a whole number from 1 to {MAX_STEPS}, got {steps!r}")
+    if not 0.0 < t_start <= 1.0:
+        raise ValueError(f"t_start must be above 0 and at most 1 (1 = pure noise), got {t_start}")
+    u = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    if name == "linear":
+        times = t_start * u
+    elif name == "cosine":
+        times = t_start * torch.sin(math.pi / 2 * u) ** 2
+    elif name == "quadratic":
+        times = t_start * u**2
+    else:
+        times = _even_in_noise_level(name, steps, t_start)
+    times[0], times[-1] = t_start, 0.0
+    return times.to(torch.float32)
+
+
+def _even_in_noise_level(name: str, steps: int, t_start: float) -> Tensor:
+    """Times whose noise level sigma / alpha = tan(pi t / 2) is evenly spaced in its logarithm or its 7th root."""
+    high = math.tan(math.pi / 2 * min(t_start, _TOP))
+    low = math.tan(math.pi / 2 * _BOTTOM * t_start)
+    even = torch.linspace(0, 1, steps, dtype=torch.float64)
+    if name == "logsnr":
+        level = torch.exp(math.log(high) + even * (math.log(low) - math.log(high)))
+    else:
+        level = (high ** (1 / _RHO) + even * (low ** (1 / _RHO) - high ** (1 / _RHO))) ** _RHO
+    times = torch.atan(level) * 2 / math.pi
+    return torch.cat([times, times.new_zeros(1)])
