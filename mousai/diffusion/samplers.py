@@ -41,7 +41,8 @@ def amplitudes(t: Tensor) -> tuple[float, float]:
     return math.sin(angle * (1 - t.item())), math.sin(angle * t.item())
 
 
-def _checked(x: Tensor, times: Tensor) -> Tensor:
+def checked_times(x: Tensor, times: Tensor) -> Tensor:
+    """`times` in float32 on the CPU; ValueError unless it is a schedule and x a batch of floating-point numbers."""
     if times.ndim != 1 or len(times) < 2:
         raise ValueError(f"times must be (steps + 1,) with at least one step, got shape {tuple(times.shape)}")
     times = times.to("cpu", torch.float32)
@@ -83,7 +84,7 @@ def ddim(
     constrain: Constrain | None = None,
 ) -> Tensor:
     """DDIM for a v-model; `eta` from 0 to 1 is how much of the noise is drawn anew, from `generators`, one an item."""
-    times = _checked(x, times)
+    times = checked_times(x, times)
     if not 0.0 <= eta <= 1.0:
         raise ValueError(f"eta must be from 0 (deterministic) to 1 (ancestral), got {eta}")
     if eta > 0 and len(generators or ()) != len(x):
@@ -112,7 +113,7 @@ def dpmpp_2m(
     Lambda is infinite at t = 1; there its value half a step later stands in, so that the second step has a slope to
     continue (on a Gaussian mixture at 5 steps this halves DDIM's error, where an infinite lambda gains a third).
     """
-    times = _checked(x, times)
+    times = checked_times(x, times)
     steps = len(times) - 1
     data_before, h_before = None, 0.0
     x = constrain(x, times[0]) if constrain else x
@@ -141,7 +142,7 @@ def _lambda(t: Tensor) -> float:
 
 @torch.no_grad()
 def _integrate(step: Callable, predict: Predict, x: Tensor, times: Tensor, callback, constrain) -> Tensor:
-    times = _checked(x, times)
+    times = checked_times(x, times)
     x = constrain(x, times[0]) if constrain else x
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         x = step(lambda x, t: predict(x, t).to(x.dtype), x, t, t_next)

@@ -9,8 +9,8 @@ to 0:
 - `logsnr`: even in lambda = log(alpha / sigma) (DPM-Solver, arXiv 2206.00927, section 3.4).
 - `karras`: even in (sigma / alpha)^(1/7) (EDM, arXiv 2206.00364, equation 5).
 
-The last two measure from t = 0.99 (or t_start) to 0.01 t_start, because lambda is infinite at both ends; their
-first point is `t_start` all the same, and the last step goes to 0.
+The last two measure from t = 0.98 (or t_start) to 0.01 t_start, because lambda is infinite at both ends; their
+first and last points are `t_start` and 0 all the same.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor
 NAMES = ("linear", "cosine", "quadratic", "logsnr", "karras")
 MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32
 
-_TOP = 0.99  # the highest t that `logsnr` and `karras` measure from
-_BOTTOM = 0.01  # their last t before 0, as a part of t_start
+_TOP = 0.98  # the highest t that `logsnr` and `karras` measure from
+_BOTTOM = 0.01  # the lowest t that they measure to, as a part of t_start
 _RHO = 7.0  # EDM's exponent
 
 
@@ -56,10 +56,9 @@ def _even_in_noise_level(name: str, steps: int, t_start: float) -> Tensor:
     """Times whose noise level sigma / alpha = tan(pi t / 2) is evenly spaced in its logarithm or its 7th root."""
     high = math.tan(math.pi / 2 * min(t_start, _TOP))
     low = math.tan(math.pi / 2 * _BOTTOM * t_start)
-    even = torch.linspace(0, 1, steps, dtype=torch.float64)
+    even = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     if name == "logsnr":
         level = torch.exp(math.log(high) + even * (math.log(low) - math.log(high)))
     else:
         level = (high ** (1 / _RHO) + even * (low ** (1 / _RHO) - high ** (1 / _RHO))) ** _RHO
-    times = torch.atan(level) * 2 / math.pi
-    return torch.cat([times, times.new_zeros(1)])
+    return torch.atan(level) * 2 / math.pi

@@ -1,0 +1,109 @@
+"""Inpainting: a part of the data is known, the rest is sampled to fit it.
+
+After every step the known part of the state is replaced by the known data at that step's noise level (Lugmayr et
+al., "RePaint", arXiv 2201.09865, algorithm 1). With `resamples` > 1 each step is gone back and done again, so that
+the new part has heard the known one at every level and the join is a better one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mousai.diffusion.process import add_noise
+from mousai.diffusion.randomness import randn
+from mousai.diffusion.samplers import Callback, Constrain, Predict, amplitudes, checked_times, ddim_step, sample
+
+
+def checked_keep(keep: Tensor, data: Tensor) -> Tensor:
+    """`keep` on data's device; ValueError unless it is boolean and broadcasts to data's `(b, d, l)`."""
+    if keep.dtype != torch.bool:
+        raise ValueError(f"keep must be boolean, True = known, got {keep.dtype}; a 0/1 mask becomes one by `mask == 1`")
+    fits = keep.ndim == data.ndim and all(k in (1, n) for k, n in zip(keep.shape, data.shape, strict=True))
+    if not fits:
+        raise ValueError(f"keep {tuple(keep.shape)} does not broadcast to data {tuple(data.shape)}")
+    return keep.to(data.device)
+
+
+def holding(data: Tensor, noise: Tensor, keep: Tensor) -> Constrain:
+    """A `constrain(x, t)` for any v-sampler: the part where `keep` is data at t's noise level, exactly data at 0."""
+    keep = checked_keep(keep, data)
+    return lambda x, t: torch.where(keep, data if t == 0 else add_noise(data, noise, t), x)
+
+
+@torch.no_grad()
+def inpaint(
+    predict: Predict,
+    noise: Tensor,
+    data: Tensor,
+    keep: Tensor,
+    times: Tensor,
+    *,
+    sampler: str = "ddim",
+    resamples: int = 1,
+    eta: float = 0.0,
+    generators: Sequence[torch.Generator] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """`data` `(b, d, l)` with everything but `keep` sampled anew by a v-model; the known part comes back exactly.
+
+    `noise` has data's shape; `keep` is boolean, `(b or 1, d or 1, l)`, True = known. What `data` holds elsewhere
+    matters only for `times[0]` < 1, where it is the start (audio-to-audio within a gap). `resamples` is RePaint's
+    count of passes over each step: n passes cost n times the evaluations, need `sampler="ddim"`, and draw noise from
+    `generators`, one an item. `callback(done, total)` counts every pass.
+    """
+    if noise.shape != data.shape:
+        raise ValueError(f"noise {tuple(noise.shape)} must have data's shape {tuple(data.shape)}")
+    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 1:
+        raise ValueError(f"resamples must be a whole number from 1, got {resamples!r}")
+    times = checked_times(data, times)
+    if times[-1] != 0:
+        raise ValueError(f"times must end at 0, where the known part is the data itself, got {times[-1]:g}")
+    x = add_noise(data, noise, times[0]) if times[0] < 1 else noise
+    if resamples == 1:
+        hold = holding(data, noise, keep)
+        return sample(
+            sampler, predict, x, times, eta=eta, generators=generators, callback=callback, constrain=hold
+        )
+    if sampler != "ddim":
+        raise ValueError(f"resamples > 1 goes back and forth by single steps: use sampler 'ddim', got {sampler!r}")
+    if len(generators or ()) != len(data):
+        raise ValueError(f"resamples > 1 draws noise: pass {len(data)} generators, one an item")
+    return _repaint(predict, x, noise, data, checked_keep(keep, data), times, resamples, eta, generators, callback)
+
+
+def _repaint(
+    predict: Predict,
+    x: Tensor,
+    noise: Tensor,
+    data: Tensor,
+    keep: Tensor,
+    times: Tensor,
+    resamples: int,
+    eta: float,
+    generators: Sequence[torch.Generator],
+    callback: Callback | None,
+) -> Tensor:
+    steps = len(times) - 1
+    for i in range(steps):
+        t, t_next = times[i], times[i + 1]
+        for j in range(resamples):
+            x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, generators)
+            x = torch.where(keep, data if t_next == 0 else add_noise(data, noise, t_next), x)
+            if callback:
+                callback(i * resamples + j + 1, steps * resamples)
+            if j < resamples - 1:
+                x, noise = _back(x, noise, t_next, t, randn(x.shape[1:], generators, x.device, x.dtype))
+    return x
+
+
+def _back(x: Tensor, noise: Tensor, t: Tensor, t_back: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
+    """x at `t_back` > t, by adding noise to x at `t`; and the noise that data has become x by, were x's `noise`."""
+    alpha, sigma = amplitudes(t)
+    alpha_back, sigma_back = amplitudes(t_back)
+    ratio = alpha_back / alpha
+    added = math.sqrt(max(sigma_back**2 - (ratio * sigma) ** 2, 0.0))
+    return ratio * x + added * fresh, (ratio * sigma * noise + added * fresh) / sigma_back
