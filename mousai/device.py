@@ -1,0 +1,47 @@
+"""Which device and which precision a command uses, said by name or found out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device of a name such as "cpu", "cuda" or "cuda:1"; "auto" is the first CUDA device, else the CPU.
+
+    ValueError for a device that this machine, or this build of torch, does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    have = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        have.append("mps:0")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {name!r}: this machine has {', '.join(have)}") from error
+    if device.type != "cpu" and device.index is None:
+        device = torch.device(device.type, 0)
+    if str(device) not in have:
+        raise ValueError(f"no device {name!r}: this machine has {', '.join(have)}")
+    return device
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The floating-point type of a name from `DTYPES`; "auto" is bfloat16 on a CUDA device that computes in it, else float32."""
+    import torch
+
+    if name == "auto":
+        fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if fast else torch.float32
+    if name not in DTYPES:
+        raise ValueError(f"unknown dtype {name!r}: expected auto, {', '.join(DTYPES)}")
+    if name == "float16" and device.type == "cpu":
+        raise ValueError("float16 is too slow and too coarse on the CPU: use float32 or bfloat16")
+    return getattr(torch, name)
