@@ -43,10 +43,17 @@ class StepCache:
         c = self.context
         return Context(mask=c.mask, row=self.table[row : row + 1], keys_values=c.keys_values, injected=c.injected)
 
+    @property
+    def items(self) -> int:
+        """The batch that it was made for; 1 fits any."""
+        batches = [k.shape[0] for k, _ in self.context.keys_values] + [y.shape[0] for y in self.context.injected]
+        return max(batches, default=1)
+
     def __getitem__(self, index: slice) -> StepCache:
         c = self.context
         context = Context(
             mask=None if c.mask is None else c.mask[index],
+            inject={depth: value[index] for depth, value in c.inject.items()},
             keys_values=[(k[index], v[index]) for k, v in c.keys_values],
             injected=[y[index] for y in c.injected],
         )

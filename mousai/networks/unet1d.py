@@ -7,7 +7,7 @@ only on t or only on the condition split off, so that sampling computes it once 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import pi, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mousai.networks.attention import CrossAttention, SelfAttention, token_mask
 from mousai.networks.step_cache import Context, StepCache
+from mousai.networks.time_embedding import TimeEmbedding
 
 
 @dataclass(frozen=True)
@@ -66,29 +67,6 @@ class UNet1dConfig:
         """The entry of an optional tuple at `depth`, 0 where the tuple is empty."""
         values = getattr(self, name)
         return values[depth] if values else 0
-
-
-class TimeEmbedding(nn.Module):
-    """Times to features: learned Fourier frequencies, then one and the same linear layer twice (as in a-unet).
-
-    Always in float32: bfloat16 cannot tell neighbouring steps of a schedule apart.
-    """
-
-    def __init__(self, features: int, frequencies: int = 128) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.randn(frequencies))
-        self.to_out = nn.Linear(2 * frequencies + 1, features)
-        self.mlp = nn.Linear(features, features)
-
-    def forward(self, t: Tensor) -> Tensor:
-        """Features `(b, modulation_features)`, activated for the modulation layers, of times `(b,)`."""
-        with torch.autocast(t.device.type, enabled=False):
-            angles = t[:, None] * self.weights.float() * 2 * pi
-            x = torch.cat([t[:, None], angles.sin(), angles.cos()], dim=-1)
-            x = F.gelu(F.linear(x, self.to_out.weight.float(), self.to_out.bias.float()))
-            for _ in range(2):
-                x = F.gelu(F.linear(x, self.mlp.weight.float(), self.mlp.bias.float()))
-            return F.silu(x)
 
 
 class Item(nn.Module):
@@ -219,6 +197,7 @@ class UNet1d(nn.Module):
         layers |= {level.skip_slot: level.skip for level in self.levels}
         prepared = Context(
             mask=context.mask,
+            inject=context.inject,
             keys_values=[layer.project(context.tokens) for item in items for layer in item.cross_attentions],
             injected=[item.project_inject(context.inject) for item in items if item.inject is not None],
         )
@@ -272,7 +251,7 @@ class UNet1d(nn.Module):
         frames = x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
         return self.run(self, frames, context).to(x.dtype)
 
-    def check(self, x: Tensor, t: Tensor, tokens: object, mask: object, inject: object, cache: object) -> None:
+    def check(self, x: Tensor, t: Tensor, tokens: object, mask: object, inject: object, cache: StepCache | None) -> None:
         if x.ndim != 3 or x.shape[1] != self.config.in_channels or x.shape[2] == 0 or x.shape[2] % self.total_factor:
             expected = f"(b, {self.config.in_channels}, a multiple of {self.total_factor})"
             raise ValueError(f"expected x of shape {expected}, came {tuple(x.shape)}; pad it")
@@ -282,10 +261,17 @@ class UNet1d(nn.Module):
             raise ValueError(f"expected t 0-d or of shape ({x.shape[0]},), came {tuple(t.shape)}")
         if cache is not None and not (tokens is None and mask is None and inject is None):
             raise ValueError("tokens, mask and inject belong to UNet1d.cache where a cache is given")
-        for depth, value in (inject or {}).items():
+        if cache is None:
+            sizes = {depth: (value.shape[0], value.shape[2]) for depth, value in (inject or {}).items()}
+        else:
+            sizes = {depth: value.shape[:2] for depth, value in cache.context.inject.items()}
+            if cache.items not in (1, x.shape[0]):
+                raise ValueError(f"a cache for {cache.items} items was given with {x.shape[0]} items of x; slice it")
+        for depth, (items, frames) in sizes.items():
             length = x.shape[2] // self.depth_factor(depth)
-            if value.shape[0] != x.shape[0] or value.shape[2] != length:
-                raise ValueError(f"expected an injection ({x.shape[0]}, d, {length}) at depth {depth}, came {tuple(value.shape)}")
+            if items not in (1, x.shape[0]) or frames != length:
+                expected = f"an injection ({x.shape[0]}, d, {length}) at depth {depth}"
+                raise ValueError(f"expected {expected}, came {items} items of {frames} frames")
 
     def body(self, x: Tensor, context: Context) -> Tensor:
         """The part of `forward` that depends on x."""

@@ -94,3 +94,160 @@ def test_gradients_equal_the_references():
     assert wanted.keys() == dict(ours.named_parameters()).keys()
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, wanted[name], atol=1e-6, rtol=1e-3, msg=name)
+
+
+def test_a_scalar_t_equals_the_same_t_for_each_item():
+    ours, _ = twins(SMALL)
+    x, _, tokens, inject = inputs()
+    one = ours(x, torch.tensor(0.4), tokens=tokens, inject=inject)
+    each = ours(x, torch.full((3,), 0.4), tokens=tokens, inject=inject)
+    torch.testing.assert_close(one, each, atol=1e-6, rtol=1e-6)
+
+
+def test_cached_equals_uncached_for_every_time_and_slice():
+    ours, _ = twins(SMALL)
+    x, _, tokens, inject = inputs()
+    mask = torch.arange(5) < torch.tensor([[5], [2], [3]])
+    times = torch.linspace(1, 0, 6)
+    cache = ours.cache(times, tokens, mask, inject)
+    first = cache[:1]
+    for t in times:
+        expected = ours(x, t, tokens=tokens, mask=mask, inject=inject)
+        torch.testing.assert_close(ours(x, t, cache=cache), expected, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(ours(x[:1], t, cache=first), expected[:1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_cached_step_projects_neither_time_nor_condition():
+    ours, _ = twins(SMALL)
+    x, _, tokens, inject = inputs()
+    cache = ours.cache(torch.tensor([0.5]), tokens, None, inject)
+    for name, parameter in ours.named_parameters():
+        if "modulation" in name or "to_kv" in name and "cross" in name or name.startswith("time") or ".skip." in name:
+            parameter.data.fill_(float("nan"))
+    assert ours(x, torch.tensor(0.5), cache=cache).isfinite().all()
+    assert not ours(x, torch.tensor(0.5), tokens=tokens, inject=inject).isfinite().any()
+
+
+def test_the_mask_hides_padding():
+    ours, _ = twins(SMALL)
+    x, t, tokens, inject = inputs()
+    mask = torch.tensor([[True, True, True, False, False]]).expand(3, -1)
+    other = tokens.clone()
+    other[:, 3:] = 7.0
+    short = ours(x, t, tokens=tokens[:, :3], inject=inject)
+    torch.testing.assert_close(ours(x, t, tokens=tokens, mask=mask, inject=inject), short, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(ours(x, t, tokens=other, mask=mask, inject=inject), short, atol=1e-6, rtol=1e-5)
+    assert (ours(x, t, tokens=other, inject=inject) - short).abs().max() > 1e-3
+
+
+def test_an_item_without_real_tokens_stays_finite():
+    ours, _ = twins(SMALL)
+    x, t, tokens, inject = inputs()
+    mask = torch.tensor([[True] * 5, [False] * 5, [True] * 5])
+    got = ours(x, t, tokens=tokens, mask=mask, inject=inject)
+    assert got.isfinite().all()
+    torch.testing.assert_close(got[::2], ours(x, t, tokens=tokens, inject=inject)[::2], atol=1e-6, rtol=1e-5)
+
+
+def test_checkpointing_gives_the_same_gradients_and_recomputes():
+    plain, _ = twins(SMALL)
+    saving = UNet1d(dataclasses.replace(SMALL, checkpointing=True))
+    saving.load_state_dict(plain.state_dict())
+    x, t, tokens, inject = inputs()
+    runs = []
+    saving.levels[1].items_down[0].conv1.register_forward_hook(lambda *_: runs.append(1))
+    for model in (plain.train(), saving.train()):
+        model(x, t, tokens=tokens, inject=inject).square().mean().backward()
+    assert len(runs) == 2
+    for (name, a), b in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, atol=0, rtol=0, msg=name)
+
+
+def test_bfloat16_weights_follow_float32_and_still_tell_times_apart():
+    ours, _ = twins(SMALL)
+    x, _, tokens, inject = inputs()
+    half = copy.deepcopy(ours).to(torch.bfloat16)
+    near = torch.tensor([0.9, 0.9001])  # one and the same number in bfloat16
+    got = half(x, near[0], tokens=tokens, inject=inject)
+    exact = ours(x, near[0], tokens=tokens, inject=inject)
+    assert got.dtype == x.dtype == torch.float32
+    assert (got - exact).norm() < 0.03 * exact.norm()
+    assert not torch.equal(*half.time(near))
+    assert not torch.equal(*half.cache(near, tokens, None, inject).table)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = ours(x, near[0], tokens=tokens, inject=inject)
+    assert (mixed - exact).norm() < 0.03 * exact.norm()
+    with pytest.raises(ValueError, match="t in float32"):
+        half(x, near.to(torch.bfloat16)[0], tokens=tokens, inject=inject)
+
+
+def test_compiles_once_for_a_schedule_and_a_copy_runs_its_own_weights():
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    ours, _ = twins(SMALL)
+    x, _, tokens, inject = inputs()
+    times = torch.linspace(1, 0, 4)
+    with torch.no_grad():
+        expected = [ours(x, t, tokens=tokens, inject=inject) for t in times]
+        counter = CompileCounterWithBackend("aot_eager")
+        ours.compile(backend=counter, fullgraph=True)
+        cache = ours.cache(times, tokens, None, inject)
+        for t, wanted in zip(times, expected, strict=True):
+            torch.testing.assert_close(ours(x, t, cache=cache), wanted, atol=1e-6, rtol=1e-5)
+        assert counter.frame_count == 1
+        other = copy.deepcopy(ours)
+        other.levels[0].up.bias.data += 1.0
+        assert not torch.allclose(other(x, times[0], cache=cache), expected[0], atol=1e-3)
+
+
+BAD = {
+    "a multiple of 8": dict(length=44),
+    "mask of shape": dict(mask=torch.ones(3, 5)),
+    "mask of": dict(mask=torch.ones(3, 4, dtype=torch.bool)),
+    "at these depths": dict(inject={0: torch.zeros(3, 6, 48)}),
+    "expected an injection \\(3, d, 12\\) at depth 1": dict(inject={1: torch.zeros(3, 6, 13)}),
+    "attends to condition tokens": dict(tokens=None),
+    "tokens of 12 features": dict(tokens=torch.zeros(3, 5, 11)),
+    "0-d or of shape": dict(t=torch.zeros(2)),
+}
+
+
+@pytest.mark.parametrize("message", BAD)
+def test_says_what_was_expected(message):
+    x, t, tokens, inject = inputs(length=BAD[message].get("length", 48))
+    inject = {1: torch.zeros(3, 6, x.shape[2] // 4)}
+    given = dict(t=t, tokens=tokens, inject=inject) | {k: v for k, v in BAD[message].items() if k != "length"}
+    with pytest.raises(ValueError, match=message):
+        UNet1d(SMALL)(x, given.pop("t"), **given)
+
+
+def test_a_cache_refuses_another_time_and_a_second_condition():
+    ours, _ = twins(SMALL)
+    x, t, tokens, inject = inputs()
+    cache = ours.cache(torch.tensor([1.0, 0.5]), tokens, None, inject)
+    with pytest.raises(ValueError, match="not among the 2 times"):
+        ours(x, torch.tensor(0.25), cache=cache)
+    with pytest.raises(ValueError, match="0-d"):
+        ours(x, t, cache=cache)
+    with pytest.raises(ValueError, match="3 items was given with 2 items"):
+        ours(x[:2], torch.tensor(0.5), cache=cache)
+    with pytest.raises(ValueError, match="came 3 items of 12 frames"):
+        ours(torch.cat([x, x], dim=-1), torch.tensor(0.5), cache=cache)
+    with pytest.raises(ValueError, match="belong to UNet1d.cache"):
+        ours(x, torch.tensor(0.5), tokens=tokens, cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factors": (1, 2)}, "factors: expected 3 entries"),
+        ({"factors": (1, 0, 2)}, "factors: expected entries of at least 1"),
+        ({"channels": (16, 30, 32)}, "multiples of resnet_groups"),
+        ({"embedding_features": 0}, "embedding_features"),
+        ({"resnet_kernel_size": 4}, "odd"),
+        ({"channels": ()}, "at least one depth"),
+    ],
+)
+def test_a_config_checks_itself(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(SMALL, **changes)
