@@ -1,0 +1,80 @@
+"""Percussion of the practice set: each hit is (s,) float32 at 48 kHz with a peak near 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mousai.data.synth.instruments import SAMPLE_RATE, fade, filtered, modes, noise
+
+
+def _time(seconds: float) -> np.ndarray:
+    return np.arange(int(seconds * SAMPLE_RATE), dtype=np.float32) / SAMPLE_RATE
+
+
+def _normal(tone: np.ndarray) -> np.ndarray:
+    return (tone / np.max(np.abs(tone))).astype(np.float32)
+
+
+def kick(rng: np.random.Generator, low: float = 48.0, sweep: float = 180.0, decay: float = 0.16, click: float = 0.3) -> np.ndarray:
+    """Sine that falls from low + sweep to low Hz, with a click."""
+    t = _time(decay * 3)
+    turns = low * t + sweep * 0.03 * (1 - np.exp(-t / 0.03))
+    tone = np.sin(2 * np.pi * turns) * np.exp(-((t / decay) ** 1.4))
+    tone[:480] += click * filtered(noise(480, rng), "high", low=1500.0) * np.exp(-t[:480] / 0.002)
+    return fade(_normal(tone), 0.0003, 0.01)
+
+
+def snare(rng: np.random.Generator, tone_hertz: float = 190.0, decay: float = 0.11, rattle: float = 1.0) -> np.ndarray:
+    t = _time(decay * 4)
+    shell = np.sin(2 * np.pi * tone_hertz * t) + 0.6 * np.sin(2 * np.pi * 1.6 * tone_hertz * t)
+    wires = filtered(noise(len(t), rng), "band", 1200.0, 11000.0, order=1)
+    return fade(_normal(0.7 * shell * np.exp(-t / 0.05) + rattle * wires * np.exp(-t / decay)), 0.0003, 0.02)
+
+
+def clap(rng: np.random.Generator) -> np.ndarray:
+    t = _time(0.3)
+    bursts = sum(np.exp(-np.maximum(t - d, 0) / (0.006 if d < 0.03 else 0.07)) * (t >= d) for d in (0.0, 0.011, 0.022, 0.031))
+    return _normal(filtered(noise(len(t), rng), "band", 900.0, 5000.0, order=1) * bursts)
+
+
+def _metal(rng: np.random.Generator, seconds: float, low: float, high: float, decay: float, count: int = 60) -> np.ndarray:
+    """Cymbal plate: many inharmonic modes between low and high Hz, over hiss."""
+    frequencies = np.exp(rng.uniform(np.log(low), np.log(high), count))
+    amplitudes = rng.uniform(0.3, 1.0, count)
+    n = int(seconds * SAMPLE_RATE)
+    return modes(frequencies, amplitudes, rng.uniform(0.7, 1.6, count) / decay, rng.uniform(0, 6.28, count), n)
+
+
+def hat(rng: np.random.Generator, open_: bool = False) -> np.ndarray:
+    decay = 0.16 if open_ else 0.03
+    t = _time(decay * 5)
+    hiss = filtered(noise(len(t), rng), "high", low=7000.0, order=3) * np.exp(-t / decay)
+    return fade(_normal(4.0 * hiss + 0.2 * _metal(rng, decay * 5, 6000, 14000, decay, 24)), 0.0005, 0.01)
+
+
+def ride(rng: np.random.Generator) -> np.ndarray:
+    """Ride cymbal: a stick's ping over a long shimmer."""
+    plate = _metal(rng, 1.4, 2800, 15000, 0.45)
+    t = _time(1.4)
+    ping = modes(np.array([3150.0, 4470.0, 5920.0]), np.array([5.0, 4.0, 3.0]), np.array([9.0, 11.0, 14.0]), np.zeros(3), len(t))
+    stick = filtered(noise(len(t), rng), "high", low=5000.0) * np.exp(-t / 0.008)
+    return fade(_normal(plate + ping + 3 * stick), 0.0005, 0.1)
+
+
+def crash(rng: np.random.Generator) -> np.ndarray:
+    t = _time(2.0)
+    hiss = filtered(noise(len(t), rng), "high", low=3000.0, order=1) * np.exp(-t / 0.5)
+    return fade(_normal(2.5 * hiss + 0.15 * _metal(rng, 2.0, 2500, 14000, 0.6)), 0.001, 0.2)
+
+
+def tom(rng: np.random.Generator, hertz: float = 110.0) -> np.ndarray:
+    t = _time(0.5)
+    turns = hertz * t + 0.6 * hertz * 0.05 * (1 - np.exp(-t / 0.05))
+    return fade(_normal(np.sin(2 * np.pi * turns) * np.exp(-t / 0.14) + 0.1 * noise(len(t), rng) * np.exp(-t / 0.01)), 0.0005, 0.02)
+
+
+def chip_noise(rng: np.random.Generator, decay: float, hold: int) -> np.ndarray:
+    """8-bit noise channel: random bits held for `hold` samples, stepped decay."""
+    t = _time(decay * 4)
+    bits = np.repeat(rng.choice(np.array([-1.0, 1.0], np.float32), len(t) // hold + 1), hold)[: len(t)]
+    return bits * (np.round(15 * np.exp(-t / decay)) / 15).astype(np.float32)
