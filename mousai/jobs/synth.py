@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from mousai.data.synth.instruments import SAMPLE_RATE
 from mousai.data.synth.render import describe_clip, make
@@ -122,17 +123,12 @@ def _spread(write: Callable[[int], int], indices: list[int], workers: int | None
     """Run `write` over the indices, in this process or in several; yields as they finish."""
     workers = min(workers or len(os.sched_getaffinity(0)), len(indices))
     if workers <= 1:
-        yield from map(write, indices)
+        with threadpool_limits(1):  # many small matrix products: BLAS threads only wait for one another
+            yield from map(write, indices)
         return
-    # spawned, not forked: the parent may run torch threads; one BLAS thread each, as the processes fill the cores
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(threads, "1"))
-    try:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            yield from pool.imap_unordered(write, indices, chunksize=4)
-    finally:
-        for name, value in threads.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+    context = multiprocessing.get_context("spawn")  # not forked: the parent may run torch's threads
+    with context.Pool(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
+        yield from pool.imap_unordered(write, indices, chunksize=4)
 
 
 def _replace(path: Path, text: str) -> None:
