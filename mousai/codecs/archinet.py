@@ -6,6 +6,7 @@ over the same storage (`net.`, `diffusion.net.`, `sampler.net.`), often with `mo
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mousai.codecs.encoders import EncoderConfig
 from mousai.networks.unet1d import UNet1dConfig
 
 State = dict[str, Tensor]
@@ -32,7 +34,7 @@ def read(path: str | Path) -> State:
             raise ValueError(f"{path} is not a whole safetensors file ({error}); fetch it again") from error
     try:
         data = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError, torch.serialization.pickle.UnpicklingError) as error:
+    except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} cannot be read as plain tensors ({reason}); expected a file of torch.save") from error
     data = data.get("state_dict", data) if isinstance(data, dict) else data
@@ -141,3 +143,24 @@ def layer_names(ours: str, theirs: str, layer: str) -> Iterator[tuple[str, str]]
 def affine(ours: str, theirs: str) -> Iterator[tuple[str, str]]:
     yield f"{ours}.weight", f"{theirs}.weight"
     yield f"{ours}.bias", f"{theirs}.bias"
+
+
+def encoder_state(encoder: State, config: EncoderConfig) -> State:
+    """The state dict of `Encoder(config)` from an `ME1d` or a `MelE1d`; the windows and mel filters are made anew."""
+    for name, length in (("stft.window", config.n_fft), ("mel.to_spectrogram.window", config.n_fft),
+                         ("mel.to_mel_scale.fb", config.n_fft // 2 + 1)):  # fmt: skip
+        if name in encoder and (len(encoder[name]) != length or config.is_mel != name.startswith("mel.")):
+            raise ValueError(f"the checkpoint's {name} has length {len(encoder[name])}, which does not fit {config}")
+    return {name: value for name, value in encoder.items() if not name.startswith(("stft.", "mel."))}
+
+
+def split_transform(net: State) -> tuple[State, State]:
+    """The learned transform's filters (`analysis_filters`, `synthesis_filters`) and the U-Net inside it."""
+    try:
+        filters = {
+            "analysis_filters.weight": net["blocks.0.weight"],
+            "synthesis_filters.weight": net["blocks.1.weight"],
+        }
+    except KeyError as error:
+        raise ValueError(f"no learned transform around the checkpoint's U-Net: the key {error} is missing") from error
+    return filters, {name.removeprefix("blocks.2."): value for name, value in net.items() if name.startswith("blocks.2.")}
