@@ -127,8 +127,9 @@ def test_a_config_that_does_not_fit_names_the_first_key():
     deeper = UNet1dConfig(**{**vars(NET), "items": (1, 2, 2)})
     with pytest.raises(ValueError, match="lacks .* keys of this config, the first is 'blocks.2.net.block"):
         archinet.unet_state(state, deeper)
-    with pytest.raises(ValueError, match="keys that this config does not, the first is 'blocks.2.net.block"):
-        archinet.unet_state(state, UNet1dConfig(**{**vars(NET), "channels": (16, 16, 16)}))
+    adapter = {f"blocks.2.net.skip_adapter.block.{name}": torch.zeros(1) for name in ("weight", "bias")}
+    with pytest.raises(ValueError, match="has 2 keys that this config does not, the first is 'blocks.2.net.skip"):
+        archinet.unet_state(state | adapter, NET)
     with pytest.raises(ValueError, match="not a UNetV0"):
         archinet.unet_state({"a": torch.zeros(1)}, NET)
     with pytest.raises(ValueError, match="stft.window has length 127"):
