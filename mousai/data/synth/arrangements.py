@@ -62,15 +62,19 @@ def _folk_guitar(score: Score, bars: int, rng: np.random.Generator) -> None:
 
 def _ambient(score: Score, bars: int, rng: np.random.Generator) -> None:
     degrees = progression(rng, score.mode, bars)
+    bright = score.mode == "major"  # major: higher, with shimmer; minor: lower and darker
     previous = None
     for bar, degree in enumerate(degrees):
         tones = chord(score.root, score.mode, degree, size=4 if rng.random() < 0.5 else 3)
-        previous = voicing(tones, 48, previous if previous and len(previous) == len(tones) else None)
-        score.add("drone", bar * 4, 4.2, 36 + (tones[0] - 36) % 12, 0.7)
+        previous = voicing(tones, 53 if bright else 46, previous if previous and len(previous) == len(tones) else None)
+        start = bar * 4.0 if bar else -3.0  # the clip opens within the sound
+        score.add("drone", start, bar * 4 + 4.2 - start, 36 + (tones[0] - 36) % 12, 0.7)
         for pitch in previous:
-            score.add("pad", bar * 4, 4.2, pitch, 0.6 + 0.08 * rng.standard_normal())
-        if rng.random() < 0.5:
-            score.add("shimmer", bar * 4 + float(rng.integers(1, 4)), 2.5, previous[-1] + 12, 0.35)
+            score.add("pad", start, bar * 4 + 4.2 - start, pitch, 0.6 + 0.08 * rng.standard_normal())
+        for _ in range(2 if bright else 1):
+            if rng.random() < (0.8 if bright else 0.25):
+                pitch = previous[rng.integers(len(previous))] + 24
+                score.add("shimmer", bar * 4 + float(rng.integers(0, 4)), 2.0, pitch, 0.4)
 
 
 def _techno(score: Score, bars: int, rng: np.random.Generator) -> None:
@@ -105,6 +109,7 @@ def _rock(score: Score, bars: int, rng: np.random.Generator) -> None:
     kicks = ((0.0, 2.0, 2.5), (0.0, 1.5, 2.0, 3.5), (0.0, 0.5, 2.0, 2.5), (0.0, 2.0, 3.5))[rng.integers(4)]
     riffs = ((0.5,) * 8, (1.0, 0.5, 0.5, 1.0, 0.5, 0.5), (1.5, 0.5, 1.5, 0.5), (2.0, 0.5, 0.5, 0.5, 0.5))
     riff = riffs[rng.integers(len(riffs))]
+    hold = rng.uniform(0.6, 0.95)  # palm-muted to ringing
     cymbal = "ride" if rng.random() < 0.3 else "closed" if rng.random() < 0.6 else "open"
     for bar, degree in enumerate(degrees):
         root = 38 + (chord(score.root, score.mode, degree)[0] - 38) % 12
@@ -112,7 +117,7 @@ def _rock(score: Score, bars: int, rng: np.random.Generator) -> None:
         for length in riff:
             for side in ("guitar_left", "guitar_right"):
                 for interval in (0, 7, 12):
-                    score.add(side, bar * 4 + start, length * 0.95, root + interval, 0.8 + 0.05 * rng.standard_normal())
+                    score.add(side, bar * 4 + start, length * hold, root + interval, 0.8 + 0.05 * rng.standard_normal())
             start += length
         for eighth in range(8):
             at = bar * 4 + eighth / 2

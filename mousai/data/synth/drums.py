@@ -1,4 +1,4 @@
-"""Percussion of the practice set: each hit is (s,) float32 at 48 kHz with a peak near 1."""
+"""Percussion of the practice set: each hit is (s,), or (2, s) where metal spreads, float32 at 48 kHz, peak near 1."""
 
 from __future__ import annotations
 
@@ -33,38 +33,57 @@ def snare(rng: np.random.Generator, tone_hertz: float = 190.0, decay: float = 0.
 
 def clap(rng: np.random.Generator) -> np.ndarray:
     t = _time(0.3)
-    bursts = sum(np.exp(-np.maximum(t - d, 0) / (0.006 if d < 0.03 else 0.07)) * (t >= d) for d in (0.0, 0.011, 0.022, 0.031))
-    return _normal(filtered(noise(len(t), rng), "band", 900.0, 5000.0, order=1) * bursts)
+    bursts: np.ndarray = sum(np.exp(-np.maximum(t - d, 0) / (0.006 if d < 0.03 else 0.07)) * (t >= d) for d in (0.0, 0.011, 0.022, 0.031))
+    return _stereo(lambda: _normal(filtered(noise(len(t), rng), "band", 900.0, 5000.0, order=1) * bursts), 0.6)
 
 
 def _metal(rng: np.random.Generator, seconds: float, low: float, high: float, decay: float, count: int = 60) -> np.ndarray:
-    """Cymbal plate: many inharmonic modes between low and high Hz, over hiss."""
+    """Cymbal plate: many inharmonic modes between low and high Hz, (s,)."""
     frequencies = np.exp(rng.uniform(np.log(low), np.log(high), count))
     amplitudes = rng.uniform(0.3, 1.0, count)
     n = int(seconds * SAMPLE_RATE)
     return modes(frequencies, amplitudes, rng.uniform(0.7, 1.6, count) / decay, rng.uniform(0, 6.28, count), n)
 
 
+def _stereo(make_take, amount: float) -> np.ndarray:
+    """Two takes of a cymbal, heard a little from either side: (2, s)."""
+    one, two = make_take(), make_take()
+    return np.stack([one + (1 - amount) * two, two + (1 - amount) * one])
+
+
 def hat(rng: np.random.Generator, open_: bool = False) -> np.ndarray:
     decay = 0.16 if open_ else 0.03
     t = _time(decay * 5)
-    hiss = filtered(noise(len(t), rng), "high", low=7000.0, order=3) * np.exp(-t / decay)
-    return fade(_normal(4.0 * hiss + 0.2 * _metal(rng, decay * 5, 6000, 14000, decay, 24)), 0.0005, 0.01)
+
+    def take() -> np.ndarray:
+        hiss = filtered(noise(len(t), rng), "high", low=6500.0, order=3) * np.exp(-t / decay)
+        return fade(_normal(4.0 * hiss + 0.2 * _metal(rng, decay * 5, 5000, 14000, decay, 24)), 0.0005, 0.01)
+
+    return _stereo(take, 0.5)
 
 
 def ride(rng: np.random.Generator) -> np.ndarray:
-    """Ride cymbal: a stick's ping over a long shimmer."""
-    plate = _metal(rng, 1.4, 2800, 15000, 0.45)
-    t = _time(1.4)
-    ping = modes(np.array([3150.0, 4470.0, 5920.0]), np.array([5.0, 4.0, 3.0]), np.array([9.0, 11.0, 14.0]), np.zeros(3), len(t))
-    stick = filtered(noise(len(t), rng), "high", low=5000.0) * np.exp(-t / 0.008)
-    return fade(_normal(plate + ping + 3 * stick), 0.0005, 0.1)
+    """Ride cymbal: a stick's ping over a dense shimmer."""
+    t = _time(1.0)
+
+    def take() -> np.ndarray:
+        plate = _metal(rng, 1.0, 2500, 15000, 0.22, 160)
+        wash = filtered(noise(len(t), rng), "high", low=4000.0, order=1) * np.exp(-t / 0.2)
+        ping = modes(np.array([3150.0, 4470.0, 5920.0]), np.array([6.0, 5.0, 4.0]), np.array([22.0, 26.0, 30.0]), np.zeros(3), len(t))
+        stick = filtered(noise(len(t), rng), "high", low=5000.0) * np.exp(-t / 0.008)
+        return fade(_normal(plate + ping + 2 * wash + 5 * stick), 0.0005, 0.1)
+
+    return _stereo(take, 0.6)
 
 
 def crash(rng: np.random.Generator) -> np.ndarray:
     t = _time(2.0)
-    hiss = filtered(noise(len(t), rng), "high", low=3000.0, order=1) * np.exp(-t / 0.5)
-    return fade(_normal(2.5 * hiss + 0.15 * _metal(rng, 2.0, 2500, 14000, 0.6)), 0.001, 0.2)
+
+    def take() -> np.ndarray:
+        hiss = filtered(noise(len(t), rng), "high", low=3000.0, order=1) * np.exp(-t / 0.5)
+        return fade(_normal(2.5 * hiss + 0.15 * _metal(rng, 2.0, 2500, 14000, 0.6)), 0.001, 0.2)
+
+    return _stereo(take, 0.7)
 
 
 def tom(rng: np.random.Generator, hertz: float = 110.0) -> np.ndarray:

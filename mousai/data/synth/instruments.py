@@ -65,8 +65,7 @@ def noise(n: int, rng: np.random.Generator) -> np.ndarray:
 def piano(pitch: float, seconds: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
     """Stiff string of three slightly detuned strands, two-stage decay, hammer thump; rings 0.35 s after release."""
     f0 = frequency(pitch)
-    count = int(min(28, 9000 / f0)) + 1
-    h = np.arange(1, count + 1)
+    h = np.arange(1, int(min(36, 12000 / f0)) + 2)
     stiffness = 1e-4 * 2 ** ((pitch - 45) / 14)
     partials = h * f0 * np.sqrt(1 + stiffness * h**2)
     brightness = 0.75 + 0.9 * velocity
@@ -80,7 +79,8 @@ def piano(pitch: float, seconds: float, velocity: float, rng: np.random.Generato
     tone = modes(frequencies, weights, decays, rng.uniform(0, 0.6, len(weights)), n)
     thump = min(n, 1600)
     knock = filtered(noise(thump, rng), "low", high=700.0) * np.exp(-np.arange(thump) / 350).astype(np.float32)
-    tone[:thump] += 0.18 * velocity * knock
+    felt = filtered(noise(thump, rng), "band", 1500.0, 6000.0, order=1) * np.exp(-np.arange(thump) / 120).astype(np.float32)
+    tone[:thump] += velocity * (0.18 * knock + 0.06 * felt)
     return velocity**1.5 * 0.6 * fade(tone, 0.002, 0.3)
 
 
@@ -133,6 +133,8 @@ def _table(shape: str, harmonics: int) -> np.ndarray:
         amplitudes = 1 / h
     elif shape == "soft":  # a saw through a gentle low-pass
         amplitudes = 1 / h * np.exp(-h / 3.0)
+    elif shape == "bow":  # a saw behind a wooden body: rolls off smoothly towards the top
+        amplitudes = h**-0.9 * np.exp(-3.5 * h / harmonics) * (0.75 + 0.25 * np.sin(2.4 * h))
     elif shape == "sine":
         amplitudes = (h == 1).astype(float)
     elif shape.startswith("pulse"):  # pulse50, pulse25, pulse12: duty in percent
@@ -176,22 +178,23 @@ def smooth_random(n: int, rate: float, rng: np.random.Generator) -> np.ndarray:
     return (values[whole] * (1 - ease) + values[whole + 1] * ease).astype(np.float32)
 
 
-def bowed(pitch: float, seconds: float, velocity: float, rng: np.random.Generator, attack: float = 0.12) -> np.ndarray:
-    """A section of four string players in stereo (2, s): detuned saws with delayed vibrato and bow noise."""
-    n = int((seconds + 0.25) * SAMPLE_RATE)
+def bowed(pitch: float, seconds: float, velocity: float, rng: np.random.Generator, attack: float = 0.1) -> np.ndarray:
+    """A section of three string players in stereo (2, s): detuned, vibrato that sets in late, a swell, bow noise."""
+    n = int((seconds + 0.2) * SAMPLE_RATE)
     time = np.arange(n, dtype=np.float32) / SAMPLE_RATE
     f0 = frequency(pitch)
     audio = np.zeros((2, n), np.float32)
     onset = np.minimum(time / 0.5, 1)
     for player in range(3):
         cents = rng.normal(0, 4) + onset * rng.uniform(9, 16) * np.sin(2 * np.pi * (rng.uniform(5, 6.2) * time + rng.random()))
-        tone = oscillator("saw", f0 * (1 + cents * 0.000578), n, rng.random(), top=9000.0)
+        tone = oscillator("bow", f0 * (1 + cents * 0.000578), n, rng.random(), top=14000.0)
         position = (player + 0.5) / 3
         audio[0] += np.float32(np.cos(position * np.pi / 2)) * tone
         audio[1] += np.float32(np.sin(position * np.pi / 2)) * tone
-    bow = filtered(noise(n, rng), "band", 2000.0, 7000.0) * 0.035
-    audio += bow
-    return velocity * 0.8 * fade_stereo(audio, attack, 0.24)
+    scratch = np.exp(-time / 0.08).astype(np.float32)
+    audio += filtered(noise(n, rng), "band", 1500.0, 6000.0, order=1) * (0.02 + 0.12 * scratch)
+    swell = 0.65 + 0.35 * np.sin(np.pi * np.minimum(time / max(seconds, 0.3), 1)) + 0.35 * scratch
+    return velocity * 0.8 * fade_stereo(audio * swell, attack, 0.19)
 
 
 def fade_stereo(audio: np.ndarray, attack: float, release: float) -> np.ndarray:
@@ -210,7 +213,7 @@ def pad(pitch: float, seconds: float, velocity: float, rng: np.random.Generator)
         detune = 1 + rng.uniform(0.001, 0.003) * (1 if side else -1)
         dark = oscillator("soft", f0 * detune, n, rng.random(), top=2500.0) + oscillator("sine", f0 / detune, n, rng.random())
         bright = oscillator("soft", f0 / detune, n, rng.random(), top=6000.0)
-        audio[side] = dark + opening * 0.6 * bright
+        audio[side] = 0.7 * dark + opening * bright
     return velocity * 0.5 * fade_stereo(audio, 1.2, 1.4)
 
 
@@ -241,10 +244,12 @@ def synth_bass(pitch: float, seconds: float, velocity: float, cutoff: float = 60
 
 
 def electric_guitar(pitch: float, seconds: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
-    """Electric string before its amplifier: long decay, strong harmonics (distort the sum of a chord's notes)."""
+    """Electric string before its amplifier: strong harmonics and a pick attack (distort the sum of a chord's notes)."""
     f0 = frequency(pitch)
     h = np.arange(1, int(min(30, 6000 / f0)) + 1)
     amplitudes = np.abs(np.sin(np.pi * h * 0.14)) / h**0.8
     n = int((seconds + 0.03) * SAMPLE_RATE)
-    tone = modes(h * f0, amplitudes, 0.35 + 0.25 * h, rng.uniform(-1, 1, len(h)), n)
+    tone = modes(h * f0, amplitudes, 0.8 + 0.5 * h, rng.uniform(-1, 1, len(h)), n)
+    pick = min(n, 600)
+    tone[:pick] += 0.5 * noise(pick, rng) * np.exp(-np.arange(pick) / 120).astype(np.float32)
     return velocity * fade(tone, 0.001, 0.03)

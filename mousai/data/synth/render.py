@@ -36,8 +36,8 @@ class Part:
 
 def _distort(bus: np.ndarray, score: Score, rng: Rng) -> np.ndarray:
     """High-gain amplifier: high-pass, soft clip, speaker."""
-    driven = np.tanh(9.0 * filtered(bus, "high", low=110.0, order=1))
-    return filtered(driven, "low", high=4800.0, order=3)
+    driven = np.tanh(5.0 * filtered(bus, "high", low=110.0, order=1))
+    return filtered(driven, "low", high=4500.0, order=3)
 
 
 def _crunch(bus: np.ndarray, score: Score, rng: Rng) -> np.ndarray:
@@ -68,29 +68,29 @@ PARTS = {
     "piano": Part(instruments.piano, 1.0, width=0.6, reverb=0.22, jitter=0.012),
     "guitar": Part(instruments.guitar, 0.9, pan=-0.2, width=0.2, reverb=0.12, jitter=0.008),
     "guitar_melody": Part(instruments.guitar, 1.0, pan=0.3, reverb=0.15, jitter=0.01),
-    "pad": Part(instruments.pad, 0.6, reverb=0.6, jitter=0.03),
-    "drone": Part(instruments.pad, 0.9, reverb=0.4, jitter=0.0),
+    "pad": Part(instruments.pad, 0.8, reverb=0.6, jitter=0.03),
+    "drone": Part(instruments.pad, 0.5, reverb=0.4, jitter=0.0),
     "shimmer": Part(instruments.pad, 0.4, reverb=1.0, jitter=0.1),
     "synth_bass": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v), 0.9, reverb=0.0, jitter=0.0, effect=_duck),
-    "stab": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v, 2200.0), 0.35, width=1.5, reverb=0.3, jitter=0.0, effect=_sweep),
-    "guitar_left": Part(instruments.electric_guitar, 0.5, pan=-0.8, reverb=0.08, jitter=0.008, effect=_distort),
-    "guitar_right": Part(instruments.electric_guitar, 0.5, pan=0.8, reverb=0.08, jitter=0.008, effect=_distort),
-    "bass_guitar": Part(instruments.electric_guitar, 0.55, reverb=0.0, effect=_crunch),
-    "cellos": Part(instruments.bowed, 0.9, pan=0.4, reverb=0.4, jitter=0.02),
-    "violas": Part(instruments.bowed, 0.6, pan=0.1, reverb=0.4, jitter=0.03),
-    "violas_short": Part(lambda p, s, v, rng: instruments.bowed(p, s, v, rng, attack=0.03), 0.7, pan=0.1, reverb=0.4, jitter=0.012),
-    "violins": Part(instruments.bowed, 0.75, pan=-0.4, reverb=0.4, jitter=0.02),
+    "stab": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v, 2200.0), 0.5, width=2.0, reverb=0.3, jitter=0.0, effect=_sweep),
+    "guitar_left": Part(instruments.electric_guitar, 0.24, pan=-0.8, reverb=0.08, jitter=0.008, effect=_distort),
+    "guitar_right": Part(instruments.electric_guitar, 0.24, pan=0.8, reverb=0.08, jitter=0.008, effect=_distort),
+    "bass_guitar": Part(instruments.electric_guitar, 0.4, reverb=0.0, effect=_crunch),
+    "cellos": Part(instruments.bowed, 0.7, pan=0.4, reverb=0.28, jitter=0.02),
+    "violas": Part(instruments.bowed, 0.4, pan=0.1, reverb=0.28, jitter=0.03),
+    "violas_short": Part(lambda p, s, v, rng: instruments.bowed(p, s, v, rng, attack=0.02), 0.6, pan=0.1, reverb=0.28, jitter=0.012),
+    "violins": Part(instruments.bowed, 0.95, pan=-0.4, reverb=0.28, jitter=0.02),
     "pulse_lead": Part(lambda p, s, v, rng: instruments.pulse(p, s, v, 25, vibrato=True), 0.8, reverb=0.0, jitter=0.0),
     "pulse_arpeggio": Part(lambda p, s, v, rng: instruments.pulse(p, s, v, 50), 0.5, pan=0.35, reverb=0.0, jitter=0.0),
     "triangle_bass": Part(lambda p, s, v, rng: instruments.triangle(p, s, v), 0.6, pan=-0.1, reverb=0.0, jitter=0.0),
     "upright_bass": Part(instruments.upright_bass, 0.9, reverb=0.06, jitter=0.008),
     "electric_piano": Part(instruments.electric_piano, 0.8, pan=0.1, width=0.4, reverb=0.18, jitter=0.01, effect=_tremolo),
     "kick": Part(gain=0.95, reverb=0.02, jitter=0.001),
-    "snare": Part(gain=0.6, reverb=0.15, jitter=0.003),
+    "snare": Part(gain=0.7, reverb=0.15, jitter=0.003),
     "clap": Part(gain=0.5, reverb=0.2, jitter=0.0),
-    "hat": Part(gain=0.28, pan=0.2, reverb=0.05, jitter=0.001),
-    "cymbals": Part(gain=0.32, pan=0.3, reverb=0.1, jitter=0.004),
-    "ride": Part(gain=0.30, pan=-0.35, reverb=0.12, jitter=0.006),
+    "hat": Part(gain=0.2, pan=0.2, reverb=0.05, jitter=0.001),
+    "cymbals": Part(gain=0.25, pan=0.3, reverb=0.1, jitter=0.004),
+    "ride": Part(gain=0.22, pan=-0.2, reverb=0.12, jitter=0.006),
     "toms": Part(gain=0.7, pan=-0.2, reverb=0.15, jitter=0.003),
     "chip_noise": Part(gain=0.3, reverb=0.0, jitter=0.0),
 }
@@ -115,9 +115,9 @@ def _kit(score_style: str, rng: Rng) -> dict[str, np.ndarray]:
 
 
 def _place(bus: np.ndarray, tone: np.ndarray, start: int, pan: float) -> None:
-    """Add a tone to a bus (2, s) at a sample, with equal-power panning; a stereo tone keeps its image."""
+    """Add a tone to a bus (2, s) at a sample, with equal-power panning; what lies outside the bus is left out."""
+    tone = tone[..., max(-start, 0) : max(bus.shape[-1] - start, 0)]
     start = max(start, 0)
-    tone = tone[..., : max(bus.shape[-1] - start, 0)]
     angle = (np.clip(pan, -1, 1) + 1) * np.pi / 4
     end = start + tone.shape[-1]
     for channel, gain in enumerate((np.cos(angle), np.sin(angle))):
@@ -130,9 +130,10 @@ def _play(part: Part, notes: list[Note], score: Score, kit: dict[str, np.ndarray
         start = score.seconds_of(note.start)
         if start * SAMPLE_RATE >= num_samples:
             continue
-        at = int((start + part.jitter * rng.standard_normal()) * SAMPLE_RATE)
+        played = start + part.jitter * rng.standard_normal()
+        at = int((played if start < 0 else max(played, 0.0)) * SAMPLE_RATE)  # early is cut, but not by chance
         if part.tone is None:
-            tone, pan = kit[note.pitch] * np.float32(note.velocity * rng.uniform(0.9, 1.1)), part.pan
+            tone, pan = kit[str(note.pitch)] * np.float32(note.velocity * rng.uniform(0.9, 1.1)), part.pan
         else:
             seconds = min(score.seconds_of(note.start + note.length) - start, num_samples / SAMPLE_RATE - start + 0.1)
             tone = part.tone(note.pitch, seconds, note.velocity, rng)
