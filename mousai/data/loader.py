@@ -1,0 +1,185 @@
+"""Batches without end: which items a batch holds, and where a crop begins, follow from (seed, item number) alone.
+
+Number `i` is the same item for any batch size, worker count or number of processes, so that a run can be taken up anywhere.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mousai.audio import io
+from mousai.training.randomness import seed_of
+
+if TYPE_CHECKING:
+    from mousai.data.sources import Source, Track
+
+REDRAWS = 16  # draws for one crop before the loudest so far is taken
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    spec: str  # a folder, a JSONL manifest or a WebDataset pattern
+    weight: float = 1.0  # how often a second of it is drawn, beside a second of the others
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight: expected above 0, came {self.weight}")
+
+
+@dataclass(frozen=True)
+class AudioDataConfig:
+    """Random crops of recordings, for a codec."""
+
+    sources: tuple[str | SourceConfig, ...]
+    crop_samples: int = 2**18
+    split: str | None = "train"  # null = every track
+    valid_split: str | None = "valid"  # null = no validation
+    pool: Literal["ram"] | None = None  # ram = decode every track once, at 16 bit
+    rms: float | None = None  # crops are scaled to this root mean square
+    gain_db: tuple[float, float] = (0.0, 0.0)  # then by a random gain between these
+    floor_db: float = -60.0  # a crop whose rms is below is drawn again
+    workers: int = 0  # loader processes of each training process
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources: expected at least one, came none")
+        if self.crop_samples < 1 or self.workers < 0:
+            raise ValueError(f"expected crop_samples of 1 or more and workers of 0 or more, came {self.crop_samples} and {self.workers}")
+        if self.rms is not None and not self.rms > 0:
+            raise ValueError(f"rms: expected above 0 or null, came {self.rms}")
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"gain_db: expected lowest, highest; came {self.gain_db}")
+
+
+class AudioCrops(Dataset):
+    """Crops `{"audio": (c, crop_samples)}` of all tracks of a split, each second as likely as any other.
+
+    A shorter track is padded with silence. ValueError if no track of the split is usable.
+    """
+
+    def __init__(self, config: AudioDataConfig, split: str | None, sample_rate: int, channels: int, seed: int) -> None:
+        self.config, self.sample_rate, self.channels, self.seed = config, sample_rate, channels, seed
+        self.tracks: list[tuple[Source, Track]] = []
+        self.lengths: list[int] = []  # samples at `sample_rate`
+        self.pool: list[tuple[np.ndarray, float]] = []  # 16-bit samples (c, s) and their scale
+        self.damaged: set[int] = set()
+        weights, unusable = [], 0
+        for entry in config.sources:
+            entry = SourceConfig(entry) if isinstance(entry, str) else entry
+            unusable += self._open(entry, split, weights)
+        if unusable:
+            print(f"{unusable} files were skipped, {len(self.tracks)} are used", file=sys.stderr)
+        if not self.tracks:
+            specs = ", ".join(s if isinstance(s, str) else s.spec for s in config.sources)
+            raise ValueError(f"no usable audio in {specs}" + (f" for split {split!r}" if split else ""))
+        self.cumulative = list(itertools.accumulate(weights))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        best, loudest = torch.zeros(self.channels, self.config.crop_samples), 0.0
+        rng = random.Random(seed_of(self.seed, index))
+        for _ in range(REDRAWS):
+            audio = self._crop(rng)
+            rms = float(audio.square().mean().sqrt())
+            if rms > loudest:
+                best, loudest = audio, rms
+            if rms > 0 and 20 * np.log10(rms) >= self.config.floor_db:
+                break
+        gain = 10 ** (rng.uniform(*self.config.gain_db) / 20)
+        if self.config.rms is not None and loudest > 0:
+            gain *= self.config.rms / loudest
+        return {"audio": best * gain}
+
+    @property
+    def seconds(self) -> float:
+        """The length of all tracks together."""
+        return sum(self.lengths) / self.sample_rate
+
+    def _open(self, entry: SourceConfig, split: str | None, weights: list[float]) -> int:
+        """Adds a source's tracks; returns how many of its files cannot be used."""
+        from mousai.data.sources import open_source
+
+        source = open_source(entry.spec, split=split)
+        tracks = list(source)
+        unusable = 0
+        for path, reason in source.skipped:
+            print(f"skipped {path}: {reason}", file=sys.stderr)
+        for track in tracks:
+            try:
+                length = self._length(source, track)
+            except (ValueError, OSError) as error:
+                print(f"skipped {track.path}: {error}", file=sys.stderr)
+                unusable += 1
+                continue
+            self.tracks.append((source, track))
+            self.lengths.append(length)
+            weights.append(entry.weight * length)
+        return unusable + len(source.skipped)
+
+    def _length(self, source: Source, track: Track) -> int:
+        if self.config.pool == "ram":
+            audio = source.read(track, 0.0, None, self.sample_rate, self.channels).numpy()
+            if not np.isfinite(audio).all():
+                raise ValueError("it holds samples that are no finite numbers")
+            scale = max(1e-9, float(np.abs(audio).max(initial=0.0))) / 32767
+            self.pool.append((np.round(audio / scale).astype(np.int16), scale))
+            length = audio.shape[-1]
+        elif track.num_samples is not None and track.sample_rate:
+            length = round(track.num_samples * self.sample_rate / track.sample_rate)
+        else:
+            info = io.info(track.path)
+            length = round(info.num_samples * self.sample_rate / info.sample_rate)
+        if length < 1:
+            raise ValueError("it is empty")
+        return length
+
+    def _crop(self, rng: random.Random) -> Tensor:
+        """A crop at a random place; silence where a file turns out to be damaged."""
+        size = self.config.crop_samples
+        track = min(bisect.bisect_right(self.cumulative, rng.random() * self.cumulative[-1]), len(self.tracks) - 1)
+        start = rng.randint(0, max(0, self.lengths[track] - size))
+        if self.pool:
+            samples, scale = self.pool[track]
+            audio = torch.from_numpy(samples[:, start : start + size].astype(np.float32) * scale)
+        elif track in self.damaged:
+            audio = torch.zeros(self.channels, 0)
+        else:
+            audio = self._read(track, start, size)
+        return torch.nn.functional.pad(audio, (0, size - audio.shape[-1]))
+
+    def _read(self, index: int, start: int, size: int) -> Tensor:
+        source, track = self.tracks[index]
+        try:
+            audio = source.read(track, start / self.sample_rate, size, self.sample_rate, self.channels)
+        except (ValueError, OSError) as error:
+            print(f"skipped {track.path}: {error}", file=sys.stderr)
+            self.damaged.add(index)
+            return torch.zeros(self.channels, 0)
+        return torch.nan_to_num(audio[:, :size], 0.0, 0.0, 0.0)
+
+
+def batches(
+    dataset: Dataset, batch_size: int, first: int = 0, *, rank: int = 0, world: int = 1, workers: int = 0
+) -> Iterator[dict[str, Tensor]]:
+    """Endless batches of process `rank` of `world`, from batch number `first` on.
+
+    Batch `k` holds the items from `(k * world + rank) * batch_size` on, so that all processes together see each item once.
+    """
+    numbers = (
+        list(range((k * world + rank) * batch_size, (k * world + rank + 1) * batch_size)) for k in itertools.count(first)
+    )
+    loader = DataLoader(
+        dataset, batch_sampler=numbers, num_workers=workers, collate_fn=getattr(dataset, "collate", None),
+        generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+    return iter(loader)

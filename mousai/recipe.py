@@ -1,0 +1,150 @@
+"""The one place where a name in a YAML meets a class: recipes, and the parts of a model folder.
+
+A recipe is `{format: 1, seed, codec, conditioner, generator, data, train}`. Without `generator` it trains the codec on
+audio; with it, the generator on a latent cache. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mousai import checkpoint, config
+from mousai.data.loader import AudioDataConfig
+from mousai.training.loop import TrainConfig
+
+FORMAT = 1
+
+# type: module:config class:class; imported on use, since a text encoder's library takes seconds to load.
+CODECS = {"dmae": "mousai.codecs.dmae:DMAEConfig:DMAE"}
+CONDITIONERS = {"text": "mousai.conditioners.text:TextConfig:TextConditioner"}
+GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusionConfig:LatentDiffusion"}
+REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A codec, conditioner or generator by name, with its config."""
+
+    kind: str
+    type: str
+    config: Any
+
+    def build(self, seed: int | None = None) -> nn.Module:
+        """The part itself; with `seed`, its first weights follow from that alone."""
+        _, cls = _classes(self.kind, self.type, self.kind)
+        if seed is None:
+            return cls(self.config)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return cls(self.config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The part as a recipe has it, with every field."""
+        return {"type": self.type, **config.to_dict(self.config)}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A trained part, in a model folder."""
+
+    path: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A resolved recipe: what is trained, on what, and how."""
+
+    seed: int
+    codec: Part | Folder
+    conditioner: Part | None
+    generator: Part | None
+    data: Any
+    train: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as YAML has it, with every field; `recipe_from` gives the same recipe back."""
+        parts = {kind: getattr(self, kind).to_dict() for kind in REGISTRIES if getattr(self, kind) is not None}
+        return {"format": FORMAT, "seed": self.seed, **parts, "data": config.to_dict(self.data), "train": config.to_dict(self.train)}
+
+
+def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The recipe in a YAML file, with overrides such as "train.steps=100"; ValueError in one line if it is wrong."""
+    return recipe_from(config.override(config.read_yaml(path), overrides), str(path))
+
+
+def recipe_from(data: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    """The recipe of a plain dict, checked throughout; `where` begins the error messages."""
+    try:
+        return _recipe_from(data)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _recipe_from(data: Mapping[str, Any]) -> Recipe:
+    config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
+    for key in ("format", "codec", "data", "train"):
+        if key not in data:
+            raise ValueError(f"missing key {key!r}")
+    if data["format"] != FORMAT:
+        raise ValueError(f"expected format: {FORMAT}, came {data['format']!r}; it needs another version of mousai")
+    seed = data.get("seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"seed: expected a whole number from 0 on, came {seed!r}")
+    codec, conditioner, generator = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in REGISTRIES)
+    if (conditioner is None) != (generator is None):
+        raise ValueError("expected both conditioner and generator (to train a generator) or neither (to train the codec)")
+    if generator is None and isinstance(codec, Folder):
+        raise ValueError("nothing to train: codec is a trained one and there is no generator")
+    if generator is not None and not isinstance(codec, Folder):
+        raise ValueError("codec: a generator needs a trained codec; expected {path: model folder}")
+    data_class = AudioDataConfig
+    return Recipe(
+        seed, codec, conditioner, generator,
+        config.from_dict(data_class, data["data"], "data"), config.from_dict(TrainConfig, data["train"], "train"),
+    )  # fmt: skip
+
+
+def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Folder:
+    """The codec, conditioner or generator (`kind`) that a dict of a recipe or a model folder describes."""
+    where = where or kind
+    if isinstance(data, Mapping) and kind == "codec" and "path" in data:
+        return config.from_dict(Folder, data, where)
+    if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
+        raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}")
+    config_class, _ = _classes(kind, data["type"], where)
+    fields = {key: value for key, value in data.items() if key != "type"}
+    return Part(kind, data["type"], config.from_dict(config_class, fields, where))
+
+
+def _classes(kind: str, name: str, where: str) -> tuple[type, type]:
+    """The config class and the class of a type."""
+    config.check_keys({name: None}, REGISTRIES[kind], f"{where}.type")
+    module, config_class, cls = REGISTRIES[kind][name].split(":")
+    module = importlib.import_module(module)
+    return getattr(module, config_class), getattr(module, cls)
+
+
+def load_part(kind: str, folder: str | Path) -> nn.Module:
+    """The trained codec or generator of a model folder; ValueError or FileNotFoundError says what is wrong."""
+    settings, state = checkpoint.load_model(folder)
+    return part_with_weights(kind, settings, state, str(folder))
+
+
+def part_with_weights(kind: str, settings: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str) -> nn.Module:
+    """The codec or generator of a model folder's config and weights (whose names begin with `kind`)."""
+    if kind not in settings:
+        raise ValueError(f"{where}: this model folder has no {kind}; it has {', '.join(key for key in REGISTRIES if key in settings)}")
+    module = part_from(kind, settings[kind], f"{where}: {kind}").build()
+    own = {name.removeprefix(f"{kind}."): value for name, value in state.items() if name.startswith(f"{kind}.")}
+    checkpoint.load_strict(module, own, f"{where}: {kind}")
+    return module.eval()

@@ -1,0 +1,52 @@
+"""A polite stop: SIGTERM, SIGINT and a time limit are noted, and the loop ends after the step that it is in."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupt:
+    """Within the block signals only set a flag; a second one acts as it would have without us."""
+
+    def __init__(self, limit_minutes: float | None = None) -> None:
+        self.deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
+        self.signal: signal.Signals | None = None
+        self._before: dict[signal.Signals, object] = {}
+
+    @property
+    def signalled(self) -> bool:
+        return self.signal is not None
+
+    @property
+    def requested(self) -> bool:
+        """Whether to stop after this step."""
+        return self.signalled or (self.deadline is not None and time.monotonic() >= self.deadline)
+
+    @property
+    def reason(self) -> str:
+        """What asked for the stop, in words; empty if nothing did."""
+        if self.signal is not None:
+            return self.signal.name
+        return "time limit" if self.requested else ""
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
+            self._before = {name: signal.signal(name, self._note) for name in SIGNALS}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = signal.Signals(number)
+        self._restore()
+
+    def _restore(self) -> None:
+        for name, handler in self._before.items():
+            signal.signal(name, handler)
+        self._before = {}

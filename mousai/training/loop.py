@@ -1,0 +1,210 @@
+"""The training loop: batch, loss, backward, clip, step, average, log, save. It knows `loss(batch)` and nothing of music.
+
+Everything random in a step comes from (seed, step, process), so that a run that was stopped and started again
+equals one that was not. Optimizer settings are those of Moûsai (arXiv 2301.11757, section 4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from mousai.training.ema import EmaConfig, average_of
+from mousai.training.interrupt import Interrupt
+from mousai.training.parallel import LossOf, accumulating, parallel
+from mousai.training.randomness import generator_of, seeded
+from mousai.training.report import Report
+from mousai.training.state import TrainingState
+
+Batch = Mapping[str, Tensor]
+Loss = Callable[[nn.Module, Batch, torch.Generator], tuple[Tensor, Mapping[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained; the defaults of the optimizer are the paper's."""
+
+    steps: int  # optimizer steps in all
+    batch_size: int = 8  # items a process sees in one forward pass
+    accumulate: int = 1  # forward passes in one step
+    lr: float = 1e-4
+    betas: tuple[float, float] = (0.95, 0.999)
+    eps: float = 1e-6
+    weight_decay: float = 1e-3
+    warmup_steps: int = 0  # the learning rate rises linearly over these
+    final_lr: float = 1.0  # fraction of `lr` at the last step; 1 = constant
+    decay_steps: int | None = None  # the cosine fall takes the last so many steps; null = all after the warm-up
+    clip: float = 1.0  # largest norm of the gradient; 0 = no clipping
+    precision: Literal["fp32", "bf16"] | None = None  # null = what the launcher says, else fp32
+    compile: bool = False  # torch.compile
+    shard: bool = False  # split weights, averages and optimizer over the processes (FSDP2); also set by an FSDP launch file
+    ema: EmaConfig = EmaConfig()
+    log_every: int = 10
+    save_every: int = 1000
+    valid_every: int = 1000  # 0 = never
+    valid_batches: int = 4  # batches a process, always the same ones, with the same noise
+    sample_every: int = 0  # 0 = never
+    time_limit_minutes: float | None = None  # then the state is saved and the run ends
+    trackers: tuple[str, ...] = ()  # names that Accelerate knows, such as tensorboard
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "valid_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, came {getattr(self, name)}")
+        for name in ("warmup_steps", "clip", "weight_decay", "valid_every", "sample_every", "final_lr"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or more, came {getattr(self, name)}")
+        if not (0 < self.lr < math.inf and 0 < self.eps < math.inf):
+            raise ValueError(f"lr and eps: expected above 0, came {self.lr} and {self.eps}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas: expected 0 <= beta < 1, came {self.betas}")
+        if self.decay_steps is not None and self.decay_steps < 1:
+            raise ValueError(f"decay_steps: expected at least 1 or null, came {self.decay_steps}")
+        if self.time_limit_minutes is not None and not self.time_limit_minutes > 0:
+            raise ValueError(f"time_limit_minutes: expected above 0 or null, came {self.time_limit_minutes}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How far a run came and what stopped it."""
+
+    step: int
+    reason: Literal["done", "time limit", "signal"]
+
+
+class NonFiniteLoss(ValueError):
+    """The loss or its gradient is infinite or not a number; the weights on disk are those from before."""
+
+
+def accelerator_for(config: TrainConfig, folder: str | Path) -> Accelerator:
+    """The Accelerator that `train` works on: device, processes, precision and trackers."""
+    precision = {"fp32": "no", "bf16": "bf16", None: None}[config.precision]
+    return Accelerator(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+
+
+def learning_rate(config: TrainConfig, step: int) -> float:
+    """The learning rate of optimizer step `step` (from 0): a function of the step alone.
+
+    Linear warm-up, then constant, then half a cosine down to `final_lr * lr`.
+    """
+    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    fall = config.steps - config.warmup_steps if config.decay_steps is None else config.decay_steps
+    progress = min(1.0, max(0.0, (step + 1 - (config.steps - fall)) / max(1, fall)))
+    level = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * progress))
+    return config.lr * rise * level
+
+
+def train(
+    model: nn.Module,
+    loss: Loss,
+    batches: Callable[[int], Iterator[Batch]],
+    config: TrainConfig,
+    folder: str | Path,
+    accelerator: Accelerator,
+    *,
+    seed: int = 0,
+    valid: Callable[[], Iterable[Batch]] | None = None,
+    sample: Callable[[nn.Module, int], Mapping[str, object]] | None = None,
+    meta: Mapping[str, object] | None = None,
+) -> Outcome:
+    """Trains `model` until `config.steps`, the time limit or a signal, and saves its state under `folder/state`.
+
+    `loss(model, batch, generator)` returns a scalar and scalars to log, with its noise from `generator` (which lives on
+    the training device). `batches(first)` yields this process's batches from number `first` on, counted over forward
+    passes. `valid()` yields the validation batches. `sample(model, step)` gets the averaged model and returns
+    {name: (audio, sample_rate) | picture} for the trackers. A state in `folder` is taken up. `meta` is kept with the state.
+    NonFiniteLoss stops a run whose loss is no number.
+    """
+    device, rank = accelerator.device, accelerator.process_index
+    average = average_of(LossOf(model, loss), config.ema)
+    module, averaged = parallel(LossOf(model, loss), average, accelerator, config)
+    optimizer = torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad],
+        config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay,
+    )  # fmt: skip
+    state = TrainingState(Path(folder) / "state", module, average, optimizer, accelerator)
+    step = state.load()
+    stream = batches(step * config.accumulate)
+    module.train()
+
+    with Interrupt(config.time_limit_minutes) as interrupt, Report(config, folder, accelerator, step) as report:
+        while step < config.steps:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+
+            total, logs = torch.zeros((), device=device), []
+            for micro in range(config.accumulate):
+                batch = {name: value.to(device, non_blocking=True) for name, value in next(stream).items()}
+                key = (seed, step, micro, rank)
+                with accumulating(module, accelerator, last=micro == config.accumulate - 1), seeded(key, device):
+                    with accelerator.autocast():
+                        value, parts = module(batch, generator_of(key, device))
+                    accelerator.backward(value / config.accumulate)
+                total += value.detach() / config.accumulate
+                logs.append(parts)
+            norm = gradient_norm(module, config.clip)
+
+            total, norm, stop = agree(accelerator, total, norm, interrupt.requested)
+            if not math.isfinite(total) or not math.isfinite(norm):
+                raise NonFiniteLoss(
+                    f"step {step}: the loss is {total} and its gradient's norm {norm}; the state of {state.saved_as} is kept: "
+                    "lower train.lr or train.clip, raise train.warmup_steps, or look at the data, and run the same command again"
+                )
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update()
+            step += 1
+
+            report.step(step, total, norm, learning_rate(config, step - 1), logs)
+            if valid is not None and config.valid_every and (step % config.valid_every == 0 or step == config.steps):
+                report.valid(step, validation_loss(averaged, valid(), accelerator, seed))
+            if sample is not None and config.sample_every and (step % config.sample_every == 0 or step == config.steps):
+                report.sample(step, sample(averaged.model, step) if accelerator.is_main_process else {})
+            if stop or step % config.save_every == 0 or step == config.steps:
+                report.note(f"saved {state.save(step, meta or {})}")
+            if stop:
+                report.note(f"stopped at step {step} of {config.steps} ({interrupt.reason or 'another process'}); the same command goes on from here")
+                return Outcome(step, "signal" if interrupt.signalled else "time limit")
+    return Outcome(step, "done")
+
+
+def gradient_norm(module: nn.Module, clip: float) -> Tensor:
+    """The norm of the whole gradient, a scalar; above `clip` (if that is not 0) the gradient is scaled down to it."""
+    parameters = [p for p in module.parameters() if p.grad is not None]
+    norm = nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf)
+    return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+
+def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, stop: bool) -> tuple[float, float, bool]:
+    """The mean loss over the processes, the norm, and whether any process was asked to stop: the same on all of them."""
+    values = torch.stack([loss.float(), norm.float(), loss.new_tensor(float(stop), dtype=torch.float32)])
+    if accelerator.num_processes > 1:
+        values = accelerator.reduce(values, "mean")
+    mean_loss, mean_norm, stops = values.tolist()
+    return mean_loss, mean_norm, stops > 0
+
+
+@torch.no_grad()
+def validation_loss(module: nn.Module, batches: Iterable[Batch], accelerator: Accelerator, seed: int) -> dict[str, float]:
+    """Mean loss (and logs) over `batches`, with noise from the batch's number alone: comparable from step to step."""
+    device, rank = accelerator.device, accelerator.process_index
+    module.eval()
+    rows = []
+    for index, batch in enumerate(batches):
+        batch = {name: value.to(device) for name, value in batch.items()}
+        key = (seed, -1, index, rank)
+        with seeded(key, device), accelerator.autocast():
+            value, parts = module(batch, generator_of(key, device))
+        rows.append({"loss": value, **parts})
+    names = sorted(rows[0])
+    means = torch.stack([torch.stack([torch.as_tensor(row[name], device=device).float() for row in rows]).mean() for name in names])
+    if accelerator.num_processes > 1:
+        means = accelerator.reduce(means, "mean")
+    return dict(zip(names, means.tolist()))

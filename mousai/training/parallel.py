@@ -1,0 +1,76 @@
+"""One process, several copies (DDP) or one model split over the processes (FSDP2), behind the same call.
+
+Sharding is torch's own `fully_shard`, so that it also runs, and is tested, on CPU processes over gloo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator, DistributedType
+from ema_pytorch import EMA
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from mousai.training.loop import TrainConfig
+
+SHARD_PARAMETERS = 1_000_000  # a block of at least so many is gathered on its own
+
+
+class LossOf(nn.Module):
+    """A model whose forward pass is its loss, which is what DDP and FSDP hook into."""
+
+    def __init__(self, model: nn.Module, loss: Callable) -> None:
+        super().__init__()
+        self.model = model
+        self.loss = loss
+
+    def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
+        return self.loss(self.model, batch, generator)
+
+
+def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: TrainConfig) -> tuple[nn.Module, LossOf]:
+    """`module` ready for the accelerator's processes and device, and the averaged module of `average` on the same."""
+    averaged = average.ema_model
+    average.to(accelerator.device)
+    averaged.to(accelerator.device)
+    if config.shard or accelerator.distributed_type == DistributedType.FSDP:
+        module.to(accelerator.device)
+        for each in (module, averaged):
+            split(each, accelerator)
+    if config.compile:
+        module.compile()
+    if not (config.shard or accelerator.distributed_type == DistributedType.FSDP):
+        module = accelerator.prepare_model(module)
+    return module, averaged
+
+
+def split(module: nn.Module, accelerator: Accelerator) -> None:
+    """Shards `module` in place: the blocks of its lists one by one, the rest together."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    if accelerator.num_processes < 2:
+        raise ValueError("train.shard: there is one process, nothing to split over; start with accelerate launch or torchrun")
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    blocks = [child for part in module.modules() if isinstance(part, nn.ModuleList) for child in part]
+    for block in reversed(blocks):  # inner ones first
+        if sum(p.numel() for p in block.parameters()) >= SHARD_PARAMETERS:
+            fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh)
+
+
+@contextmanager
+def accumulating(module: nn.Module, accelerator: Accelerator, last: bool) -> Iterator[None]:
+    """Gradients are exchanged between the processes only in the `last` forward pass of a step."""
+    if hasattr(module, "set_requires_gradient_sync"):
+        module.set_requires_gradient_sync(last)
+        yield
+    elif last:
+        yield
+    else:
+        with accelerator.no_sync(module):
+            yield

@@ -1,0 +1,104 @@
+"""What a run says while it runs: a progress bar in a terminal, plain lines elsewhere, `log.jsonl`, and the trackers."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from mousai.training.loop import TrainConfig
+
+
+class Report:
+    """Used as a block around the loop; only the main process says anything."""
+
+    def __init__(self, config: TrainConfig, folder: str | Path, accelerator: Accelerator, step: int) -> None:
+        self.config, self.folder, self.accelerator = config, Path(folder), accelerator
+        self.items_a_step = config.batch_size * config.accumulate * accelerator.num_processes
+        self.since = (step, time.monotonic())
+        self.losses: list[float] = []
+        console = Console(file=sys.stderr)
+        shown = accelerator.is_main_process and console.is_terminal
+        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True)]
+        self.progress = Progress(*columns, console=console) if shown else None
+        self.task = self.progress.add_task("training", total=config.steps, completed=step) if self.progress else None
+
+    def __enter__(self) -> Report:
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if self.config.trackers:
+            self.accelerator.init_trackers("logs")
+        if self.progress:
+            self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.progress:
+            self.progress.stop()
+        if self.config.trackers:
+            self.accelerator.end_training()
+
+    def step(self, step: int, loss: float, norm: float, lr: float, logs: Sequence[Mapping[str, object]]) -> None:
+        """Notes a finished step; every `log_every` steps says the mean loss since, the speed and the time left."""
+        self.losses.append(loss)
+        if self.progress:
+            self.progress.update(self.task, completed=step)
+        if step % self.config.log_every and step != self.config.steps:
+            return
+        names = sorted({name for parts in logs for name in parts})
+        parts = {name: float(torch.stack([torch.as_tensor(p[name]).float() for p in logs if name in p]).mean()) for name in names}
+        mean = sum(self.losses) / len(self.losses)
+        first, began = self.since
+        speed = (step - first) / max(1e-9, time.monotonic() - began)
+        self.since, self.losses = (step, time.monotonic()), []
+        self.log(step, {"loss": mean, **parts, "gradient_norm": norm, "lr": lr, "steps_per_second": speed})
+        left = timedelta(seconds=round((self.config.steps - step) / speed))
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in {"loss": mean, **parts}.items())
+        pace = f"{speed:.2f} steps/s  {speed * self.items_a_step:.1f} items/s"
+        if self.progress:
+            self.progress.update(self.task, description=f"{shown}  {pace}")
+        else:
+            self.note(f"step {step}/{self.config.steps}  {shown}  lr {lr:.2e}  {pace}  left {left}")
+
+    def valid(self, step: int, values: Mapping[str, float]) -> None:
+        """Says the validation loss."""
+        self.log(step, {f"valid/{name}": value for name, value in values.items()})
+        self.note(f"step {step}/{self.config.steps}  valid  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+
+    def sample(self, step: int, samples: Mapping[str, object]) -> None:
+        """Hands samples to TensorBoard: `(audio (c, s), sample_rate)` as sound, a picture `(h, w, 3)` as an image."""
+        for tracker in self.accelerator.trackers if self.accelerator.is_main_process else []:
+            if tracker.name != "tensorboard":
+                continue
+            for name, value in samples.items():
+                if isinstance(value, tuple):
+                    tracker.writer.add_audio(name, value[0].mean(0, keepdim=True).clamp(-1, 1), step, sample_rate=value[1])
+                else:
+                    tracker.writer.add_image(name, value, step, dataformats="HWC")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes values to `log.jsonl` and to the trackers."""
+        if not self.accelerator.is_main_process:
+            return
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}}) + "\n")
+        if self.config.trackers:
+            self.accelerator.log(dict(values), step=step)
+
+    def note(self, line: str) -> None:
+        """One line for the reader."""
+        if self.progress:
+            self.progress.console.print(line, highlight=False)
+        elif self.accelerator.is_main_process:
+            print(line, file=sys.stderr, flush=True)

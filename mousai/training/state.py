@@ -1,0 +1,91 @@
+"""What a resumed run needs to equal an uninterrupted one: weights, their average, the optimizer and the step.
+
+Data position, learning rate and noise follow from the step. Full tensors go through torch.distributed.checkpoint's state
+dicts, so that a state is the same file from one process, DDP or FSDP, and each can take up another's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from ema_pytorch import EMA
+from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict as dcp
+
+from mousai import checkpoint
+
+WHOLE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
+LOAD = dcp.StateDictOptions(full_state_dict=True)
+LOAD_OPTIMIZER = dcp.StateDictOptions(full_state_dict=True, strict=False)  # a weight without a gradient so far has no state yet
+
+
+class TrainingState:
+    """The state of a run under `folder`, one sub-folder a step, the newest kept."""
+
+    def __init__(self, folder: Path, module: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> None:
+        self.folder, self.module, self.average, self.optimizer, self.accelerator = folder, module, average, optimizer, accelerator
+        self.saved_step: int | None = None
+
+    @property
+    def saved_as(self) -> str:
+        """The newest state on disk, in words."""
+        return f"step {self.saved_step} in {self.folder}" if self.saved_step is not None else "no step (nothing was saved yet)"
+
+    def load(self) -> int:
+        """Takes up the newest state; returns its step, 0 if there is none. ValueError if it is of another model."""
+        found = checkpoint.load_state(self.folder)
+        if found is None:
+            return 0
+        step, tensors, meta = found
+        self._check(tensors)
+        dcp.set_model_state_dict(self.module, part(tensors, "model."), options=LOAD)
+        dcp.set_model_state_dict(self.average.ema_model, part(tensors, "ema."), options=LOAD)
+        optimizer = unflatten(part(tensors, "optimizer."), meta["optimizer"])
+        dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD_OPTIMIZER)
+        self.average.step.fill_(meta["ema_step"])
+        self.average.initted.fill_(meta["ema_step"] > 0)
+        self.saved_step = step
+        return step
+
+    def save(self, step: int, meta: Mapping[str, object]) -> str:
+        """Writes the state of `step` beside and renames it; all processes call this, the first one writes."""
+        weights = dcp.get_model_state_dict(self.module, options=WHOLE)
+        average = dcp.get_model_state_dict(self.average.ema_model, options=WHOLE)
+        optimizer = dcp.get_optimizer_state_dict(self.module, self.optimizer, options=WHOLE)
+        if self.accelerator.is_main_process:
+            tensors = {f"model.{name}": value for name, value in weights.items()}
+            tensors |= {f"ema.{name}": value for name, value in average.items()}
+            tensors |= {f"optimizer.{kind}.{name}": value for name, kinds in optimizer["state"].items() for kind, value in kinds.items()}
+            meta = {**meta, "optimizer": optimizer["param_groups"], "ema_step": int(self.average.step)}
+            checkpoint.save_state(self.folder, step, tensors, meta)
+        self.accelerator.wait_for_everyone()
+        self.saved_step = step
+        return self.saved_as
+
+    def _check(self, tensors: Mapping[str, Tensor]) -> None:
+        saved = {name: tuple(value.shape) for name, value in part(tensors, "ema.").items()}
+        own = {name: tuple(value.shape) for name, value in self.average.ema_model.state_dict().items()}
+        wrong = sorted(name for name in saved.keys() | own.keys() if saved.get(name) != own.get(name))
+        if wrong:
+            name = wrong[0]
+            raise ValueError(
+                f"{self.folder}: this training state is of another model: {name} is {saved.get(name, 'absent')} there and "
+                f"{own.get(name, 'absent')} here ({len(wrong)} differ); use the recipe that it was made with, or another output folder"
+            )
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def unflatten(tensors: Mapping[str, Tensor], groups: list[dict[str, object]]) -> dict[str, object]:
+    """An optimizer's state dict from tensors named `kind.parameter` and its parameter groups as JSON keeps them."""
+    state: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        kind, _, parameter = name.partition(".")
+        state.setdefault(parameter, {})[kind] = value
+    return {"state": state, "param_groups": [{**group, "betas": tuple(group["betas"])} for group in groups]}
