@@ -70,6 +70,7 @@ class EncoderConfig:
 
 
 LOG_FLOOR = 1e-5  # of magnitudes, where their logarithm is taken
+LOG_MEAN, LOG_STD = -5.0, 2.5  # what log magnitudes of music at ordinary levels are about; released models have none
 
 
 class Spectrum(nn.Module):
@@ -104,6 +105,8 @@ class Spectrum(nn.Module):
                 x = self.filters.float() @ x
             if config.spectrum.startswith("log"):
                 x = x.clamp(min=LOG_FLOOR).log()
+            if config.spectrum == "log_magnitude":
+                x = (x - LOG_MEAN) / LOG_STD
             return rearrange(x, "(b c) f l -> b (c f) l", b=items)
 
 

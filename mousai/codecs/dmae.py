@@ -1,0 +1,290 @@
+"""The diffusion magnitude autoencoder of Moûsai (arXiv 2301.11757, section 3.2).
+
+An encoder compresses the STFT magnitude to latents; the decoder is a v-objective diffusion model whose 1D U-Net has
+the latents injected. What is diffused depends on the transform:
+
+- `learned` (the paper): the waveform, through learned filters inside the network;
+- `mdct`: MDCT coefficients, each divided by the scale that an envelope prior reads from the latents (prior.py).
+
+Any length goes in and exactly that length comes out, in overlapping windows on a fixed grid (chunks.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mousai.codecs.chunks import overlapped
+from mousai.codecs.encoders import Encoder, EncoderConfig
+from mousai.codecs.prior import EnvelopePrior, PriorConfig, negative_log_likelihood
+from mousai.diffusion.process import add_noise, v_target
+from mousai.diffusion.samplers import Callback, sample
+from mousai.diffusion.schedules import schedule
+from mousai.networks.transforms import TransformConfig, build_transform, mid_side
+from mousai.networks.unet1d import UNet1d, UNet1dConfig
+
+NOISE_BLOCK = 64  # latent frames whose noise comes from one seed
+MINIMUM_FRAMES = 4  # latent frames the encoder is given at least; shorter audio is followed by silence
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """How to sample when nothing else is asked for."""
+
+    steps: int = 50
+    sampler: str = "ddim"
+    schedule: str = "linear"
+    stride_frames: int = 224  # latent frames that one window yields
+    context_frames: int = 16  # latent frames that it sees on each side, half of them crossfaded
+
+
+@dataclass(frozen=True)
+class DMAEConfig:
+    encoder: EncoderConfig
+    unet: UNet1dConfig
+    transform: TransformConfig = field(default_factory=TransformConfig)
+    prior: PriorConfig | None = None  # with the mdct transform
+    sample_rate: int = 48000
+    channels: int = 2
+    stereo: Literal["left_right", "mid_side"] = "left_right"  # what the encoder looks at
+    latent_noise: float = 0.0  # standard deviation of noise on the latents in training; generators err by as much
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        if (self.prior is None) == (self.transform.type == "mdct"):
+            raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
+        if self.encoder.in_channels != self.channels:
+            raise ValueError(f"encoder.in_channels: expected {self.channels} as in channels, came {self.encoder.in_channels}")
+        expected = self.channels * self.transform.bands
+        if self.unet.in_channels != expected:
+            raise ValueError(f"unet.in_channels: expected channels x bands = {expected}, came {self.unet.in_channels}")
+        if self.encoder.hop % self.transform.hop:
+            raise ValueError(f"transform: its hop {self.transform.hop} does not divide the encoder's, {self.encoder.hop}")
+        if sum(bool(channels) for channels in self.unet.inject_channels) != 1:
+            raise ValueError(f"unet.inject_channels: expected exactly one depth, came {self.unet.inject_channels}")
+
+    @property
+    def inject_depth(self) -> int:
+        return next(depth for depth, channels in enumerate(self.unet.inject_channels) if channels)
+
+
+class DMAE(nn.Module):
+    def __init__(self, config: DMAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate, self.channels = config.sample_rate, config.channels
+        self.hop, self.latent_channels = config.encoder.hop, config.encoder.out_channels
+        self.ratio = self.hop // config.transform.hop  # network frames a latent frame
+        self.encoder = Encoder(config.encoder)
+        self.transform = build_transform(config.transform, config.channels)
+        self.unet = UNet1d(config.unet)
+        self.prior = None
+        if config.prior is not None:
+            self.prior = EnvelopePrior(config.prior, self.latent_channels, self.transform.features, self.ratio)
+        # Latents as they leave have zero mean and unit variance over the training data: see `calibrate`.
+        self.register_buffer("latent_mean", torch.zeros(self.latent_channels, 1))
+        self.register_buffer("latent_std", torch.ones(self.latent_channels, 1))
+
+        injected = config.unet.inject_channels[config.inject_depth]
+        expected = config.prior.channels if config.prior else self.latent_channels
+        if injected != expected:
+            raise ValueError(f"unet.inject_channels: expected {expected} at depth {config.inject_depth}, came {injected}")
+        frames = self.unet.depth_factor(config.inject_depth)
+        if frames != (1 if config.prior else self.ratio):
+            raise ValueError(
+                f"unet.inject_channels: what is injected at depth {config.inject_depth} has a frame for every "
+                f"{1 if config.prior else self.ratio} of the network's, that depth one for every {frames}"
+            )
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The v-objective (and the prior's likelihood) for audio `(b, c, s)`, s a multiple of hop x total_factor.
+
+        Noise and times come from `generator`, on the CPU.
+        """
+        raw = self.latents(audio)
+        if self.config.latent_noise:
+            raw = raw + self.config.latent_noise * _noise(raw, generator)
+        logs = {}
+        if self.prior is None:
+            data, inject, nll = audio, raw, 0.0
+        else:
+            frames = self.transform.analysis(audio.float())[..., :-1]
+            if not self.prior.initialised:
+                self.prior.initialise(frames)
+            log_scale, inject = self.prior(raw)
+            nll = logs["prior"] = negative_log_likelihood(frames, log_scale)
+            data = (frames * torch.exp(-log_scale.detach())).clamp(-OUTLIER, OUTLIER)
+        t = torch.rand(len(audio), generator=generator).to(audio.device)
+        noise = _noise(data, generator)
+        predicted = self._network(add_noise(data, noise, t), t, inject={self.config.inject_depth: inject})
+        logs["diffusion"] = F.mse_loss(predicted.float(), v_target(data, noise, t))
+        total = logs["diffusion"] + (self.config.prior.weight * nll if self.prior else 0.0)
+        return total, {name: value.detach() for name, value in logs.items()}
+
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[Tensor]) -> None:
+        """Store the mean and standard deviation of the latents of `batches`, audio `(b, c, s)` each."""
+        raw = torch.cat([self.latents(audio).float().transpose(0, 1).flatten(1) for audio in batches], dim=1)  # (d, n)
+        self.latent_mean.copy_(raw.mean(1, keepdim=True))
+        self.latent_std.copy_(raw.std(1, keepdim=True).clamp(min=1e-3))
+
+    def latents(self, audio: Tensor) -> Tensor:
+        """Latents `(b, d, s / hop)` of audio as the encoder gives them, not standardised."""
+        return self.encoder(mid_side(audio) if self.config.stereo == "mid_side" else audio)
+
+    def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
+        if self.prior is not None:
+            return self.unet(x, t, **condition)
+        return self.transform.synthesis(self.unet(self.transform.analysis(x), t, **condition))
+
+    # -- use -------------------------------------------------------------------------------------------------------
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)` of any length."""
+        return torch.cat(list(self.encode_stream([audio])), dim=-1)
+
+    @torch.no_grad()
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
+        decode = self.config.decode
+        blocks = _blocks(pieces, self.channels, self.hop)
+
+        def process(window: Tensor, first: int) -> Tensor:
+            frames = window.shape[-1]
+            audio = F.pad(window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2), (0, self._short(frames)))
+            raw = self.latents(audio)[..., :frames]
+            return (raw - self.latent_mean) / self.latent_std
+
+        yield from overlapped(process, blocks, decode.stride_frames, decode.context_frames)
+
+    def _short(self, frames: int) -> int:
+        """Samples of silence that bring `frames` latent frames to what the encoder takes."""
+        least = max(MINIMUM_FRAMES, self.config.encoder.n_fft // 2 // self.hop + 1)
+        return max(0, least - frames) * self.hop
+
+    def decode(
+        self,
+        latents: Tensor,
+        num_samples: int | None = None,
+        *,
+        seeds: list[int] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Audio `(b, c, num_samples)` for latents `(b, d, l)` as `encode` gives them.
+
+        `num_samples` is at most l x hop, and that where it is left away. Item i's noise comes from `seeds[i]` (default
+        0, 1, …) and its place alone. `callback(done, total)` counts the sampling steps of all windows.
+        """
+        longest = latents.shape[-1] * self.hop
+        num_samples = longest if num_samples is None else num_samples
+        if not 0 < num_samples <= longest:
+            raise ValueError(f"{latents.shape[-1]} latent frames decode to 1 … {longest} samples; asked for {num_samples}")
+        pieces = self.decode_stream([latents], seeds=seeds, steps=steps, callback=callback, num_frames=latents.shape[-1])
+        return torch.cat(list(pieces), dim=-1)[..., :num_samples]
+
+    @torch.no_grad()
+    def decode_stream(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        seeds: list[int] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        num_frames: int | None = None,
+    ) -> Iterator[Tensor]:
+        """The audio of latents that come in `pieces (b, d, any)`, hop samples a frame; the cuts make no difference.
+
+        `num_frames`, where it is known, lets `callback` say of how many steps.
+        """
+        decode = self.config.decode
+        steps = decode.steps if steps is None else steps
+        times = schedule(decode.schedule, steps)
+        total = steps * max(1, -(-((num_frames or 0) - decode.context_frames) // decode.stride_frames))
+        done = 0
+
+        def count(step: int, _: int) -> None:
+            if callback:
+                callback(done + step, max(total, done + steps))
+
+        def process(window: Tensor, first: int) -> Tensor:
+            nonlocal done
+            audio = self._decode_window(window, first, seeds or list(range(len(window))), times, count)
+            done += steps
+            return audio
+
+        yield from overlapped(process, pieces, decode.stride_frames, decode.context_frames, ratio=self.hop)
+
+    def _decode_window(self, latents: Tensor, first: int, seeds: list[int], times: Tensor, callback: Callback) -> Tensor:
+        """Audio `(b, c, l * hop)` of a window whose first latent frame is number `first` of the piece."""
+        length = latents.shape[-1]
+        multiple = max(1, self.unet.total_factor // self.ratio)  # latent frames that the network can halve
+        padded = F.pad(latents, (0, -(length + 1) % multiple + 1), mode="replicate")  # the MDCT needs one frame more
+        raw = (padded * self.latent_std + self.latent_mean).clamp(-1, 1)
+        log_scale, inject = self.prior(raw) if self.prior is not None else (None, raw)
+        width = self.hop * self.channels
+        noise = positional_noise(seeds, first, first + padded.shape[-1], width).to(latents.device)
+        if self.prior is not None:  # (b, l, hop * c) -> (b, c * bands, l * ratio)
+            noise = noise.unflatten(2, (self.ratio, -1)).flatten(1, 2).transpose(1, 2)
+        else:  # (b, l, hop * c) -> (b, c, l * hop)
+            noise = noise.unflatten(2, (self.hop, -1)).flatten(1, 2).transpose(1, 2)
+        cache = self.unet.cache(times[:-1], inject={self.config.inject_depth: inject})
+        x = sample(
+            self.config.decode.sampler,
+            lambda x, t: self._network(x, t, cache=cache),
+            noise.contiguous(),
+            times,
+            callback=callback,
+        )
+        if self.prior is not None:
+            x = self.transform.synthesis(F.pad(x * torch.exp(log_scale), (0, 1)))
+        return x[..., : length * self.hop]
+
+
+OUTLIER = 12.0  # standard deviations of the prior beyond which a coefficient counts as that
+
+
+def positional_noise(seeds: list[int], first: int, stop: int, width: int) -> Tensor:
+    """Standard normal noise `(b, stop - first, width)` that depends on the item's seed and the frame's place alone."""
+    blocks = range(first // NOISE_BLOCK, (stop - 1) // NOISE_BLOCK + 1)
+    items = []
+    for seed in seeds:
+        drawn = [torch.randn(NOISE_BLOCK, width, generator=_block_generator(seed, block)) for block in blocks]
+        items.append(torch.cat(drawn)[first - blocks[0] * NOISE_BLOCK :][: stop - first])
+    return torch.stack(items)
+
+
+def _block_generator(seed: int, block: int) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}:{block}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
+
+
+def _blocks(pieces: Iterable[Tensor], channels: int, hop: int) -> Iterator[Tensor]:
+    """Audio in pieces as whole latent frames `(b, c * hop, l)`, the last one filled with silence."""
+    rest = None
+    for piece in pieces:
+        if piece.ndim != 3 or piece.shape[1] != channels:
+            raise ValueError(f"expected audio (b, {channels}, s), came {tuple(piece.shape)}")
+        rest = piece if rest is None else torch.cat([rest, piece], dim=-1)
+        whole = rest.shape[-1] // hop
+        if whole:
+            yield _framed(rest[..., : whole * hop], hop)
+            rest = rest[..., whole * hop :]
+    if rest is not None and rest.shape[-1]:
+        yield _framed(F.pad(rest, (0, hop - rest.shape[-1])), hop)
+
+
+def _framed(audio: Tensor, hop: int) -> Tensor:
+    return audio.unflatten(-1, (-1, hop)).transpose(2, 3).flatten(1, 2)  # (b, c, l hop) -> (b, c hop, l)
