@@ -31,9 +31,15 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 MODEL_FILE = re.compile(r"config\.yaml|README\.md|hashes\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 STATE_FILE = re.compile(r"state\.safetensors|meta\.json")
 STATE_FOLDER = re.compile(r"step-(\d+)")
+SHIPPED = {"starter": Path(__file__).resolve().parent / "starter"}  # the models that come with the package, by name
 
 
 # Model folders
+
+
+def model_folder(place: str | Path) -> Path:
+    """The folder of a shipped model's name, else the path itself, which need not exist; "./starter" is a path."""
+    return SHIPPED.get(str(place)) or Path(place)
 
 
 def save_model(
@@ -78,7 +84,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
     """The config of a model folder alone; FileNotFoundError or ValueError says what is wrong with the folder."""
     folder = Path(folder)
     if not folder.exists():
-        raise FileNotFoundError(f"no such model folder: {folder}")
+        raise FileNotFoundError(f"no such model folder: {folder}; the shipped models are {', '.join(SHIPPED)}")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
     if not (folder / CONFIG).exists():

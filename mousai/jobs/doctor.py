@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from mousai import checkpoint, compat
 
 Verdict = Literal["ok", "note", "broken"]
-STARTER = Path(__file__).resolve().parent.parent / "starter"
+STARTER = checkpoint.model_folder("starter")
 PROCESSES = 2
 # Prints how many processes Accelerate sees and how many took part in a sum over all of them.
 COUNT_PROCESSES = """

@@ -11,10 +11,8 @@ from mousai import checkpoint
 
 def describe(place: str | Path) -> dict[str, Any]:
     """A description, plain enough for JSON, of a model (a folder, or a name such as "starter") or of an audio file."""
-    from mousai.recipe import model_folder
-
     path = Path(place)
-    return describe_audio(path) if path.is_file() else describe_model(model_folder(str(place)))
+    return describe_audio(path) if path.is_file() else describe_model(checkpoint.model_folder(place))
 
 
 def describe_model(folder: Path) -> dict[str, Any]:

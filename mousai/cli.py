@@ -1,0 +1,204 @@
+"""The command line: each command parses, calls one job and prints what it did.
+
+Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doctor found something broken, 2 wrong input
+(one line on stderr, `--debug` shows the traceback), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from typer.exceptions import TyperException
+
+import mousai
+
+MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Text to music with a cascade of latent diffusion models.")
+data_app = typer.Typer(help="Look at a data set, or make one for practice.")
+app.add_typer(data_app, name="data")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits; the entry point of `mousai` and of `python -m mousai`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    logging.basicConfig(format="mousai: %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app([argument for argument in arguments if argument != "--debug"], prog_name="mousai", standalone_mode=False)
+    except TyperException as error:
+        code = _complain(error.format_message(), error.exit_code)
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        code = _complain(_in_words(error), 2)
+    except (RuntimeError, MemoryError) as error:
+        if debug or not _is_out_of_memory(error):
+            raise
+        code = _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
+    if code == 130:
+        _complain("interrupted; what was finished is kept", code)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # as an exception, so that half-written files are removed on the way
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"mousai: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+def _print(data: Any) -> None:
+    print(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal; gives `report(done, total)`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def between(low: float, high: float, above: bool = False) -> Callable[[Optional[float]], Optional[float]]:
+    """A check for an option: a number from `low` (or above it) to `high`; NaN is none."""
+
+    def check(value: Optional[float]) -> Optional[float]:
+        if value is None or (low <= value <= high and not (above and value == low)):
+            return value
+        raise typer.BadParameter(f"expected a number {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}, came {value:g}")
+
+    return check
+
+
+def option(text: str, *names: str, **settings: Any) -> Any:
+    """An option with its help text."""
+    return typer.Option(*names, help=text, show_default=settings.pop("show_default", True), **settings)
+
+
+Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, option("auto, float32, bfloat16, float16.")]
+Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
+Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
+Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, 10_000))]
+Seconds = Annotated[float, option("Length.", callback=between(0, 3600, above=True))]
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, option("Print the version.", "--version")] = False,
+    debug: Annotated[bool, option("Show the traceback of an error; may stand anywhere.", "--debug")] = False,
+) -> None:
+    if version:
+        print(mousai.__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@data_app.callback(invoke_without_command=True)
+def data_start(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has some.")],
+    out: Annotated[Path, option("The folder of the run; the same one again goes on where it stopped.", "--out", "-o")],
+    settings: Annotated[Optional[list[str]], option("Overrides such as train.steps=100; may be given often.", "--set")] = None,
+    time_limit: Annotated[Optional[float], option("Save and stop after so many minutes.", callback=between(0, 1e6, above=True))] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a codec on audio, or a generator on a cache of latents; also under `accelerate launch -m mousai train …`."""
+    from mousai.jobs.train import train as run
+
+    outcome = run(recipe, out, settings or (), time_limit_minutes=time_limit)
+    if as_json:
+        _print({"step": outcome.step, "reason": outcome.reason, "out": str(out)})
+    else:
+        print(f"step {outcome.step}, {outcome.reason}: {out}")
+    if outcome.reason == "signal":
+        raise typer.Exit(130)
+
+
+@data_app.command("synth")
+def data_synth(
+    out: Annotated[Path, option("The folder to write to; the same command again goes on.", "--out", "-o")],
+    count: Annotated[int, option("Clips.", callback=between(1, 10_000_000))] = 800,
+    seed: Annotated[int, option("The clips follow from it.", callback=between(0, 2**63 - 1))] = 0,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 12.0,
+    workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
+    format: Annotated[str, option("opus, ogg, flac, wav.")] = "opus",
+    as_json: Json = False,
+) -> None:
+    """Compose and render a practice set that is free of licences, with captions."""
+    from mousai.jobs.synth import synthesise
+
+    with _progress("clips") as progress:
+        made = synthesise(out, count, seed, seconds, workers, format, progress)
+    if as_json:
+        _print(vars(made))
+    else:
+        print(f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}")
+
+
+@app.command()
+def info(model: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, or an audio file.")] = "starter", as_json: Json = False) -> None:
+    """Say what a model is, or how an audio file was made."""
+    from mousai.config import format_yaml
+    from mousai.jobs.info import describe
+
+    found = describe(model)
+    _print(found) if as_json else print(format_yaml(found), end="")
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, which device is used and what is wrong; exit code 1 if something is broken."""
+    from dataclasses import asdict
+
+    from mousai.jobs.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.verdict:<7}{finding.name:<15}{finding.text}", flush=True)
+            if finding.advice:
+                print(f"{'':<7}{'':<15}→ {finding.advice}", flush=True)
+    broken = [finding.name for finding in findings if finding.verdict == "broken"]
+    if as_json:
+        _print({"findings": [asdict(finding) for finding in findings], "broken": broken})
+    elif broken:
+        print(f"\nbroken: {', '.join(broken)}")
+    else:
+        print("\nnothing is broken")
+    if broken:
+        raise typer.Exit(1)
