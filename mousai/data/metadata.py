@@ -1,0 +1,65 @@
+"""What is known of a recording, under one set of names whatever the manifest, side-car or tag calls it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+TEXT_FIELDS = ("title", "artist", "album", "key", "caption", "split", "license")
+LIST_FIELDS = ("genre", "mood", "instruments")
+NUMBER_FIELDS = ("year", "bpm")
+FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
+ALIASES = {
+    "author": "artist", "performer": "artist", "genres": "genre", "style": "genre", "moods": "mood",
+    "instrument": "instruments", "tempo": "bpm", "bpm_stated": "bpm", "key_stated": "key", "date": "year",
+    "text": "caption", "prompt": "caption", "description": "caption", "licence": "license",
+}  # fmt: skip
+
+
+def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
+    """The known fields of `fields` under their own names, empty ones left out, others ignored.
+
+    Lists may come as one text with commas, semicolons or slashes, numbers as text ("2019-05-01" is the year 2019,
+    "120 BPM" a tempo of 120). A field's own name goes before its aliases. Raises ValueError, beginning with `where`,
+    for a value that cannot be what its field is.
+    """
+    named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in (None, "", [])}
+    named |= {name: value for name in FIELDS if (value := fields.get(name)) not in (None, "", [])}
+    result = {}
+    for name, value in named.items():
+        if name in LIST_FIELDS:
+            value = as_list(value)
+        elif name in NUMBER_FIELDS:
+            value = as_number(value, name)
+        elif not isinstance(value, str):
+            value = None
+        if value is None:
+            raise ValueError(f"{where}: the field '{name}' cannot be {named[name]!r}")
+        if value:
+            result[name] = value.strip() if isinstance(value, str) else value
+    return result
+
+
+def as_list(value: Any) -> list[str] | None:
+    if isinstance(value, str):
+        value = re.split(r"[,;/]", value)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return None
+    return [item.strip() for item in value if item.strip()]
+
+
+def as_number(value: Any, name: str) -> int | float | None:
+    if isinstance(value, str):
+        digits = re.match(r"\s*(\d+(?:\.\d+)?)", value)
+        value = float(digits[1]) if digits else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if name == "year" or value == int(value) else value
+
+
+def from_tags(tags: dict[str, str]) -> dict[str, Any]:
+    """The fields that a file's own tags give; tags that make no sense are left out, for nobody wrote them for us."""
+    fields = {name: tags[name] for name in ("title", "artist", "album", "genre") if tags.get(name, "").strip()}
+    if re.match(r"\d{4}", tags.get("date", "")):
+        fields["year"] = tags["date"][:4]
+    return normalise(fields, "tags")

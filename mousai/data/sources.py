@@ -1,0 +1,248 @@
+"""Where training music comes from: a folder of audio, a JSONL manifest or WebDataset shards, all as lists of tracks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mousai.audio import io
+from mousai.data.metadata import from_tags, normalise
+
+logger = logging.getLogger(__name__)
+
+PATH_KEYS = ("file", "audio", "path")  # in a manifest, the first of these that a line has
+NEVER_AUDIO = (".json", ".jsonl", ".txt", ".md", ".csv")  # what lies beside the audio of a folder or shard
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording: `key` names it within its source for good, `num_samples` counts at its own `sample_rate`."""
+
+    key: str
+    path: Path | io.Member
+    sample_rate: int
+    channels: int
+    num_samples: int
+    metadata: dict[str, Any] = field(hash=False)
+
+    @property
+    def seconds(self) -> float:
+        return self.num_samples / self.sample_rate
+
+
+@dataclass
+class Source:
+    """The usable tracks of a place and what had to be left out, as (key, reason)."""
+
+    name: str
+    tracks: list[Track]
+    skipped: list[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self.tracks)
+
+    def read(
+        self,
+        track: Track,
+        start_seconds: float = 0.0,
+        num_samples: int | None = None,
+        sample_rate: int = 48000,
+        channels: int = 2,
+    ) -> Tensor:
+        """Audio `(c, s)` of a track, or of the `num_samples` at `sample_rate` from `start_seconds` on.
+
+        Raises `mousai.audio.io.AudioError` where the file turns out damaged: tell `skip` and take another.
+        """
+        return io.read(track.path, sample_rate, channels, start_seconds, num_samples)
+
+    def skip(self, key: str, reason: str) -> None:
+        """Leave a file out: one line in the log, and it is listed under `skipped`."""
+        logger.warning("skipped %s", reason if key in reason else f"{key}: {reason}")
+        self.skipped.append((key, reason))
+        self.tracks = [track for track in self.tracks if track.key != key]
+
+
+def open_source(spec: str | Path, split: str | None = None) -> Source:
+    """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
+
+    Files that are no whole audio are skipped, with a line each and their count at the end. With `split`, only tracks
+    whose metadata names that split. Raises FileNotFoundError where the place or files of a manifest are missing (all
+    are listed), ValueError for a broken manifest, an unknown split or a place with nothing usable.
+    """
+    text = str(spec)
+    if re.search(r"\.tar\b", text):
+        found = shard_files(text)
+    elif text.endswith(".jsonl"):
+        found = manifest_files(Path(text))
+    elif Path(text).is_dir():
+        found = folder_files(Path(text))
+    elif Path(text).exists():
+        raise ValueError(f"{text}: expected a folder of audio, a .jsonl manifest or .tar shards")
+    else:
+        raise FileNotFoundError(f"no such data source: {text}")
+    source = Source(text, [], [])
+    splits = set()
+    for key, file, metadata in found:
+        splits.add(metadata.get("split"))
+        if split is None or metadata.get("split") == split:
+            add_track(source, key, file, metadata)
+    if split is not None and split not in splits:
+        named = ", ".join(sorted(filter(None, splits))) or "none"
+        raise ValueError(f"{text}: no file is of the split '{split}'; splits named there: {named}")
+    if source.skipped:
+        logger.warning("%s: %d of %d files skipped", text, len(source.skipped), len(source.skipped) + len(source))
+    if not source.tracks:
+        raise ValueError(f"{text}: holds no usable audio ({len(source.skipped)} files were skipped)")
+    return source
+
+
+def add_track(source: Source, key: str, file: io.File, metadata: dict[str, Any]) -> None:
+    """Append a track, its tags filling in what `metadata` does not say, or skip what is no whole audio."""
+    try:
+        info = io.info(file)
+    except io.AudioError as error:
+        source.skip(key, str(error))
+        return
+    metadata = {**from_tags(info.tags), **metadata}
+    source.tracks.append(Track(key, file, info.sample_rate, info.channels, info.num_samples, metadata))
+
+
+Found = tuple[str, io.File, dict[str, Any]]  # key, where, what the side-car or manifest says
+
+
+def folder_files(folder: Path) -> list[Found]:
+    """Every file below `folder` that may be audio, with its side-cars: the same name with .json (fields) or .txt (caption)."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if path.is_file() and not hidden and path.suffix.lower() not in NEVER_AUDIO:
+            sidecars = {suffix: side.read_text("utf-8") for suffix in (".json", ".txt") if (side := path.with_suffix(suffix)).is_file()}
+            found.append((relative.as_posix(), path, sidecar_metadata(sidecars, str(path))))
+    return found
+
+
+def sidecar_metadata(sidecars: dict[str, str], where: str) -> dict[str, Any]:
+    """Metadata of the texts of side-cars by suffix; a caption in the JSON goes before the .txt."""
+    metadata = {"caption": sidecars[".txt"].strip()} if sidecars.get(".txt", "").strip() else {}
+    if ".json" in sidecars:
+        metadata |= normalise(parse_object(sidecars[".json"], f"side-car of {where}"), where)
+    return metadata
+
+
+def parse_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected a JSON object, came {type(value).__name__}")
+    return value
+
+
+def manifest_files(manifest: Path) -> list[Found]:
+    """The files of a JSONL manifest: an object a line, its audio relative to the manifest's folder."""
+    if not manifest.is_file():
+        raise FileNotFoundError(f"no such manifest: {manifest}")
+    found, lines, missing = [], {}, []
+    for number, line in enumerate(manifest.read_text("utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        where = f"{manifest}, line {number}"
+        fields = parse_object(line, where)
+        key = next((fields[name] for name in PATH_KEYS if fields.get(name)), None)
+        if not isinstance(key, str):
+            raise ValueError(f"{where}: expected the audio's path under one of {', '.join(PATH_KEYS)}")
+        if key in lines:
+            raise ValueError(f"{where}: {key} was already on line {lines[key]}; a file has one line")
+        lines[key] = number
+        path = manifest.parent / key
+        if not path.exists():
+            missing.append(key)
+        found.append((key, path, normalise({k: v for k, v in fields.items() if k not in PATH_KEYS}, where)))
+    if missing:
+        names = "\n  ".join(missing)
+        raise FileNotFoundError(f"{manifest}: {len(missing)} of {len(found)} files are missing beside it:\n  {names}")
+    return found
+
+
+def shard_files(pattern: str) -> list[Found]:
+    """The samples of WebDataset shards: files of one name up to the first dot, audio beside .json and .txt."""
+    found = []
+    for shard in local_shards(pattern):
+        samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+        try:
+            with tarfile.open(shard, "r:") as archive:
+                for member in archive:
+                    base, dot, suffix = member.name.rpartition("/")[2].partition(".")
+                    if member.isfile() and base and dot:
+                        name = member.name[: len(member.name) - len(suffix) - 1]
+                        samples.setdefault(name, {})[f".{suffix.lower()}"] = member
+                for name, members in samples.items():
+                    found.extend(sample_files(archive, shard, name, members))
+        except tarfile.TarError as error:
+            raise ValueError(f"{shard}: not a whole, uncompressed tar archive ({error})") from None
+    return found
+
+
+def sample_files(archive: tarfile.TarFile, shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> list[Found]:
+    texts = {suffix: archive.extractfile(members[suffix]).read().decode() for suffix in (".json", ".txt") if suffix in members}
+    metadata = sidecar_metadata(texts, f"{shard}:{name}")
+    return [
+        (f"{shard.name}/{name}{suffix}", io.Member(shard, member.offset_data, member.size, member.name), metadata)
+        for suffix, member in members.items()
+        if not suffix.endswith(NEVER_AUDIO)
+    ]
+
+
+def local_shards(pattern: str) -> list[Path]:
+    """The shards of a pattern as files: local ones where they are, URLs fetched once into the shard folder.
+
+    That folder is $MOUSAI_SHARDS, by default ~/.cache/mousai/shards. Raises FileNotFoundError naming all local
+    shards that are missing, OSError for a URL that does not answer, ImportError without webdataset.
+    """
+    try:
+        import webdataset
+    except ImportError:
+        raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
+    urls = webdataset.shardlists.expand_urls(pattern)
+    remote = [re.match(r"[a-z0-9]+:", url, re.IGNORECASE) is not None for url in urls]
+    missing = [url for url, far in zip(urls, remote, strict=True) if not far and not Path(url).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{pattern}: {len(missing)} of {len(urls)} shards are missing:\n  " + "\n  ".join(missing))
+    return [fetch_shard(url) if far else Path(url) for url, far in zip(urls, remote, strict=True)]
+
+
+def fetch_shard(url: str) -> Path:
+    """A local copy of the shard at `url`, fetched beside its final name and renamed; what is there already is kept."""
+    from webdataset.gopen import gopen
+
+    folder = Path(os.environ.get("MOUSAI_SHARDS", "~/.cache/mousai/shards")).expanduser()
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2])
+    target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
+    if target.is_file():
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    logger.info("fetching %s", url)
+    part = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+    try:
+        with gopen(url) as stream, part.open("wb") as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
