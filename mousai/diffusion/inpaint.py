@@ -1,8 +1,8 @@
 """Inpainting: a part of the data is known, the rest is sampled to fit it.
 
-After every step the known part of the state is replaced by the known data at that step's noise level (Lugmayr et
-al., "RePaint", arXiv 2201.09865, algorithm 1). With `resamples` > 1 each step is gone back and done again, so that
-the new part has heard the known one at every level and the join is a better one.
+After every step the known part of the state is replaced by the known data at that step's noise level, and each step
+is gone back and done again, so that the new part hears the known one at every level (Lugmayr et al., "RePaint",
+arXiv 2201.09865, algorithm 1).
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from torch import Tensor
 
 from mousai.diffusion.process import add_noise
 from mousai.diffusion.randomness import randn
-from mousai.diffusion.samplers import Callback, Constrain, Predict, amplitudes, checked_times, ddim_step, sample
+from mousai.diffusion.samplers import (
+    Callback,
+    Constrain,
+    Predict,
+    amplitudes,
+    checked_eta,
+    checked_generators,
+    checked_times,
+    ddim_step,
+)
 
 
 def checked_keep(keep: Tensor, data: Tensor) -> Tensor:
@@ -29,7 +38,10 @@ def checked_keep(keep: Tensor, data: Tensor) -> Tensor:
 
 
 def holding(data: Tensor, noise: Tensor, keep: Tensor) -> Constrain:
-    """A `constrain(x, t)` for any v-sampler: the part where `keep` is data at t's noise level, exactly data at 0."""
+    """A `constrain(x, t)` for any v-sampler: the part where `keep` is data at t's noise level, exactly data at 0.
+
+    One pass and no resampling: cheap, but the new part hears the known one much less than through `inpaint`.
+    """
     keep = checked_keep(keep, data)
     return lambda x, t: torch.where(keep, data if t == 0 else add_noise(data, noise, t), x)
 
@@ -42,54 +54,32 @@ def inpaint(
     keep: Tensor,
     times: Tensor,
     *,
-    sampler: str = "ddim",
-    resamples: int = 1,
-    eta: float = 0.0,
+    resamples: int = 5,
+    eta: float = 1.0,
     generators: Sequence[torch.Generator] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """`data` `(b, d, l)` with everything but `keep` sampled anew by a v-model; the known part comes back exactly.
 
-    `noise` has data's shape; `keep` is boolean, `(b or 1, d or 1, l)`, True = known. What `data` holds elsewhere
-    matters only for `times[0]` < 1, where it is the start (audio-to-audio within a gap). `resamples` is RePaint's
-    count of passes over each step: n passes cost n times the evaluations, need `sampler="ddim"`, and draw noise from
-    `generators`, one an item. `callback(done, total)` counts every pass.
+    `noise` has data's shape; `keep` is boolean, `(b or 1, d or 1, l or 1)`, True = known. What `data` holds elsewhere
+    matters only for `times[0]` < 1, where it is the start (audio-to-audio within a gap). Every step is a DDIM step
+    done `resamples` times, so a schedule of n steps costs n times `resamples` evaluations; `callback(done, total)`
+    counts them. `generators`, one an item, are needed unless `resamples` is 1 and `eta` 0. At equal cost few steps
+    with several resamples fit the known part far better than many steps with one: see docs/diffusion.md.
     """
     if noise.shape != data.shape:
         raise ValueError(f"noise {tuple(noise.shape)} must have data's shape {tuple(data.shape)}")
     if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 1:
         raise ValueError(f"resamples must be a whole number from 1, got {resamples!r}")
-    times = checked_times(data, times)
+    if resamples > 1 or eta > 0:
+        checked_generators(generators, data, "inpainting with resamples > 1 or eta > 0")
+    checked_eta(eta)
+    times, keep = checked_times(data, times), checked_keep(keep, data)
     if times[-1] != 0:
         raise ValueError(f"times must end at 0, where the known part is the data itself, got {times[-1]:g}")
-    x = add_noise(data, noise, times[0]) if times[0] < 1 else noise
-    if resamples == 1:
-        hold = holding(data, noise, keep)
-        return sample(
-            sampler, predict, x, times, eta=eta, generators=generators, callback=callback, constrain=hold
-        )
-    if sampler != "ddim":
-        raise ValueError(f"resamples > 1 goes back and forth by single steps: use sampler 'ddim', got {sampler!r}")
-    if len(generators or ()) != len(data):
-        raise ValueError(f"resamples > 1 draws noise: pass {len(data)} generators, one an item")
-    return _repaint(predict, x, noise, data, checked_keep(keep, data), times, resamples, eta, generators, callback)
-
-
-def _repaint(
-    predict: Predict,
-    x: Tensor,
-    noise: Tensor,
-    data: Tensor,
-    keep: Tensor,
-    times: Tensor,
-    resamples: int,
-    eta: float,
-    generators: Sequence[torch.Generator],
-    callback: Callback | None,
-) -> Tensor:
     steps = len(times) - 1
-    for i in range(steps):
-        t, t_next = times[i], times[i + 1]
+    x = add_noise(data, noise, times[0]) if times[0] < 1 else noise
+    for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         for j in range(resamples):
             x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, generators)
             x = torch.where(keep, data if t_next == 0 else add_noise(data, noise, t_next), x)

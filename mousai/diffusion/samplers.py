@@ -53,6 +53,18 @@ def checked_times(x: Tensor, times: Tensor) -> Tensor:
     return times
 
 
+def checked_eta(eta: float) -> None:
+    """ValueError unless eta is from 0 to 1."""
+    if not 0.0 <= eta <= 1.0:
+        raise ValueError(f"eta must be from 0 (deterministic) to 1 (ancestral), got {eta}")
+
+
+def checked_generators(generators: Sequence[torch.Generator] | None, x: Tensor, what: str) -> None:
+    """ValueError unless there is one generator for each of x's items; `what` names who draws noise."""
+    if len(generators or ()) != len(x):
+        raise ValueError(f"{what} draws noise: pass {len(x)} generators, one an item, got {len(generators or ())}")
+
+
 def ddim_step(
     x: Tensor,
     v: Tensor,
@@ -85,10 +97,9 @@ def ddim(
 ) -> Tensor:
     """DDIM for a v-model; `eta` from 0 to 1 is how much of the noise is drawn anew, from `generators`, one an item."""
     times = checked_times(x, times)
-    if not 0.0 <= eta <= 1.0:
-        raise ValueError(f"eta must be from 0 (deterministic) to 1 (ancestral), got {eta}")
-    if eta > 0 and len(generators or ()) != len(x):
-        raise ValueError(f"eta > 0 draws noise: pass {len(x)} generators, one an item, got {len(generators or ())}")
+    checked_eta(eta)
+    if eta > 0:
+        checked_generators(generators, x, "eta > 0")
     x = constrain(x, times[0]) if constrain else x
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, generators)
