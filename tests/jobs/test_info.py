@@ -1,0 +1,48 @@
+"""What is said of a model folder and of an audio file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mousai import checkpoint, cli
+from mousai.jobs.info import describe
+
+
+def test_a_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    state = {"codec.a": torch.zeros(3, 4), "codec.b": torch.zeros(5).bfloat16(), "generator.c": torch.zeros(7), "codec.steps": torch.tensor(1)}
+    checkpoint.save_model(tmp_path / "model", {"codec": {"type": "dmae"}}, state, "", shard_bytes=300)
+    found = describe(tmp_path / "model")
+    assert found["parameters"] == {"codec": 18, "generator": 7, "total": 25}
+    assert found["stored_as"] == ["BF16", "F32", "I64"] and found["problems"] == []
+    assert found["fingerprint"] == checkpoint.fingerprint(tmp_path / "model")
+    assert found["config"] == {"format": 1, "codec": {"type": "dmae"}}
+    with pytest.raises(SystemExit):
+        cli.main(["info", str(tmp_path / "model"), "--json"])
+    assert json.loads(capsys.readouterr().out) == found
+
+
+def test_a_damaged_model_is_described_with_its_problems(tmp_path: Path) -> None:
+    checkpoint.save_model(tmp_path / "model", {}, {"codec.a": torch.zeros(300)}, "")
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    problems = describe(tmp_path / "model")["problems"]
+    assert len(problems) == 2 and all("model.safetensors" in problem for problem in problems)
+
+
+def test_an_audio_file(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.flac", np.zeros((441, 2)), 44_100)
+    found = describe(tmp_path / "x.flac")
+    assert (found["sample_rate"], found["channels"], found["num_samples"], found["seconds"]) == (44_100, 2, 441, 0.01)
+    assert "FLAC" in found["format"]
+
+
+def test_a_text_file_is_neither(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("words")
+    with pytest.raises(ValueError, match="x.txt"):
+        describe(tmp_path / "x.txt")
