@@ -1,0 +1,79 @@
+"""The code blocks of README.md and docs/: command lines are parsed by the real command line, Python blocks are run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.exceptions import TyperException
+from typer.main import get_command
+
+from mousai import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "recipes").rglob("*.md")), *sorted((ROOT / "samples").rglob("*.md"))]
+
+
+def blocks(language: str) -> Iterator[tuple[str, str]]:
+    """Where each block of a language stands, and its text."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for found in re.finditer(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            line = text[: found.start()].count("\n") + 2
+            yield f"{page.relative_to(ROOT)}:{line}", found[1]
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Every command line of the shell blocks, in words, comments and variables before it left out."""
+    for place, text in blocks("(?:bash|sh|shell)"):
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+                words = words[1:]
+            if words:
+                yield f"{place} {shlex.join(words)[:60]}", words
+
+
+COMMANDS, PROGRAMS = dict(commands()), dict(blocks("python"))
+
+
+def parse(arguments: list[str]) -> None:
+    """Goes through the arguments of `mousai` as a call would, and runs nothing."""
+    command, name = get_command(cli.app), "mousai"
+    while True:
+        context = command.make_context(name, arguments)
+        if not hasattr(command, "resolve_command"):
+            return
+        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+
+
+@pytest.mark.parametrize("place", COMMANDS)
+def test_a_command_line_is_one_that_exists(place: str) -> None:
+    words = COMMANDS[place]
+    if "mousai" in words and words[0] in ("mousai", "accelerate", "torchrun", "python", ".venv/bin/mousai", ".venv/bin/python"):
+        parse(words[words.index("mousai") + 1 :])
+    elif words[0].startswith(("tools/", ".ci/", "./")):
+        assert os.access(ROOT / words[0], os.X_OK), f"{words[0]} is not there"
+    for word in words:
+        if re.match(r"(recipes|tools|samples|docs|tests)/[\w/.-]*\.\w+$", word):
+            assert (ROOT / word).exists(), f"{word} is not there"
+
+
+def test_a_command_line_that_does_not_exist_is_noticed() -> None:
+    for line in ("mousai genrate x", "mousai train --out x", "mousai info --what"):
+        with pytest.raises(TyperException):
+            parse(line.split()[1:])
+    parse(["data", "synth", "--out", "x"])
+
+
+@pytest.mark.parametrize("place", PROGRAMS)
+def test_a_python_block_runs(place: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", PROGRAMS[place]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
