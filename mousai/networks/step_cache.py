@@ -16,7 +16,7 @@ class Context:
     time: Tensor | None = None  # (b | 1, modulation_features), activated
     tokens: Tensor | None = None  # (b, n, e)
     mask: Tensor | None = None  # (b, 1, 1, n)
-    inject: dict[int, Tensor] | None = None  # depth -> (b, l at that depth, d)
+    inject: dict[int, Tensor] | None = None  # depth -> (b, d, l at that depth)
     row: Tensor | None = None  # (1, UNet1d.table_width): every scale and shift for one t
     keys_values: list[KeysValues] | None = None
     injected: list[Tensor] | None = None  # projected, one an inject layer
