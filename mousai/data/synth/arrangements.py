@@ -64,6 +64,7 @@ def _ambient(score: Score, bars: int, rng: np.random.Generator) -> None:
     degrees = progression(rng, score.mode, bars)
     bright = score.mode == "major"  # major: higher, with shimmer; minor: lower and darker
     previous = None
+    score.add("air", -3.0, score.beats + 3, 96 if bright else 84, 0.8)
     for bar, degree in enumerate(degrees):
         tones = chord(score.root, score.mode, degree, size=4 if rng.random() < 0.5 else 3)
         previous = voicing(tones, 53 if bright else 46, previous if previous and len(previous) == len(tones) else None)

@@ -217,6 +217,15 @@ def pad(pitch: float, seconds: float, velocity: float, rng: np.random.Generator)
     return velocity * 0.5 * fade_stereo(audio, 1.2, 1.4)
 
 
+def air(pitch: float, seconds: float, velocity: float, rng: np.random.Generator) -> np.ndarray:
+    """Breath around a pad in stereo (2, s): noise in a band above the pitch that swells slowly, each side for itself."""
+    n = int((seconds + 1.0) * SAMPLE_RATE)
+    f0 = frequency(pitch)
+    swell = np.stack([0.55 + 0.45 * smooth_random(n, 0.4, rng) for _ in range(2)])
+    breath = np.stack([filtered(noise(n, rng), "band", f0, 3 * f0, order=1) for _ in range(2)])
+    return velocity * 0.3 * fade_stereo(breath * swell, 1.0, 0.9)
+
+
 def pulse(pitch: float, seconds: float, velocity: float, duty: int = 50, vibrato: bool = False) -> np.ndarray:
     """8-bit pulse voice: hard gate, four-bit stepped volume decay at 60 Hz."""
     n = int(seconds * SAMPLE_RATE)

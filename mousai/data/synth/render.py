@@ -71,6 +71,7 @@ PARTS = {
     "pad": Part(instruments.pad, 0.8, reverb=0.6, jitter=0.03),
     "drone": Part(instruments.pad, 0.5, reverb=0.4, jitter=0.0),
     "shimmer": Part(instruments.pad, 0.4, reverb=1.0, jitter=0.1),
+    "air": Part(instruments.air, 0.05, reverb=0.5, jitter=0.0),
     "synth_bass": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v), 0.9, reverb=0.0, jitter=0.0, effect=_duck),
     "stab": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v, 2200.0), 0.5, width=2.0, reverb=0.3, jitter=0.0, effect=_sweep),
     "guitar_left": Part(instruments.electric_guitar, 0.24, pan=-0.8, reverb=0.08, jitter=0.008, effect=_distort),
