@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import struct
 
 import numpy as np
 import soundfile
@@ -80,6 +82,9 @@ class Decoder:
             if promised > held and not streamed:
                 raise AudioError(f"{self.file}: truncated, the header promises {promised} bytes of audio, {held} are there")
         self.layout = channel_layout(self.format, self.channels, first.extra_info)
+        self.tags = first.copy_metadata()
+        if "ICMT" in first.extra_info and "comment" not in self.tags:
+            self.tags["comment"] = riff_comment(self.windows[0])
 
     def read(self, start: int, num_samples: int) -> np.ndarray:
         """Samples `(s, c)` float32 from `start` on, at the file's own rate; fewer only at the end of the file."""
@@ -104,6 +109,28 @@ class Decoder:
         if not np.isfinite(audio).all():
             raise AudioError(f"{self.file}: damaged, it holds samples that are NaN or infinite")
         return audio
+
+
+def riff_comment(window: Window) -> str:
+    """The ICMT of a WAV's LIST INFO chunk, of which libsndfile reads no more than 2 KB."""
+    where, comment = window.tell(), ""
+    window.seek(12)
+    while len(header := window.read(8)) == 8:
+        marker, size = struct.unpack("<4sI", header)
+        if marker == b"LIST":
+            chunk = window.read(size)
+            at = 4
+            while at + 8 <= len(chunk):
+                name, length = struct.unpack_from("<4sI", chunk, at)
+                if name == b"ICMT":
+                    comment = chunk[at + 8 : at + 8 + length].rstrip(b"\0").decode("utf-8", "replace")
+                at += 8 + length + length % 2
+        elif marker == b"data" and size >= 2**32 - 2:  # the size is elsewhere, or nowhere
+            break
+        else:
+            window.seek(size + size % 2, os.SEEK_CUR)
+    window.seek(where)
+    return comment
 
 
 def unreadable(window: Window, error: soundfile.LibsndfileError) -> str:

@@ -6,9 +6,11 @@ clipped: what a float or lossy file holds beyond [-1, 1] arrives as it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import gcd
+from typing import Any
 
 import numpy as np
 import soxr
@@ -18,8 +20,12 @@ from torch import Tensor
 from mousai.audio.container import AudioError, File, Member
 from mousai.audio.decoder import Decoder
 from mousai.audio.remix import remix
+from mousai.audio.write import FORMATS, AudioWriter, Written, write
 
-__all__ = ["AudioError", "AudioInfo", "File", "Member", "blocks", "info", "read", "remix", "resampled_length"]
+__all__ = [
+    "FORMATS", "AudioError", "AudioInfo", "AudioWriter", "File", "Member", "Written", "blocks", "info", "read",
+    "read_metadata", "remix", "resampled_length", "write",
+]  # fmt: skip
 
 BLOCK_SAMPLES = 65536
 RESAMPLER_REACH = 256  # samples of the lower rate beyond which soxr's filter is below 1e-6
@@ -58,8 +64,19 @@ def info(file: File) -> AudioInfo:
             decoder.num_samples,
             decoder.format,
             decoder.subtype,
-            decoder.parts[0].copy_metadata(),
+            decoder.tags,
         )
+
+
+def read_metadata(file: File) -> dict[str, Any]:
+    """The metadata that `AudioWriter` put into a file, {} where there is none. Raises as `info` does."""
+    with Decoder(file) as decoder:
+        comment = decoder.tags.get("comment", "")
+    try:
+        metadata = json.loads(comment)
+    except json.JSONDecodeError:
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def read(
