@@ -60,3 +60,17 @@ def tiny_bert(tmp_path_factory):
     )  # fmt: skip
     transformers.BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bart(tmp_path_factory):
+    """An encoder with a decoder that is no T5."""
+    import transformers
+
+    folder = tmp_path_factory.mktemp("tiny_bart")
+    vocabulary = save_tokenizer(folder)
+    small = dict(d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
+                 encoder_ffn_dim=16, decoder_ffn_dim=16)  # fmt: skip
+    config = transformers.BartConfig(vocab_size=vocabulary, max_position_embeddings=64, **small)
+    transformers.BartModel(config).save_pretrained(folder)
+    return folder

@@ -9,8 +9,6 @@ from mousai.diffusion.process import add_noise
 from mousai.diffusion.randomness import item_generators, randn
 from mousai.diffusion.schedules import schedule
 
-from . import exact
-
 SHAPE = (2, 12)
 KEEP = (torch.arange(12) < 7).expand(1, 1, 12)
 
@@ -27,7 +25,7 @@ def data():
 
 @pytest.mark.parametrize("options", [{}, {"resamples": 1, "eta": 0.0}, {"resamples": 3, "eta": 0.5}])
 @pytest.mark.parametrize("t_start", [1.0, 0.5])
-def test_the_known_part_is_exact_and_the_rest_is_sampled(data, options, t_start):
+def test_the_known_part_is_exact_and_the_rest_is_sampled(exact, data, options, t_start):
     y = run(exact.gaussian(5.0, 0.1), data, times=schedule("linear", 6, t_start), **options)
     known = KEEP.expand_as(data)
     assert torch.equal(y[known], data[known])
@@ -35,7 +33,7 @@ def test_the_known_part_is_exact_and_the_rest_is_sampled(data, options, t_start)
 
 
 @pytest.mark.parametrize("options", [{}, {"resamples": 1, "eta": 0.0}, {"resamples": 3, "eta": 0.5}])
-def test_an_exact_predictor_gives_the_data(data, options):
+def test_an_exact_predictor_gives_the_data(exact, data, options):
     torch.testing.assert_close(run(exact.point(data), data, **options), data, rtol=0, atol=1e-5)
 
 
@@ -46,27 +44,28 @@ def test_an_item_is_the_same_alone_and_in_any_batch(data):
         assert torch.equal(run(predict, data[i : i + 1], first=i, resamples=3)[0], together[i])
 
 
-def correlated(x, t):
-    """Exact for data of two coordinates, N(0, 1) each with correlation 0.9."""
+def correlated(exact):
+    """The exact predictor for data of two coordinates, N(0, 1) each with correlation 0.9."""
     covariance = torch.tensor([[1.0, 0.9], [0.9, 1.0]])
 
     def data_of(x, a, s):
         gain = a * torch.linalg.inv(a * a * covariance + s * s * torch.eye(2)) @ covariance
         return torch.einsum("bdl,de->bel", x, gain)
 
-    return exact.v_of(data_of)(x, t)
+    return exact.v_of(data_of)
 
 
-def test_resampling_brings_the_new_part_to_what_the_known_one_implies():
+def test_resampling_brings_the_new_part_to_what_the_known_one_implies(exact):
     """Given 1.5, the other coordinate is N(1.35, 0.44^2); at the same 50 evaluations resampling gets nearer."""
     data = torch.zeros(1000, 2, 1)
     data[:, 0] = 1.5
     keep = torch.tensor([[[True], [False]]])
-    means = {}
+    means, predict = {}, correlated(exact)
     for steps, resamples in ((50, 1), (10, 5)):
         generators = item_generators(0, 1000)
         noise = randn((2, 1), generators)
-        y = inpaint(correlated, noise, data, keep, schedule("linear", steps), resamples=resamples, generators=generators)
+        times = schedule("linear", steps)
+        y = inpaint(predict, noise, data, keep, times, resamples=resamples, generators=generators)
         means[resamples] = y[:, 1].mean().item()
     assert 0.5 < means[1] < 1.1
     assert means[5] == pytest.approx(1.35, abs=0.2)
@@ -83,14 +82,14 @@ def test_going_back_is_data_with_unit_noise_at_the_earlier_time(data, t, t_back)
     assert gain[1] > 0.1
 
 
-def test_the_callback_counts_every_pass(data):
+def test_the_callback_counts_every_pass(exact, data):
     counts = []
     run(exact.point(data), data, resamples=2, callback=lambda i, n: counts.append((i, n)))
     assert counts == [(i, 12) for i in range(1, 13)]
 
 
 @pytest.mark.parametrize("name", samplers.V_SAMPLERS)
-def test_holding_makes_any_sampler_keep_the_known_part(data, name):
+def test_holding_makes_any_sampler_keep_the_known_part(exact, data, name):
     noise = randn(SHAPE, item_generators(3, 3))
     constrain = holding(data, noise, KEEP)
     y = samplers.sample(name, exact.gaussian(5.0, 0.1), noise, schedule("linear", 6), constrain=constrain)
@@ -110,12 +109,12 @@ def test_holding_makes_any_sampler_keep_the_known_part(data, name):
         ({"times": torch.tensor([1.0, 0.5])}, "must end at 0"),
     ],
 )
-def test_wrong_input_is_refused(data, change, message):
+def test_wrong_input_is_refused(exact, data, change, message):
     with pytest.raises(ValueError, match=message):
         run(exact.point(data), data, **change)
 
 
-def test_missing_generators_and_wrong_noise_are_refused(data):
+def test_missing_generators_and_wrong_noise_are_refused(exact, data):
     times = schedule("linear", 4)
     with pytest.raises(ValueError, match="pass 3 generators"):
         inpaint(exact.point(data), torch.zeros_like(data), data, KEEP, times)

@@ -12,8 +12,6 @@ from mousai.diffusion.process import add_noise, flow_x_t
 from mousai.diffusion.randomness import item_generators, randn
 from mousai.diffusion.schedules import NAMES, schedule
 
-from . import exact
-
 SHAPE = (2, 16)
 
 
@@ -39,14 +37,14 @@ def data():
 @pytest.mark.parametrize("kind", NAMES)
 @pytest.mark.parametrize("steps", [1, 2, 3, 20])
 @pytest.mark.parametrize("t_start", [1.0, 0.4])
-def test_an_exact_predictor_gives_the_data(data, name, kind, steps, t_start):
+def test_an_exact_predictor_gives_the_data(exact, data, name, kind, steps, t_start):
     x = add_noise(data, randn(SHAPE, item_generators(0, 3)), t_start)
     y = samplers.sample(name, exact.point(data), x, schedule(kind, steps, t_start))
     torch.testing.assert_close(y, data, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
-def test_an_exact_predictor_gives_the_data_through_fresh_noise(data, eta):
+def test_an_exact_predictor_gives_the_data_through_fresh_noise(exact, data, eta):
     generators = item_generators(0, 3)
     x = randn(SHAPE, generators)
     y = samplers.ddim(exact.point(data), x, schedule("linear", 8), eta=eta, generators=generators)
@@ -65,7 +63,7 @@ def test_a_straight_flow_gives_the_data(data, name, steps, t_start):
 
 
 @pytest.mark.parametrize("name", ["euler", "midpoint"])
-def test_a_flow_to_one_point_arrives_there(data, name):
+def test_a_flow_to_one_point_arrives_there(exact, data, name):
     noise = randn(SHAPE, item_generators(0, 3))
     y = samplers.sample(name, exact.velocity_of_point(data), noise, schedule("linear", 6), objective="flow")
     torch.testing.assert_close(y, data, rtol=0, atol=1e-5)
@@ -109,7 +107,7 @@ def test_dpmpp_is_its_published_update():
 
 
 @pytest.fixture(scope="module")
-def mixture():
+def mixture(exact):
     """An exact predictor of three peaks, noise, and where 2000 small steps take it."""
     predict = exact.mixture([-1.5, 0.2, 1.0], [0.1, 0.3, 0.05], [0.3, 0.5, 0.2])
     noise = randn((2000,), item_generators(0, 1)).double()
@@ -127,7 +125,7 @@ def test_dpmpp_is_nearer_to_the_fine_answer_than_ddim(mixture, kind, steps):
 
 
 @pytest.mark.parametrize("name", samplers.V_SAMPLERS)
-def test_a_gaussian_comes_out_as_its_closed_form(name):
+def test_a_gaussian_comes_out_as_its_closed_form(exact, name):
     """The deterministic path takes x = noise to mean + std noise, whatever the sampler, as the steps grow fine."""
     mean, std = 2.0, 0.3
     noise = randn((4, 100), item_generators(0, 2)).double()
@@ -136,7 +134,7 @@ def test_a_gaussian_comes_out_as_its_closed_form(name):
 
 
 @pytest.mark.parametrize(("name", "order"), [("euler", 1), ("midpoint", 2), ("heun", 2)])
-def test_flow_samplers_have_at_least_their_order(name, order):
+def test_flow_samplers_have_at_least_their_order(exact, name, order):
     mean, std = 2.0, 0.3
     noise = randn((100,), item_generators(0, 2)).double()
     errors = []
@@ -147,7 +145,7 @@ def test_flow_samplers_have_at_least_their_order(name, order):
 
 
 @pytest.mark.parametrize("eta", [0.5, 1.0])
-def test_eta_keeps_the_distribution(eta):
+def test_eta_keeps_the_distribution(exact, eta):
     mean, std = 2.0, 0.3
     generators = item_generators(0, 1)
     noise = randn((50_000,), generators).double()
@@ -172,7 +170,7 @@ def test_an_item_is_the_same_alone_and_in_any_batch(name, eta):
     assert torch.equal(run(2, 3), together[3:])
 
 
-def test_starting_lower_stays_nearer_to_the_start():
+def test_starting_lower_stays_nearer_to_the_start(exact):
     data, noise = randn(SHAPE, item_generators(0, 2)), randn(SHAPE, item_generators(9, 2))
     predict = exact.gaussian(0.0, 1.0)
     moved = [

@@ -1,5 +1,8 @@
 """Predictors that are exact, for one data point, for a Gaussian and for a mixture of Gaussians, in closed form."""
 
+from types import SimpleNamespace
+
+import pytest
 import torch
 
 from mousai.diffusion.process import alpha_sigma, right_pad_dims
@@ -55,3 +58,16 @@ def mixture(means, stds, weights):
         return (odds * (means + a * stds**2 / variance * rest)).sum(-1)
 
     return v_of(data_of)
+
+
+@pytest.fixture(scope="session")
+def exact():
+    """The predictors of this file, by name."""
+    return SimpleNamespace(
+        v_of=v_of,
+        point=point,
+        velocity_of_point=velocity_of_point,
+        gaussian=gaussian,
+        gaussian_flow=gaussian_flow,
+        mixture=mixture,
+    )
