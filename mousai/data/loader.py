@@ -8,21 +8,18 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mousai.audio import io
+from mousai.audio.io import AudioError, resampled_length
+from mousai.data.sources import Source, Track, open_source
 from mousai.training.randomness import seed_of
-
-if TYPE_CHECKING:
-    from mousai.data.sources import Source, Track
 
 REDRAWS = 16  # draws for one crop before the loudest so far is taken
 
@@ -62,27 +59,36 @@ class AudioDataConfig:
             raise ValueError(f"gain_db: expected lowest, highest; came {self.gain_db}")
 
 
+Opened = list[tuple[Source, float]]
+
+
+def open_sources(sources: Iterable[str | SourceConfig]) -> Opened:
+    """Each source with its weight; errors as in `mousai.data.sources.open_source`."""
+    configs = (SourceConfig(source) if isinstance(source, str) else source for source in sources)
+    return [(open_source(source.spec), source.weight) for source in configs]
+
+
 class AudioCrops(Dataset):
     """Crops `{"audio": (c, crop_samples)}` of all tracks of a split, each second as likely as any other.
 
-    A shorter track is padded with silence. ValueError if no track of the split is usable.
+    A shorter track is padded with silence; a track that names no split belongs to "train". ValueError if no track of
+    the split is usable.
     """
 
-    def __init__(self, config: AudioDataConfig, split: str | None, sample_rate: int, channels: int, seed: int) -> None:
+    def __init__(self, opened: Opened, config: AudioDataConfig, split: str | None, sample_rate: int, channels: int, seed: int) -> None:
         self.config, self.sample_rate, self.channels, self.seed = config, sample_rate, channels, seed
         self.tracks: list[tuple[Source, Track]] = []
         self.lengths: list[int] = []  # samples at `sample_rate`
         self.pool: list[tuple[np.ndarray, float]] = []  # 16-bit samples (c, s) and their scale
         self.damaged: set[int] = set()
-        weights, unusable = [], 0
-        for entry in config.sources:
-            entry = SourceConfig(entry) if isinstance(entry, str) else entry
-            unusable += self._open(entry, split, weights)
-        if unusable:
-            print(f"{unusable} files were skipped, {len(self.tracks)} are used", file=sys.stderr)
+        weights = []
+        for source, weight in opened:
+            for track in list(source):
+                if split is None or track.metadata.get("split", "train") == split:
+                    self._add(source, track, weight, weights)
         if not self.tracks:
-            specs = ", ".join(s if isinstance(s, str) else s.spec for s in config.sources)
-            raise ValueError(f"no usable audio in {specs}" + (f" for split {split!r}" if split else ""))
+            splits = sorted({track.metadata.get("split", "train") for source, _ in opened for track in source})
+            raise ValueError(f"no usable audio for split {split!r} in {', '.join(s.name for s, _ in opened)}; splits there: {', '.join(splits)}")
         self.cumulative = list(itertools.accumulate(weights))
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -105,43 +111,19 @@ class AudioCrops(Dataset):
         """The length of all tracks together."""
         return sum(self.lengths) / self.sample_rate
 
-    def _open(self, entry: SourceConfig, split: str | None, weights: list[float]) -> int:
-        """Adds a source's tracks; returns how many of its files cannot be used."""
-        from mousai.data.sources import open_source
-
-        source = open_source(entry.spec, split=split)
-        tracks = list(source)
-        unusable = 0
-        for path, reason in source.skipped:
-            print(f"skipped {path}: {reason}", file=sys.stderr)
-        for track in tracks:
-            try:
-                length = self._length(source, track)
-            except (ValueError, OSError) as error:
-                print(f"skipped {track.path}: {error}", file=sys.stderr)
-                unusable += 1
-                continue
-            self.tracks.append((source, track))
-            self.lengths.append(length)
-            weights.append(entry.weight * length)
-        return unusable + len(source.skipped)
-
-    def _length(self, source: Source, track: Track) -> int:
+    def _add(self, source: Source, track: Track, weight: float, weights: list[float]) -> None:
+        length = resampled_length(track.num_samples, track.sample_rate, self.sample_rate)
         if self.config.pool == "ram":
-            audio = source.read(track, 0.0, None, self.sample_rate, self.channels).numpy()
-            if not np.isfinite(audio).all():
-                raise ValueError("it holds samples that are no finite numbers")
+            try:
+                audio = source.read(track, 0.0, None, self.sample_rate, self.channels).numpy()
+            except AudioError as error:
+                return source.skip(track.key, str(error))
             scale = max(1e-9, float(np.abs(audio).max(initial=0.0))) / 32767
             self.pool.append((np.round(audio / scale).astype(np.int16), scale))
             length = audio.shape[-1]
-        elif track.num_samples is not None and track.sample_rate:
-            length = round(track.num_samples * self.sample_rate / track.sample_rate)
-        else:
-            info = io.info(track.path)
-            length = round(info.num_samples * self.sample_rate / info.sample_rate)
-        if length < 1:
-            raise ValueError("it is empty")
-        return length
+        self.tracks.append((source, track))
+        self.lengths.append(length)
+        weights.append(weight * length)
 
     def _crop(self, rng: random.Random) -> Tensor:
         """A crop at a random place; silence where a file turns out to be damaged."""
@@ -160,12 +142,11 @@ class AudioCrops(Dataset):
     def _read(self, index: int, start: int, size: int) -> Tensor:
         source, track = self.tracks[index]
         try:
-            audio = source.read(track, start / self.sample_rate, size, self.sample_rate, self.channels)
-        except (ValueError, OSError) as error:
-            print(f"skipped {track.path}: {error}", file=sys.stderr)
+            return source.read(track, start / self.sample_rate, size, self.sample_rate, self.channels)
+        except AudioError as error:  # found out only now: this one crop is drawn again
+            source.skip(track.key, str(error))
             self.damaged.add(index)
             return torch.zeros(self.channels, 0)
-        return torch.nan_to_num(audio[:, :size], 0.0, 0.0, 0.0)
 
 
 def batches(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import mousai
 from mousai import checkpoint, config
-from mousai.data.loader import AudioCrops, batches
+from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.recipe import Recipe, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.training.state import part
@@ -56,14 +56,16 @@ def train(
 
 def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     """Trains the codec on crops of audio."""
-    codec = recipe.codec.build(recipe.seed)
-    crops = AudioCrops(recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
+    codec, opened = recipe.codec.build(recipe.seed), open_sources(recipe.data.sources)
+    crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
     if accelerator.is_main_process:
         size = sum(p.numel() for p in codec.parameters() if p.requires_grad)
         print(f"codec of {size / 1e6:.2f} M weights; {len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h", file=sys.stderr)
-    valid = held_out(recipe, codec)
+    valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
+    with torch.no_grad():  # weights that begin from data do so from the same items in every process
+        codec_loss(codec, next(batches(crops, setting.batch_size)), torch.Generator().manual_seed(recipe.seed))
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
@@ -76,31 +78,30 @@ def codec_loss(codec: nn.Module, batch: Mapping[str, Tensor], generator: torch.G
     return codec.loss(batch["audio"], generator)
 
 
-def held_out(recipe: Recipe, codec: nn.Module) -> AudioCrops | None:
+def held_out(recipe: Recipe, opened: Opened, codec: nn.Module) -> AudioCrops | None:
     """The validation crops, always the same ones; None if the recipe wants none or no track is held out."""
-    if recipe.data.valid_split is None or not recipe.train.valid_every:
+    split = recipe.data.valid_split
+    tracks = [track for source, _ in opened for track in source]
+    if split is None or not recipe.train.valid_every or not any(track.metadata.get("split") == split for track in tracks):
         return None
     fixed = replace(recipe.data, gain_db=(0.0, 0.0), workers=0)
-    try:
-        return AudioCrops(fixed, recipe.data.valid_split, codec.sample_rate, codec.channels, recipe.seed + 1)
-    except ValueError as error:
-        print(f"no validation: {error}", file=sys.stderr)
-        return None
+    return AudioCrops(opened, fixed, split, codec.sample_rate, codec.channels, recipe.seed + 1)
 
 
 @torch.no_grad()
 def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: nn.Module, step: int) -> dict[str, Any]:
     """Writes two held-out crops, and what the codec makes of them, to `out/samples/` as sound and picture."""
-    from mousai.audio import io, spectral
+    from mousai.audio import spectral
+    from mousai.audio.write import write
 
     folder = out / "samples" / f"step-{step:07}"
     folder.mkdir(parents=True, exist_ok=True)
     samples = {}
     for index in range(2):
         audio = crops[index]["audio"]
-        again = codec.decode(codec.encode(audio[None].to(accelerator.device)), audio.shape[-1], seed=index)[0].float().cpu()
+        again = codec.decode(codec.encode(audio[None].to(accelerator.device)), audio.shape[-1], seeds=[index])[0].float().cpu()
         for name, sound in ((f"{index}-original", audio), (f"{index}-decoded", again)):
-            io.write(folder / f"{name}.wav", sound, codec.sample_rate)
+            write(folder / f"{name}.wav", sound, codec.sample_rate)
             spectral.spectrogram_png(sound, codec.sample_rate, folder / f"{name}.png", f"{name}, step {step}")
             samples[name] = (sound, codec.sample_rate)
     return samples
@@ -118,7 +119,7 @@ def export(out: str | Path) -> Path:
     checkpoint.load_strict(codec, part(tensors, "ema.model."), str(out / "state"))
     codec.eval()
     if hasattr(codec, "calibrate"):
-        crops = AudioCrops(replace(recipe.data, pool=None), recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
+        crops = AudioCrops(open_sources(recipe.data.sources), replace(recipe.data, pool=None), recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
         codec.calibrate(calibration(crops))
     settings = {"codec": recipe.codec.to_dict(), "provenance": provenance(recipe, step)}
     weights = {f"codec.{name}": value for name, value in codec.state_dict().items()}

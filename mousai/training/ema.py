@@ -27,7 +27,7 @@ class EmaConfig:
 
 def average_of(module: nn.Module, config: EmaConfig) -> EMA:
     """An average of `module`'s weights, to be updated after each step; buffers are copied, not averaged."""
-    averaged = copy.deepcopy(module).requires_grad_(False)
+    averaged = copy.deepcopy(module).requires_grad_(False).eval()
     return EMA(
         module, averaged, beta=config.beta, power=config.power, update_after_step=config.warmup_steps, update_every=1,
         param_or_buffer_names_no_ema={name for name, _ in module.named_buffers()}, include_online_model=False,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mousai.training.ema import EmaConfig, average_of
 from mousai.training.interrupt import Interrupt
-from mousai.training.parallel import LossOf, accumulating, parallel
+from mousai.training.parallel import LossOf, accumulating, is_sharded, parallel, processes
 from mousai.training.randomness import generator_of, seeded
 from mousai.training.report import Report
 from mousai.training.state import TrainingState
@@ -86,7 +86,7 @@ class NonFiniteLoss(ValueError):
 def accelerator_for(config: TrainConfig, folder: str | Path) -> Accelerator:
     """The Accelerator that `train` works on: device, processes, precision and trackers."""
     precision = {"fp32": "no", "bf16": "bf16", None: None}[config.precision]
-    return Accelerator(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+    return processes(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -116,20 +116,23 @@ def train(
 ) -> Outcome:
     """Trains `model` until `config.steps`, the time limit or a signal, and saves its state under `folder/state`.
 
-    `loss(model, batch, generator)` returns a scalar and scalars to log, with its noise from `generator` (which lives on
-    the training device). `batches(first)` yields this process's batches from number `first` on, counted over forward
+    `loss(model, batch, generator)` returns a scalar and scalars to log, with its noise from `generator` (on
+    the CPU, as everywhere). `batches(first)` yields this process's batches from number `first` on, counted over forward
     passes. `valid()` yields the validation batches. `sample(model, step)` gets the averaged model and returns
     {name: (audio, sample_rate) | picture} for the trackers. A state in `folder` is taken up. `meta` is kept with the state.
     NonFiniteLoss stops a run whose loss is no number.
     """
     device, rank = accelerator.device, accelerator.process_index
-    average = average_of(LossOf(model, loss), config.ema)
-    module, averaged = parallel(LossOf(model, loss), average, accelerator, config)
+    inner = LossOf(model, loss)
+    average = average_of(inner, config.ema)
+    module, averaged = parallel(inner, average, accelerator, config)
+    if sample is not None and config.sample_every and is_sharded(accelerator, config):
+        raise ValueError("train.sample_every: a model that is split over processes cannot sample; set it to 0")
     optimizer = torch.optim.AdamW(
         [p for p in module.parameters() if p.requires_grad],
         config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay,
     )  # fmt: skip
-    state = TrainingState(Path(folder) / "state", module, average, optimizer, accelerator)
+    state = TrainingState(Path(folder) / "state", inner, average, optimizer, accelerator)
     step = state.load()
     stream = batches(step * config.accumulate)
     module.train()
@@ -145,7 +148,7 @@ def train(
                 key = (seed, step, micro, rank)
                 with accumulating(module, accelerator, last=micro == config.accumulate - 1), seeded(key, device):
                     with accelerator.autocast():
-                        value, parts = module(batch, generator_of(key, device))
+                        value, parts = module(batch, generator_of(key))
                     accelerator.backward(value / config.accumulate)
                 total += value.detach() / config.accumulate
                 logs.append(parts)
@@ -195,13 +198,12 @@ def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, stop: bool) -> t
 def validation_loss(module: nn.Module, batches: Iterable[Batch], accelerator: Accelerator, seed: int) -> dict[str, float]:
     """Mean loss (and logs) over `batches`, with noise from the batch's number alone: comparable from step to step."""
     device, rank = accelerator.device, accelerator.process_index
-    module.eval()
     rows = []
     for index, batch in enumerate(batches):
         batch = {name: value.to(device) for name, value in batch.items()}
         key = (seed, -1, index, rank)
         with seeded(key, device), accelerator.autocast():
-            value, parts = module(batch, generator_of(key, device))
+            value, parts = module(batch, generator_of(key))
         rows.append({"loss": value, **parts})
     names = sorted(rows[0])
     means = torch.stack([torch.stack([torch.as_tensor(row[name], device=device).float() for row in rows]).mean() for name in names])

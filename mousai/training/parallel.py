@@ -5,6 +5,7 @@ Sharding is torch's own `fully_shard`, so that it also runs, and is tested, on C
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,35 +33,52 @@ class LossOf(nn.Module):
         return self.loss(self.model, batch, generator)
 
 
+def processes(**settings: object) -> Accelerator:
+    """An Accelerator over all the processes that were started; ValueError if they do not see one another.
+
+    Without a device Accelerate has to be told so, or processes under torchrun would each believe to be alone and write
+    over one another.
+    """
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **settings)
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if accelerator.num_processes != started:
+        raise ValueError(f"{started} processes were started, but each sees {accelerator.num_processes}; see docs/training.md on launching")
+    return accelerator
+
+
 def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: TrainConfig) -> tuple[nn.Module, LossOf]:
     """`module` ready for the accelerator's processes and device, and the averaged module of `average` on the same."""
     averaged = average.ema_model
-    average.to(accelerator.device)
-    averaged.to(accelerator.device)
-    if config.shard or accelerator.distributed_type == DistributedType.FSDP:
-        module.to(accelerator.device)
+    sharded = is_sharded(accelerator, config)
+    if sharded:
         for each in (module, averaged):
             split(each, accelerator)
+    else:
+        averaged.to(accelerator.device)
     if config.compile:
         module.compile()
-    if not (config.shard or accelerator.distributed_type == DistributedType.FSDP):
-        module = accelerator.prepare_model(module)
-    return module, averaged
+    return (module if sharded else accelerator.prepare_model(module)), averaged
+
+
+def is_sharded(accelerator: Accelerator, config: TrainConfig) -> bool:
+    """Whether the recipe or the launch file asks for FSDP."""
+    return config.shard or accelerator.distributed_type == DistributedType.FSDP
 
 
 def split(module: nn.Module, accelerator: Accelerator) -> None:
-    """Shards `module` in place: the blocks of its lists one by one, the rest together."""
+    """Shards `module` in place, on the accelerator's device: the blocks of its lists one by one, then the rest."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     if accelerator.num_processes < 2:
         raise ValueError("train.shard: there is one process, nothing to split over; start with accelerate launch or torchrun")
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    lists = (nn.ModuleList, nn.ModuleDict)  # these have no forward pass to hook into
     blocks = [child for part in module.modules() if isinstance(part, nn.ModuleList) for child in part]
     for block in reversed(blocks):  # inner ones first
-        if sum(p.numel() for p in block.parameters()) >= SHARD_PARAMETERS:
+        if not isinstance(block, lists) and sum(p.numel() for p in block.parameters()) >= SHARD_PARAMETERS:
             fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh)
+    fully_shard(module, mesh=mesh, reshard_after_forward=True)  # what is gathered for validation must not stay so
 
 
 @contextmanager

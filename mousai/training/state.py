@@ -14,16 +14,16 @@ from accelerate import Accelerator
 from ema_pytorch import EMA
 from torch import Tensor, nn
 from torch.distributed.checkpoint import state_dict as dcp
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mousai import checkpoint
 
 WHOLE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
-LOAD = dcp.StateDictOptions(full_state_dict=True)
-LOAD_OPTIMIZER = dcp.StateDictOptions(full_state_dict=True, strict=False)  # a weight without a gradient so far has no state yet
+LOAD = dcp.StateDictOptions(full_state_dict=True, strict=False)  # a weight without a gradient so far has no state yet
 
 
 class TrainingState:
-    """The state of a run under `folder`, one sub-folder a step, the newest kept."""
+    """The state of a run under `folder`, one sub-folder a step, the newest kept; `module` is not wrapped in DDP."""
 
     def __init__(self, folder: Path, module: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> None:
         self.folder, self.module, self.average, self.optimizer, self.accelerator = folder, module, average, optimizer, accelerator
@@ -41,10 +41,10 @@ class TrainingState:
             return 0
         step, tensors, meta = found
         self._check(tensors)
-        dcp.set_model_state_dict(self.module, part(tensors, "model."), options=LOAD)
-        dcp.set_model_state_dict(self.average.ema_model, part(tensors, "ema."), options=LOAD)
+        fill(self.module, part(tensors, "model."))
+        fill(self.average.ema_model, part(tensors, "ema."))
         optimizer = unflatten(part(tensors, "optimizer."), meta["optimizer"])
-        dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD_OPTIMIZER)
+        dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD)
         self.average.step.fill_(meta["ema_step"])
         self.average.initted.fill_(meta["ema_step"] > 0)
         self.saved_step = step
@@ -55,7 +55,7 @@ class TrainingState:
         weights = dcp.get_model_state_dict(self.module, options=WHOLE)
         average = dcp.get_model_state_dict(self.average.ema_model, options=WHOLE)
         optimizer = dcp.get_optimizer_state_dict(self.module, self.optimizer, options=WHOLE)
-        if self.accelerator.is_main_process:
+        if self.accelerator.is_main_process:  # the others got nothing
             tensors = {f"model.{name}": value for name, value in weights.items()}
             tensors |= {f"ema.{name}": value for name, value in average.items()}
             tensors |= {f"optimizer.{kind}.{name}": value for name, kinds in optimizer["state"].items() for kind, value in kinds.items()}
@@ -80,6 +80,16 @@ class TrainingState:
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copies whole tensors into a module, whose own may be sharded.
+
+    torch's set_model_state_dict would do, were it not that it fails on tied weights under FSDP (torch 2.13).
+    """
+    for name, own in module.state_dict().items():
+        value = tensors[name].to(own.device)
+        own.copy_(distribute_tensor(value, own.device_mesh, own.placements) if isinstance(own, DTensor) else value)
 
 
 def unflatten(tensors: Mapping[str, Tensor], groups: list[dict[str, object]]) -> dict[str, object]:
