@@ -9,6 +9,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mousai.networks.linear import Linear
+
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """`(b, n, heads * d)` to `(b, heads, n, d)`."""
@@ -28,9 +30,9 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(features)
         self.norm_context = nn.LayerNorm(features)
-        self.to_q = nn.Linear(features, heads * head_features, bias=False)
-        self.to_kv = nn.Linear(features, 2 * heads * head_features, bias=False)
-        self.to_out = nn.Linear(heads * head_features, features, bias=False)
+        self.to_q = Linear(features, heads * head_features, bias=False)
+        self.to_kv = Linear(features, 2 * heads * head_features, bias=False)
+        self.to_out = Linear(heads * head_features, features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         q = split_heads(self.to_q(self.norm(x)), self.heads)
@@ -47,9 +49,9 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.norm = nn.LayerNorm(features)
         self.norm_context = nn.LayerNorm(token_features)
-        self.to_q = nn.Linear(features, heads * head_features, bias=False)
-        self.to_kv = nn.Linear(token_features, 2 * heads * head_features, bias=False)
-        self.to_out = nn.Linear(heads * head_features, features, bias=False)
+        self.to_q = Linear(features, heads * head_features, bias=False)
+        self.to_kv = Linear(token_features, 2 * heads * head_features, bias=False)
+        self.to_out = Linear(heads * head_features, features, bias=False)
 
     def project(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values, each `(b, heads, n, d)`, of tokens `(b, n, e)`."""
