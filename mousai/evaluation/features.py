@@ -1,24 +1,18 @@
-"""Log-mel spectra and their pooled statistics, for judging generated clips."""
+"""Mel spectra and their pooled statistics, for judging generated clips."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import librosa
 import torch
 from torch import Tensor
 
-N_FFT, HOP, BANDS, FLOOR = 2048, 512, 80, 1e-6
+from mousai.audio.spectral import HOP, MEL_BANDS, N_FFT, at_rms, mel_filterbank, stft_magnitude
+
+FLOOR = 1e-6  # of power a frequency bin
 SAMPLE_RATE = 48000
 _MODULATIONS = 24  # modulation-rate bins kept
 _GROUPS = 10  # groups of bands whose envelopes' rhythm is looked at
 _RHYTHM_FRAMES = 256  # frames of a rhythm window, 2.7 s
-NUM_STATISTICS = 5 * BANDS + _GROUPS * _MODULATIONS
-
-
-@lru_cache(maxsize=1)
-def _mel_filters() -> Tensor:
-    return torch.from_numpy(librosa.filters.mel(sr=SAMPLE_RATE, n_fft=N_FFT, n_mels=BANDS))  # (bands, f)
+NUM_STATISTICS = 5 * MEL_BANDS + _GROUPS * _MODULATIONS
 
 
 def mel_power(audio: Tensor) -> Tensor:
@@ -28,15 +22,12 @@ def mel_power(audio: Tensor) -> Tensor:
     """
     if audio.ndim != 3 or audio.shape[-1] < N_FFT:
         raise ValueError(f"expected audio (b, c, s) of at least {N_FFT} samples, came {tuple(audio.shape)}")
-    audio = audio.float()
-    audio = audio * (0.1 / audio.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1e-6))
-    spectrum = torch.stft(audio.flatten(0, 1), N_FFT, HOP, window=torch.hann_window(N_FFT, device=audio.device), return_complex=True)
-    power = (_mel_filters().to(audio.device) @ spectrum.abs().square()) / N_FFT  # (b·c, bands, l)
-    return power.unflatten(0, audio.shape[:2]).mean(dim=1)
+    power = stft_magnitude(at_rms(audio.float()), N_FFT, HOP).square() / N_FFT
+    return (mel_filterbank(SAMPLE_RATE).to(audio.device) @ power).mean(dim=1)
 
 
-def log_mel(power: Tensor) -> Tensor:
-    """Decibels of mel power, floored at 1e-6 (−60 dB)."""
+def decibels(power: Tensor) -> Tensor:
+    """Mel power in dB, nothing below −60 dB."""
     return 10 * torch.log10(power.clamp_min(FLOOR))
 
 

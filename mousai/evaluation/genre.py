@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mousai.audio import io
-from mousai.evaluation.features import BANDS, FLOOR, NUM_STATISTICS, SAMPLE_RATE, log_mel, mel_power, statistics
+from mousai.evaluation.features import FLOOR, NUM_STATISTICS, SAMPLE_RATE, decibels, mel_power, statistics
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class GenreClassifier(nn.Module):
     @torch.no_grad()
     def probabilities(self, audio: Tensor) -> Tensor:
         """Class probabilities (b, labels) of audio (b, c, s) at 48 kHz; a few seconds or more are needed for rhythm."""
-        return self.eval()(statistics(log_mel(mel_power(audio)))).softmax(-1)
+        return self.eval()(statistics(decibels(mel_power(audio)))).softmax(-1)
 
     def name(self, audio: Tensor) -> list[str]:
         """The likeliest label of each clip of (b, c, s)."""
@@ -126,7 +126,7 @@ def train_classifier(clips: LabelledClips, steps: int = 400, batch: int = 48, se
     with torch.random.fork_rng(devices=[]):  # layers and dropout draw from torch's own stream
         torch.manual_seed(seed)
         model = GenreClassifier(GenreConfig(clips.labels))
-        clean = statistics(log_mel(clips.power))
+        clean = statistics(decibels(clips.power))
         damaged = statistics(corrupt(clips.power, generator))
         both = torch.cat([clean, damaged])
         model.mean.copy_(both.mean(0))
@@ -152,14 +152,14 @@ def _draw(clips: LabelledClips, batch: int, generator: torch.Generator) -> tuple
     start = int(torch.randint(frames - length + 1, (), generator=generator))
     power = clips.power[chosen, :, start : start + length]
     quarter = batch // 4
-    log_power = torch.cat([log_mel(power[:quarter]), corrupt(power[quarter:], generator)])
+    log_power = torch.cat([decibels(power[:quarter]), corrupt(power[quarter:], generator)])
     return statistics(log_power), clips.targets[chosen]
 
 
 @torch.no_grad()
 def accuracy(model: GenreClassifier, clips: LabelledClips, corruption: torch.Generator | None = None) -> float:
     """Share of clips named rightly, clean or corrupted with a generator's draws."""
-    log_power = log_mel(clips.power) if corruption is None else corrupt(clips.power, corruption)
+    log_power = decibels(clips.power) if corruption is None else corrupt(clips.power, corruption)
     return (model.eval()(statistics(log_power)).argmax(-1) == clips.targets).float().mean().item()
 
 

@@ -73,7 +73,7 @@ def tempo_word(bpm: float) -> str:
 
 
 def describe(style: Style, score: Score, rng: np.random.Generator) -> dict:
-    """Metadata fields of a piece: genre, mood, instruments, bpm, tempo, key, style and a caption made of them."""
+    """Metadata fields of a piece: genre, mood, instruments, bpm, pace, key, style and a caption made of them."""
     moods = list(style.moods[score.mode])
     mood = moods[int(rng.integers(len(moods)))]
     tempo = tempo_word(score.bpm)
@@ -84,7 +84,7 @@ def describe(style: Style, score: Score, rng: np.random.Generator) -> dict:
         "mood": moods,
         "instruments": list(style.instruments),
         "bpm": round(score.bpm),
-        "tempo": tempo,
+        "pace": tempo,
         "key": key_name(score.root, score.mode),
         "caption": caption,
     }

@@ -1,0 +1,109 @@
+"""Tables and pictures of an evaluation: log-mel distances beside their baselines, and the confusion of styles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mousai.audio.spectral import at_rms, log_mel_distance_db, mel_filterbank
+
+
+def confusion_table(prompted: Sequence[str], named: Sequence[str], labels: Sequence[str]) -> Tensor:
+    """Counts (labels, labels): row = what was asked for, column = what the classifier heard."""
+    if len(prompted) != len(named):
+        raise ValueError(f"expected as many names as prompts, came {len(named)} names and {len(prompted)} prompts")
+    place = {label: i for i, label in enumerate(labels)}
+    unknown = sorted({label for label in (*prompted, *named) if label not in place})
+    if unknown:
+        raise ValueError(f"unknown labels {', '.join(unknown)}; the table has {', '.join(labels)}")
+    table = torch.zeros(len(labels), len(labels), dtype=torch.long)
+    for asked, heard in zip(prompted, named):
+        table[place[asked], place[heard]] += 1
+    return table
+
+
+def table_accuracy(table: Tensor) -> float:
+    """Share of clips on the diagonal of a confusion table."""
+    return (table.diagonal().sum() / table.sum()).item()
+
+
+def confusion_png(table: Tensor, labels: Sequence[str], path: str | Path, title: str = "") -> None:
+    """Draw a confusion table: shares of each row as colour, counts as numbers, the accuracy in the title."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shares = table / table.sum(1, keepdim=True).clamp_min(1)
+    figure = Figure(figsize=(0.75 * len(labels) + 2.6, 0.75 * len(labels) + 2.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    for i in range(len(labels)):
+        for j in range(len(labels)):
+            if table[i, j]:
+                color = "white" if shares[i, j] > 0.55 else "black"
+                axes.text(j, i, str(int(table[i, j])), ha="center", va="center", color=color)
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlabel("named by the classifier")
+    axes.set_ylabel("prompted")
+    axes.set_title(f"{title}{': ' if title else ''}{100 * table_accuracy(table):.0f} % of {int(table.sum())} clips")
+    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row")
+    figure.savefig(path, format="png", dpi=110)
+
+
+def long_term_noise(audio: Tensor, generator: torch.Generator) -> Tensor:
+    """Noise of the same shape (c, s) with the audio's long-term magnitude spectrum and loudness: random phases.
+
+    The spectrum is smoothed over 1/512 of its bins, so that no tone and no rhythm survives.
+    """
+    spectrum = torch.fft.rfft(audio).abs().square()
+    width = 2 * (spectrum.shape[-1] // 1024) + 1
+    smooth = torch.nn.functional.avg_pool1d(spectrum[:, None], width, 1, width // 2, count_include_pad=False)[:, 0]
+    white = torch.randn(audio.shape, generator=generator)
+    return at_rms(torch.fft.irfft(torch.fft.rfft(white) * smooth.sqrt(), audio.shape[-1]), _rms(audio))
+
+
+def griffin_lim(audio: Tensor, bands: int, hop: int, sample_rate: int = 48000, steps: int = 32, seed: int = 0) -> Tensor:
+    """Audio (c, s) from nothing but its mel magnitudes: `bands` values every `hop` samples a channel.
+
+    The baseline of a codec with as many values a second: bands · c / hop against d / hop. The FFT spans four hops, at
+    least 1024 samples; mel magnitudes become bins by the filterbank's pseudo-inverse.
+    """
+    n_fft = max(1024, 4 * hop)
+    window = torch.hann_window(n_fft)
+    filters = mel_filterbank(sample_rate, n_fft, bands)
+    target = torch.stft(audio, n_fft, hop, window=window, pad_mode="constant", return_complex=True).abs()
+    target = (torch.linalg.pinv(filters) @ (filters @ target)).clamp_min(0)
+    generator = torch.Generator().manual_seed(seed)
+    phase = 2 * math.pi * torch.rand(target.shape, generator=generator)
+    length = audio.shape[-1]
+    for _ in range(steps):
+        estimate = torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
+        phase = torch.stft(estimate, n_fft, hop, window=window, pad_mode="constant", return_complex=True).angle()
+    return torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
+
+
+def distance_table(references: Sequence[Tensor], candidates: dict[str, Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
+    """Log-mel distance in dB to each reference (c, s), by method: mean and standard deviation over the clips."""
+    rows = {}
+    for name, clips in candidates.items():
+        if len(clips) != len(references):
+            raise ValueError(f"{name}: expected {len(references)} clips, one a reference, came {len(clips)}")
+        distances = torch.stack([log_mel_distance_db(clip, reference) for clip, reference in zip(clips, references)])
+        rows[name] = (distances.mean().item(), distances.std(correction=0).item())
+    return rows
+
+
+def markdown_table(rows: dict[str, tuple[float, float]]) -> str:
+    """A distance table as Markdown, nearest first."""
+    lines = ["| | log-mel distance, dB | sd over clips |", "|---|---|---|"]
+    lines += [f"| {name} | {mean:.2f} | {sd:.2f} |" for name, (mean, sd) in sorted(rows.items(), key=lambda row: row[1])]
+    return "\n".join(lines)
+
+
+def _rms(audio: Tensor) -> float:
+    return audio.square().mean().sqrt().item()
