@@ -49,10 +49,11 @@ File = str | os.PathLike | Member
 class Window(io.RawIOBase):
     """The bytes [start, start + num_bytes) of a file, as a readable file of their own."""
 
-    def __init__(self, path: str | os.PathLike, start: int, num_bytes: int):
+    def __init__(self, path: str | os.PathLike, start: int, num_bytes: int, last_page: int = 0):
         super().__init__()
         self.source = open(path, "rb")
         self.path, self.start, self.num_bytes = path, start, num_bytes
+        self.last_page = last_page  # of an Ogg link: the sample with which its last page begins
         self.seek(0)
 
     def narrow(self, skip: int) -> Window:
@@ -112,17 +113,19 @@ def audio_windows(file: File) -> list[Window]:
     path, start, num_bytes, changed = locate(file)
     with Window(path, start, num_bytes) as window:
         magic = window.read(4)
-    spans = ogg_links(path, start, num_bytes, changed, str(file)) if magic == b"OggS" else ((0, num_bytes),)
-    return [Window(path, start + first, size) for first, size in spans]
+    links = ogg_links(path, start, num_bytes, changed, str(file)) if magic == b"OggS" else ((0, num_bytes, 0),)
+    return [Window(path, start + first, size, last_page) for first, size, last_page in links]
 
 
 @lru_cache(maxsize=65536)  # a training run takes thousands of crops from each file and need walk it only once
-def ogg_links(path: Path, start: int, num_bytes: int, changed: int, name: str) -> tuple[tuple[int, int], ...]:
-    """(first byte, number of bytes) of the links of an Ogg file, with every page's checksum and number verified.
+def ogg_links(path: Path, start: int, num_bytes: int, changed: int, name: str) -> tuple[tuple[int, int, int], ...]:
+    """(first byte, number of bytes, first sample of the last page) of an Ogg file's links, every page verified.
 
     `changed`, the time of change, only tells versions of a file apart. Raises AudioError.
     """
-    links, numbers, position, first_page = [], {}, 0, False  # numbers: of the last page, by open logical stream
+    links, position, first_page = [], 0, False
+    numbers = {}  # of the last page, by open logical stream
+    last_pages, samples = [], 0  # by link; how many are complete at the end of the page before
     with Window(path, start, num_bytes) as raw, io.BufferedReader(raw, 1 << 20) as window:
         while header := window.read(27):
             if len(header) < 27 or header[:5] != b"OggS\0":
@@ -133,16 +136,20 @@ def ogg_links(path: Path, start: int, num_bytes: int, changed: int, name: str) -
             body = window.read(sum(lacing))
             if len(lacing) < header[26] or len(body) < sum(lacing):
                 raise AudioError(f"{name}: truncated within the Ogg page at byte {position} of {num_bytes}")
-            flags, serial, number, checksum = struct.unpack("<x4xB8xIII", header[:26])
+            flags, granule, serial, number, checksum = struct.unpack("<x4xBqIII", header[:26])
             if ogg_checksum(header[:22] + bytes(4) + header[26:] + lacing + body) != checksum:
                 raise AudioError(f"{name}: damaged, the checksum fails in the Ogg page at byte {position}")
             starts, ends = flags & 2, flags & 4  # of a logical stream; a link opens with the first pages of all of its own
             if starts and not first_page:
                 links.append(position)
+                last_pages.append(0)
                 numbers.clear()
+                samples = 0
             elif not starts and numbers.get(serial) != number - 1:
                 raise AudioError(f"{name}: damaged, Ogg pages are missing before byte {position}")
             numbers[serial] = number
+            if granule >= 0:  # a page that ends no packet has -1
+                last_pages[-1], samples = samples, granule
             if ends:
                 del numbers[serial]
             first_page = starts
@@ -150,7 +157,7 @@ def ogg_links(path: Path, start: int, num_bytes: int, changed: int, name: str) -
     if not links or numbers:
         raise AudioError(f"{name}: truncated, the Ogg stream has no end")
     ends = [*links[1:], num_bytes]
-    return tuple((first, end - first) for first, end in zip(links, ends, strict=True))
+    return tuple((first, end - first, last) for first, end, last in zip(links, ends, last_pages, strict=True))
 
 
 def ogg_checksum(page: bytes) -> int:

@@ -89,21 +89,24 @@ class Decoder:
     def read(self, start: int, num_samples: int) -> np.ndarray:
         """Samples `(s, c)` float32 from `start` on, at the file's own rate; fewer only at the end of the file."""
         pieces = [np.zeros((0, self.channels), np.float32)]
-        for part in self.parts:
+        for part, window in zip(self.parts, self.windows, strict=True):
             take = min(num_samples, part.frames - start)
             if take > 0:
-                pieces.append(self.decode(part, start, take))
+                pieces.append(self.decode(part, start, take, window.last_page))
                 num_samples -= take
             start = max(0, start - part.frames)
         return np.concatenate(pieces)
 
-    def decode(self, part: soundfile.SoundFile, start: int, num_samples: int) -> np.ndarray:
+    def decode(self, part: soundfile.SoundFile, start: int, num_samples: int, last_page: int) -> np.ndarray:
         try:
             if part.tell() != start:
-                part.seek(start)
+                # Seeking into a cut last Vorbis page, libsndfile 1.2.2 lands as many samples off as were cut.
+                near = min(start, max(0, last_page - 1)) if self.subtype == "VORBIS" else start
+                part.seek(near)
+                part.read(start - near, dtype="float32")
             audio = part.read(num_samples, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise AudioError(f"{self.file}: damaged or truncated ({error.error_string.strip(' .')})") from None
+            raise AudioError(f"{self.file}: damaged or truncated ({complaint(error)})") from None
         if len(audio) < num_samples - self.slack:
             raise AudioError(f"{self.file}: truncated, {part.frames} samples are promised, {start + len(audio)} are there")
         if not np.isfinite(audio).all():
@@ -141,4 +144,8 @@ def unreadable(window: Window, error: soundfile.LibsndfileError) -> str:
         return "a Git LFS pointer instead of audio; fetch the file with `git lfs pull`"
     if head[:4] == b"OggS" and b"FLAC" in head:
         return f"FLAC inside Ogg, which libsndfile {soundfile.__libsndfile_version__} does not read; convert it to .flac"
-    return f"not audio that libsndfile {soundfile.__libsndfile_version__} reads ({error.error_string.strip(' .')})"
+    return f"not audio that libsndfile {soundfile.__libsndfile_version__} reads ({complaint(error)})"
+
+
+def complaint(error: soundfile.LibsndfileError) -> str:
+    return error.error_string.removeprefix("Error : ").strip(" .").lower()

@@ -98,8 +98,6 @@ def read(
     with Decoder(file) as decoder:
         total = resampled_length(decoder.num_samples, decoder.sample_rate, sample_rate)
         first = round(start_seconds * sample_rate)
-        if first >= total:
-            raise ValueError(f"{file}: ends after {total / sample_rate:.3f} s, cannot start at {start_seconds:.3f} s")
         count = min(total - first, num_samples or total)
         # A crop begins where a sample of both rates falls together, so that the filter's phase is that of the whole.
         common = gcd(decoder.sample_rate, sample_rate)
@@ -107,9 +105,13 @@ def read(
         reach = 0 if step_in == step_out else RESAMPLER_REACH * max(sample_rate, decoder.sample_rate) // decoder.sample_rate
         steps = max(0, first - reach) // step_out
         end = min(decoder.num_samples, -(-(first + count + reach) * step_in // step_out))
-        audio = mix_down(decoder.read(steps * step_in, end - steps * step_in), channels, decoder)
-        if decoder.slack and first + count == total:
-            count = min(count, resampled_length(len(audio), decoder.sample_rate, sample_rate) + steps * step_out - first)
+        audio = decoder.read(steps * step_in, end - steps * step_in)
+        if decoder.slack and steps * step_in + len(audio) < end:  # an MP3 that ends before it says
+            total = resampled_length(steps * step_in + len(audio), decoder.sample_rate, sample_rate)
+            count = min(count, total - first)
+        if count < 1:
+            raise ValueError(f"{file}: ends after {total / sample_rate:.3f} s, cannot start at {start_seconds:.3f} s")
+        audio = mix_down(audio, channels, decoder)
         audio = soxr.resample(audio, decoder.sample_rate, sample_rate, quality="HQ")[first - steps * step_out :]
         return to_tensor(fit(audio, count), channels)
 

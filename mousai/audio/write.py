@@ -138,7 +138,7 @@ class AudioWriter:
                     raise OSError(f"{decoder.num_samples} of {self.num_samples} samples arrived")
             part.replace(self.path)
         except (soundfile.LibsndfileError, OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or f"{error}; is the disk full?"
+            reason = getattr(error, "strerror", None) or "it did not come out whole; is the disk full?"
             raise OSError(f"cannot write {self.path}: {reason}") from None
         finally:
             part.unlink(missing_ok=True)

@@ -5,38 +5,41 @@ from __future__ import annotations
 import re
 from typing import Any
 
-TEXT_FIELDS = ("title", "artist", "album", "key", "caption", "split", "license")
+TEXT_FIELDS = ("title", "artist", "album", "key", "tempo", "style", "caption", "split", "license")
 LIST_FIELDS = ("genre", "mood", "instruments")
 NUMBER_FIELDS = ("year", "bpm")
 FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
 ALIASES = {
-    "author": "artist", "performer": "artist", "genres": "genre", "style": "genre", "moods": "mood",
-    "instrument": "instruments", "tempo": "bpm", "bpm_stated": "bpm", "key_stated": "key", "date": "year",
-    "text": "caption", "prompt": "caption", "description": "caption", "licence": "license",
+    "author": "artist", "performer": "artist", "genres": "genre", "moods": "mood", "instrument": "instruments",
+    "bpm_stated": "bpm", "key_stated": "key", "date": "year", "text": "caption", "prompt": "caption",
+    "description": "caption", "licence": "license",
 }  # fmt: skip
+EMPTY = (None, "", [])
 
 
 def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
-    """The known fields of `fields` under their own names, empty ones left out, others ignored.
+    """The known fields of `fields` under their own names, empty ones left out, unknown ones ignored.
 
     Lists may come as one text with commas, semicolons or slashes, numbers as text ("2019-05-01" is the year 2019,
-    "120 BPM" a tempo of 120). A field's own name goes before its aliases. Raises ValueError, beginning with `where`,
-    for a value that cannot be what its field is.
+    "120 BPM" a tempo of 120). A tempo that is a number becomes the field `bpm`, one in words stays. A field's own
+    name goes before its aliases. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
     """
-    named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in (None, "", [])}
-    named |= {name: value for name in FIELDS if (value := fields.get(name)) not in (None, "", [])}
+    named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in EMPTY}
+    named |= {name: value for name in FIELDS if (value := fields.get(name)) not in EMPTY}
+    if "tempo" in named and (beats := as_number(named["tempo"], "bpm")) is not None:
+        named = {"bpm": beats} | {name: value for name, value in named.items() if name != "tempo"}
     result = {}
     for name, value in named.items():
         if name in LIST_FIELDS:
-            value = as_list(value)
+            clean = as_list(value)
         elif name in NUMBER_FIELDS:
-            value = as_number(value, name)
-        elif not isinstance(value, str):
-            value = None
-        if value is None:
-            raise ValueError(f"{where}: the field '{name}' cannot be {named[name]!r}")
-        if value:
-            result[name] = value.strip() if isinstance(value, str) else value
+            clean = as_number(value, name)
+        else:
+            clean = value.strip() if isinstance(value, str) else None
+        if clean is None:
+            raise ValueError(f"{where}: the field '{name}' cannot be {value!r}")
+        if clean:
+            result[name] = clean
     return result
 
 
@@ -49,17 +52,18 @@ def as_list(value: Any) -> list[str] | None:
 
 
 def as_number(value: Any, name: str) -> int | float | None:
+    """A positive number, whole for a year and wherever it is; None for anything else."""
     if isinstance(value, str):
         digits = re.match(r"\s*(\d+(?:\.\d+)?)", value)
         value = float(digits[1]) if digits else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
         return None
     return int(value) if name == "year" or value == int(value) else value
 
 
 def from_tags(tags: dict[str, str]) -> dict[str, Any]:
-    """The fields that a file's own tags give; tags that make no sense are left out, for nobody wrote them for us."""
+    """The fields that a file's own tags give; a date that names no year is left out, for nobody wrote it for us."""
     fields = {name: tags[name] for name in ("title", "artist", "album", "genre") if tags.get(name, "").strip()}
-    if re.match(r"\d{4}", tags.get("date", "")):
+    if re.match(r"[1-9]\d{3}", tags.get("date", "")):
         fields["year"] = tags["date"][:4]
     return normalise(fields, "tags")

@@ -11,6 +11,7 @@ import shutil
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,9 @@ class Source:
     """The usable tracks of a place and what had to be left out, as (key, reason)."""
 
     name: str
-    tracks: list[Track]
-    skipped: list[tuple[str, str]]
+    tracks: list[Track] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    quiet: bool = False  # no lines in the log about what is skipped
 
     def __len__(self) -> int:
         return len(self.tracks)
@@ -71,12 +73,13 @@ class Source:
 
     def skip(self, key: str, reason: str) -> None:
         """Leave a file out: one line in the log, and it is listed under `skipped`."""
-        logger.warning("skipped %s", reason if key in reason else f"{key}: {reason}")
+        if not self.quiet:
+            logger.warning("skipped %s", reason if key in reason else f"{key}: {reason}")
         self.skipped.append((key, reason))
         self.tracks = [track for track in self.tracks if track.key != key]
 
 
-def open_source(spec: str | Path, split: str | None = None) -> Source:
+def open_source(spec: str | Path, split: str | None = None, quiet: bool = False) -> Source:
     """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
 
     Files that are no whole audio are skipped, with a line each and their count at the end. With `split`, only tracks
@@ -94,16 +97,19 @@ def open_source(spec: str | Path, split: str | None = None) -> Source:
         raise ValueError(f"{text}: expected a folder of audio, a .jsonl manifest or .tar shards")
     else:
         raise FileNotFoundError(f"no such data source: {text}")
-    source = Source(text, [], [])
-    splits = set()
+    source = Source(text, quiet=quiet)
+    splits, keys = set(), set()
     for key, file, metadata in found:
+        if key in keys:
+            raise ValueError(f"{text}: two files go by the name {key}")
+        keys.add(key)
         splits.add(metadata.get("split"))
         if split is None or metadata.get("split") == split:
             add_track(source, key, file, metadata)
     if split is not None and split not in splits:
         named = ", ".join(sorted(filter(None, splits))) or "none"
         raise ValueError(f"{text}: no file is of the split '{split}'; splits named there: {named}")
-    if source.skipped:
+    if source.skipped and not quiet:
         logger.warning("%s: %d of %d files skipped", text, len(source.skipped), len(source.skipped) + len(source))
     if not source.tracks:
         raise ValueError(f"{text}: holds no usable audio ({len(source.skipped)} files were skipped)")
@@ -131,9 +137,17 @@ def folder_files(folder: Path) -> list[Found]:
         relative = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in relative.parts)
         if path.is_file() and not hidden and path.suffix.lower() not in NEVER_AUDIO:
-            sidecars = {suffix: side.read_text("utf-8") for suffix in (".json", ".txt") if (side := path.with_suffix(suffix)).is_file()}
-            found.append((relative.as_posix(), path, sidecar_metadata(sidecars, str(path))))
+            beside = [path.with_suffix(suffix) for suffix in (".json", ".txt")]
+            texts = {side.suffix: decoded(side.read_bytes(), side) for side in beside if side.is_file()}
+            found.append((relative.as_posix(), path, sidecar_metadata(texts, str(path))))
     return found
+
+
+def decoded(text: bytes, where: Path | str) -> str:
+    try:
+        return text.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
 
 
 def sidecar_metadata(sidecars: dict[str, str], where: str) -> dict[str, Any]:
@@ -159,7 +173,7 @@ def manifest_files(manifest: Path) -> list[Found]:
     if not manifest.is_file():
         raise FileNotFoundError(f"no such manifest: {manifest}")
     found, lines, missing = [], {}, []
-    for number, line in enumerate(manifest.read_text("utf-8-sig").splitlines(), 1):
+    for number, line in enumerate(decoded(manifest.read_bytes(), manifest).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"
@@ -200,7 +214,8 @@ def shard_files(pattern: str) -> list[Found]:
 
 
 def sample_files(archive: tarfile.TarFile, shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> list[Found]:
-    texts = {suffix: archive.extractfile(members[suffix]).read().decode() for suffix in (".json", ".txt") if suffix in members}
+    sidecars = {suffix: members[suffix] for suffix in (".json", ".txt") if suffix in members}
+    texts = {suffix: decoded(archive.extractfile(side).read(), f"{shard}:{side.name}") for suffix, side in sidecars.items()}
     metadata = sidecar_metadata(texts, f"{shard}:{name}")
     return [
         (f"{shard.name}/{name}{suffix}", io.Member(shard, member.offset_data, member.size, member.name), metadata)
@@ -219,12 +234,18 @@ def local_shards(pattern: str) -> list[Path]:
         import webdataset
     except ImportError:
         raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
-    urls = webdataset.shardlists.expand_urls(pattern)
-    remote = [re.match(r"[a-z0-9]+:", url, re.IGNORECASE) is not None for url in urls]
-    missing = [url for url, far in zip(urls, remote, strict=True) if not far and not Path(url).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{pattern}: {len(missing)} of {len(urls)} shards are missing:\n  " + "\n  ".join(missing))
-    return [fetch_shard(url) if far else Path(url) for url, far in zip(urls, remote, strict=True)]
+    shards: list[str] = []
+    for url in webdataset.shardlists.expand_urls(pattern):
+        shards += sorted(glob(url)) if "*" in url and not is_url(url) else [url]
+    missing = [shard for shard in shards if not is_url(shard) and not Path(shard).is_file()]
+    if missing or not shards:
+        names = "\n  ".join(missing)
+        raise FileNotFoundError(f"{pattern}: {len(missing)} of {len(shards)} shards are missing:\n  {names}")
+    return [fetch_shard(shard) if is_url(shard) else Path(shard) for shard in shards]
+
+
+def is_url(shard: str) -> bool:
+    return re.match(r"[A-Za-z0-9]+:", shard) is not None
 
 
 def fetch_shard(url: str) -> Path:
