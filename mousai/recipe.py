@@ -6,7 +6,9 @@ audio; with it, the generator on a latent cache. A part is `{type: name, …its 
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 from torch import nn
 
 from mousai import checkpoint, config
+from mousai.data.latents import LatentDataConfig
 from mousai.data.loader import AudioDataConfig
 from mousai.training.loop import TrainConfig
 
@@ -68,7 +71,7 @@ class Recipe:
     codec: Part | Folder
     conditioner: Part | None
     generator: Part | None
-    data: Any
+    data: AudioDataConfig | LatentDataConfig
     train: TrainConfig
 
     def to_dict(self) -> dict[str, Any]:
@@ -107,7 +110,7 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
         raise ValueError("nothing to train: codec is a trained one and there is no generator")
     if generator is not None and not isinstance(codec, Folder):
         raise ValueError("codec: a generator needs a trained codec; expected {path: model folder}")
-    data_class = AudioDataConfig
+    data_class = AudioDataConfig if generator is None else LatentDataConfig
     return Recipe(
         seed, codec, conditioner, generator,
         config.from_dict(data_class, data["data"], "data"), config.from_dict(TrainConfig, data["train"], "train"),
@@ -148,3 +151,15 @@ def part_with_weights(kind: str, settings: Mapping[str, Any], state: Mapping[str
     own = {name.removeprefix(f"{kind}."): value for name, value in state.items() if name.startswith(f"{kind}.")}
     checkpoint.load_strict(module, own, f"{where}: {kind}")
     return module.eval()
+
+
+def codec_fingerprint(folder: str | Path) -> str:
+    """12 hexadecimal digits that name the codec of a model folder, whatever else the folder holds."""
+    settings, state = checkpoint.load_model(folder)
+    if "codec" not in settings:
+        raise ValueError(f"{folder}: this model folder has no codec")
+    digest = hashlib.sha256(json.dumps(settings["codec"], sort_keys=True).encode())
+    for name in sorted(name for name in state if name.startswith("codec.")):
+        digest.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}".encode())
+        digest.update(state[name].contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,14 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-import mousai
-from mousai import checkpoint, config
+from mousai import config
+from mousai.data.cache import check_header, read_items
+from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
-from mousai.recipe import Recipe, load_recipe, recipe_from
+from mousai.jobs.export import export
+from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
-from mousai.training.state import part
-
-CALIBRATION_ITEMS = 64  # crops from which a codec measures the scale of its latents
+from mousai.types import Condition
 
 
 def train(
@@ -46,7 +46,7 @@ def train(
     if accelerator.is_main_process:
         note_changes(loaded, out)
         config.write_yaml(out / "config.yaml", loaded.to_dict())
-    outcome = train_codec(loaded, out, accelerator)
+    outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator)
     accelerator.wait_for_everyone()
     if outcome.reason != "signal" and accelerator.is_main_process:
         print(f"wrote {export(out)}", file=sys.stderr)
@@ -59,8 +59,7 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     codec, opened = recipe.codec.build(recipe.seed), open_sources(recipe.data.sources)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
     if accelerator.is_main_process:
-        size = sum(p.numel() for p in codec.parameters() if p.requires_grad)
-        print(f"codec of {size / 1e6:.2f} M weights; {len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h", file=sys.stderr)
+        introduce("codec", codec, f"{len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h")
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
@@ -91,65 +90,75 @@ def held_out(recipe: Recipe, opened: Opened, codec: nn.Module) -> AudioCrops | N
 @torch.no_grad()
 def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: nn.Module, step: int) -> dict[str, Any]:
     """Writes two held-out crops, and what the codec makes of them, to `out/samples/` as sound and picture."""
-    from mousai.audio import spectral
+    sounds = {}
+    for index in range(2):
+        audio = crops[index]["audio"]
+        latents = codec.encode(audio[None].to(accelerator.device))
+        sounds[f"{index}-original"] = audio
+        sounds[f"{index}-decoded"] = codec.decode(latents, audio.shape[-1], seeds=[index])[0].float().cpu()
+    return keep_samples(sounds, codec.sample_rate, out, step)
+
+
+def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
+    """Trains the generator on cached latents."""
+    data, setting = recipe.data, recipe.train
+    header = {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict()}
+    check_header(data.cache, header, "run `mousai cache` again")
+    generator = recipe.generator.build(recipe.seed)
+    windows = LatentCrops(data, data.split, recipe.seed)
+    if generator.latent_channels != windows.header["latent_channels"]:
+        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as in the codec, came {generator.latent_channels}")
+    if accelerator.is_main_process:
+        introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
+    valid = None
+    if data.valid_split is not None and setting.valid_every and any(i["split"] == data.valid_split for i in read_items(data.cache)):
+        valid = LatentCrops(replace(data, workers=0), data.valid_split, recipe.seed + 1)
+    place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+    return run(
+        generator, generator_loss, partial(batches, windows, setting.batch_size, workers=data.workers, **place),
+        setting, out, accelerator, seed=recipe.seed,
+        valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
+        sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
+    )  # fmt: skip
+
+
+def generator_loss(model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    """The generator's loss for a batch of the cache."""
+    return model.loss(batch["latents"], Condition(batch["tokens"], batch["mask"]), generator, batch["frames"])
+
+
+@torch.no_grad()
+def compose(windows: LatentCrops, recipe: Recipe, out: Path, accelerator: Accelerator, generator: nn.Module, step: int) -> dict[str, Any]:
+    """Writes what the generator makes of two cached captions to `out/samples/` as sound and picture."""
+    batch = next(batches(windows, 2))
+    condition = Condition(batch["tokens"], batch["mask"]).to(accelerator.device)
+    latents = generator.sample(condition, batch["latents"].shape[-1], seeds=[0, 1])
+    codec = load_part("codec", recipe.codec.path).to(accelerator.device)
+    audio = codec.decode(latents, seeds=[0, 1]).float().cpu()
+    return keep_samples({str(index): sound for index, sound in enumerate(audio)}, codec.sample_rate, out, step)
+
+
+def keep_samples(sounds: Mapping[str, Tensor], sample_rate: int, out: Path, step: int) -> dict[str, Any]:
+    """Writes sounds `(c, s)` and their spectrograms to a step's folder; returns both for the trackers."""
+    from matplotlib.image import imread
+
+    from mousai.audio.spectral import spectrogram_png
     from mousai.audio.write import write
 
     folder = out / "samples" / f"step-{step:07}"
     folder.mkdir(parents=True, exist_ok=True)
-    samples = {}
-    for index in range(2):
-        audio = crops[index]["audio"]
-        again = codec.decode(codec.encode(audio[None].to(accelerator.device)), audio.shape[-1], seeds=[index])[0].float().cpu()
-        for name, sound in ((f"{index}-original", audio), (f"{index}-decoded", again)):
-            write(folder / f"{name}.wav", sound, codec.sample_rate)
-            spectral.spectrogram_png(sound, codec.sample_rate, folder / f"{name}.png", f"{name}, step {step}")
-            samples[name] = (sound, codec.sample_rate)
+    samples: dict[str, Any] = {}
+    for name, sound in sounds.items():
+        write(folder / f"{name}.wav", sound, sample_rate)
+        spectrogram_png(sound, sample_rate, folder / f"{name}.png", f"{name}, step {step}")
+        samples |= {f"{name}/sound": (sound, sample_rate), f"{name}/spectrogram": imread(folder / f"{name}.png")[..., :3]}
     return samples
 
 
-def export(out: str | Path) -> Path:
-    """Writes the averaged weights of the newest state under `out` as the model folder `out/model`; returns its path."""
-    out = Path(out)
-    recipe = recipe_from(config.read_yaml(out / "config.yaml"), str(out / "config.yaml"))
-    found = checkpoint.load_state(out / "state")
-    if found is None:
-        raise FileNotFoundError(f"{out} has no training state yet; train first")
-    step, tensors, _ = found
-    codec = recipe.codec.build()
-    checkpoint.load_strict(codec, part(tensors, "ema.model."), str(out / "state"))
-    codec.eval()
-    if hasattr(codec, "calibrate"):
-        crops = AudioCrops(open_sources(recipe.data.sources), replace(recipe.data, pool=None), recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
-        codec.calibrate(calibration(crops))
-    settings = {"codec": recipe.codec.to_dict(), "provenance": provenance(recipe, step)}
-    weights = {f"codec.{name}": value for name, value in codec.state_dict().items()}
-    checkpoint.save_model(out / "model", settings, weights, model_card(settings))
-    return out / "model"
-
-
-def calibration(crops: AudioCrops) -> Iterator[Tensor]:
-    """Audio of the training set in batches of four, the same for every export."""
-    for batch in itertools.islice(batches(crops, 4), CALIBRATION_ITEMS // 4):
-        yield batch["audio"]
-
-
-def provenance(recipe: Recipe, step: int) -> dict[str, Any]:
-    """Where a model's weights come from."""
-    return {"mousai": mousai.__version__, "torch": str(torch.__version__), "step": step, "recipe": recipe.to_dict()}
-
-
-def model_card(settings: Mapping[str, Any]) -> str:
-    """The README of a model folder."""
-    made = settings["provenance"]
-    parts = [f"{kind} ({settings[kind]['type']})" for kind in ("codec", "conditioner", "generator") if kind in settings]
-    sources = [s if isinstance(s, str) else s["spec"] for s in made["recipe"]["data"]["sources"]]
-    return "\n".join([
-        "# A mousai model", "",
-        f"Parts: {', '.join(parts)}.", "",
-        f"Trained for {made['step']} steps with mousai {made['mousai']} on: {', '.join(sources)}.",
-        "The weights are exponential moving averages; `config.yaml` has the whole recipe.", "",
-        "Licence: that of the training data's owners; name it here before you publish.", "",
-    ])  # fmt: skip
+def introduce(name: str, module: nn.Module, data: str) -> None:
+    """One line on what is trained on what."""
+    size = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    print(f"{name} of {size / 1e6:.2f} M weights; {data}", file=sys.stderr)
 
 
 def prepare_folder(out: str | Path) -> Path:

@@ -1,4 +1,4 @@
-"""Seeds from tuples of whole numbers, so that what is random at a place (seed, step, process, item) depends on it alone."""
+"""Seeds from tuples of numbers and names, so that what is random at a place (seed, step, process, item) depends on it alone."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 
 
-def seed_of(*key: int) -> int:
-    """A seed of 63 bits for a tuple of whole numbers; near tuples have unrelated seeds."""
-    digest = hashlib.blake2b(",".join(map(str, key)).encode(), digest_size=8).digest()
+def seed_of(*key: int | str) -> int:
+    """A seed of 63 bits for whole numbers and names; near keys have unrelated seeds."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 

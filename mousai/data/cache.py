@@ -1,0 +1,209 @@
+"""A latent cache: what a codec makes of segments of audio, with the embeddings of their captions, in shards.
+
+A cache folder holds
+
+- `cache.json`: what it was made with (codec, text encoder, segments, captions);
+- `shard-NNNNN-RRR.safetensors`: for each item `<id>/latents (d, l)` and `<id>/tokens (n of all captions, e)`, float16;
+- `shard-NNNNN-RRR.json`: the items of that shard. A shard counts once this file is there, so a killed process loses the
+  shard that it was filling and nothing else;
+- `index.json`: the items of all shards, merged by the first process when all are done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mousai.audio.container import File, locate
+
+FORMAT = 1
+SHARD_BYTES = 256 * 2**20
+SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
+HEADER, INDEX = "cache.json", "index.json"
+
+Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), metadata
+
+
+class CacheWriter:
+    """Adds items to the shards of process `rank`; the last shard is closed by `flush`."""
+
+    def __init__(self, folder: Path, rank: int = 0, *, shard_bytes: int = SHARD_BYTES, shard_seconds: float = SHARD_SECONDS) -> None:
+        self.folder, self.rank, self.shard_bytes, self.shard_seconds = folder, rank, shard_bytes, shard_seconds
+        numbers = [int(path.name.split("-")[1]) for path in folder.glob(f"shard-*-{rank:03}.safetensors")]
+        self.number = max(numbers, default=-1) + 1
+        self.tensors: dict[str, Tensor] = {}
+        self.items: list[Item] = []
+        self.bytes, self.since = 0, time.monotonic()
+
+    def add(self, item: Item, latents: Tensor, tokens: list[Tensor]) -> None:
+        """Adds `latents (d, l)` and the real tokens `(n, e)` of each caption under `item["id"]`."""
+        stored = {
+            f"{item['id']}/latents": latents.to("cpu", torch.float16).contiguous(),
+            f"{item['id']}/tokens": torch.cat(tokens).to("cpu", torch.float16),
+        }
+        size = sum(tensor.nbytes for tensor in stored.values())
+        if self.items and (self.bytes + size > self.shard_bytes or time.monotonic() - self.since > self.shard_seconds):
+            self.flush()
+        self.tensors |= stored
+        self.items.append({**item, "frames": latents.shape[-1], "lengths": [len(each) for each in tokens]})
+        self.bytes += size
+
+    def flush(self) -> None:
+        """Writes what was added since the last shard as a shard."""
+        if self.items:
+            name = f"shard-{self.number:05}-{self.rank:03}"
+            shard = self.folder / f"{name}.safetensors"
+            save_file(self.tensors, shard)
+            shard.chmod(0o644)  # safetensors keeps its files to their owner
+            with open(shard, "rb") as file:
+                os.fsync(file.fileno())
+            write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
+            self.number += 1
+        self.tensors, self.items, self.bytes, self.since = {}, [], 0, time.monotonic()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps the cache for one command at a time; ValueError if another has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: another process is writing to this cache; wait for it or stop it") from None
+        yield
+
+
+def begin(folder: Path, header: Mapping[str, Any]) -> None:
+    """Makes the cache, or checks that it was made with the same; what a killed process left half is removed."""
+    if (folder / HEADER).exists():
+        check_header(folder, header, f"remove {folder} or name another folder as data.cache")
+    elif any(path.name != ".lock" for path in folder.iterdir()):
+        raise ValueError(f"{folder} is not empty and no latent cache; name an empty or a new folder as data.cache")
+    else:
+        write_json(folder / HEADER, {"format": FORMAT, **header})
+    used = {item["shard"] for item in read_items(folder)}
+    for path in [*folder.glob("shard-*.safetensors"), *folder.glob(".*.json.new")]:
+        if path.name not in used:
+            path.unlink()
+
+
+def read_header(folder: str | Path) -> dict[str, Any]:
+    """What a cache was made with; FileNotFoundError where there is no cache."""
+    folder = Path(folder)
+    if not (folder / HEADER).is_file():
+        raise FileNotFoundError(f"no latent cache in {folder}; run `mousai cache` first")
+    header = read_json(folder / HEADER)
+    if header.pop("format", None) != FORMAT:
+        raise ValueError(f"{folder / HEADER}: expected format {FORMAT}; it needs another version of mousai")
+    return header
+
+
+def check_header(folder: str | Path, expected: Mapping[str, Any], advice: str) -> None:
+    """ValueError if the cache was made with anything else than `expected`, the codec first."""
+    header = read_header(folder)
+    if "codec" in expected and header["codec"] != expected["codec"]:
+        raise ValueError(f"latent cache {folder} was made by codec {header['codec']}, the recipe uses {expected['codec']}; {advice}")
+    for key, value in expected.items():
+        if header.get(key) != value:
+            raise ValueError(f"latent cache {folder} was made with {key} {header.get(key)}, the recipe has {value}; {advice}")
+
+
+def read_items(folder: str | Path) -> list[Item]:
+    """The items of a cache, in the order of their ids; where one was made twice, the later."""
+    folder = Path(folder)
+    items = {item["id"]: item for item in (read_json(folder / INDEX) if (folder / INDEX).exists() else [])}
+    for path in sorted(folder.glob("shard-*.json")):
+        items |= {item["id"]: item for item in read_json(path)}
+    return [items[name] for name in sorted(items)]
+
+
+def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
+    """Writes the index of all shards; returns its items.
+
+    `keep` has the ids that each source of this run still gives: its other items are dropped, and so are shards that no
+    item needs.
+    """
+    items = [item for item in read_items(folder) if item["id"] in keep.get(item["source"], {item["id"]})]
+    write_json(folder / INDEX, items)
+    used = {item["shard"] for item in items}
+    for path in folder.glob("shard-*.json"):
+        path.unlink()
+    for path in folder.glob("shard-*.safetensors"):
+        if path.name not in used:
+            path.unlink()
+    return items
+
+
+class CacheReader:
+    """Reads latents and tokens of items; shards are opened on first use, so that it can go to another process."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.shards: dict[str, Any] = {}
+
+    def latents(self, item: Item, start: int = 0, frames: int | None = None) -> Tensor:
+        """Latents `(d, frames)` from frame `start` on, float32."""
+        end = item["frames"] if frames is None else start + frames
+        return self._slice(item, "latents")[:, start:end].float()
+
+    def tokens(self, item: Item, caption: int) -> Tensor:
+        """The tokens `(n, e)` of one of an item's captions, float32."""
+        first = sum(item["lengths"][:caption])
+        return self._slice(item, "tokens")[first : first + item["lengths"][caption]].float()
+
+    def _slice(self, item: Item, what: str) -> Any:
+        path = self.folder / item["shard"]
+        try:
+            if path not in self.shards:
+                self.shards[path] = safe_open(path, framework="pt")
+            return self.shards[path].get_slice(f"{item['id']}/{what}")
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path} is missing; run `mousai cache` again") from None
+        except SafetensorError as error:
+            raise ValueError(f"{path} is damaged ({error}); remove {self.folder} and run `mousai cache` again") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"folder": self.folder, "shards": {}}
+
+
+def content_hash(file: File) -> str:
+    """SHA-256 of a file's bytes, 32 hexadecimal digits of it."""
+    path, start, num_bytes, _ = locate(file)
+    digest = hashlib.sha256()
+    with open(path, "rb") as opened:
+        opened.seek(start)
+        while num_bytes > 0 and (block := opened.read(min(num_bytes, 2**20))):
+            digest.update(block)
+            num_bytes -= len(block)
+    return digest.hexdigest()[:32]
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file; ValueError names a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; remove {path.parent} and run `mousai cache` again") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON beside and renames."""
+    new = path.with_name(f".{path.name}.new")
+    with open(new, "w", encoding="utf-8") as file:
+        json.dump(value, file, ensure_ascii=False, separators=(",", ":"))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)

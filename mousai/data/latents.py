@@ -1,0 +1,101 @@
+"""Training items out of a latent cache: windows of latents with the tokens of one of their captions. No audio is touched."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.utils.data import Dataset
+
+from mousai.data.cache import CacheReader, Item, read_header, read_items
+from mousai.data.loader import SourceConfig
+from mousai.training.randomness import seed_of
+
+
+@dataclass(frozen=True)
+class LatentDataConfig:
+    """Windows of cached latents, for a generator; the first group of fields is what `mousai cache` goes by."""
+
+    sources: tuple[str | SourceConfig, ...]
+    cache: str  # the cache's folder
+    segment_seconds: float | None = None  # tracks are cut into equal segments of at least this length; null = whole tracks
+    captions: int = 4  # variants an item
+    caption_drop: float = 0.1  # probability that a field is left out of a caption
+    rms: float | None = None  # segments are scaled to this root mean square before they are encoded
+
+    crop_frames: int = 2048  # length of a window
+    split: str | None = "train"  # null = every item
+    valid_split: str | None = "valid"  # null = no validation
+    workers: int = 0  # loader processes of each training process
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources: expected at least one, came none")
+        if self.segment_seconds is not None and not self.segment_seconds > 0:
+            raise ValueError(f"segment_seconds: expected above 0 or null, came {self.segment_seconds}")
+        if self.captions < 1 or self.crop_frames < 1 or self.workers < 0:
+            raise ValueError(f"expected captions and crop_frames of 1 or more, workers of 0 or more, came {self}")
+        if not 0 <= self.caption_drop < 1:
+            raise ValueError(f"caption_drop: expected 0 <= drop < 1, came {self.caption_drop}")
+        if self.rms is not None and not self.rms > 0:
+            raise ValueError(f"rms: expected above 0 or null, came {self.rms}")
+
+
+class LatentCrops(Dataset):
+    """Random windows `{"latents": (d, crop_frames), "tokens": (n, e), "frames": ()}` of the cached items of a split.
+
+    Items are drawn in proportion to their frames and their source's weight; what a window holds follows from (seed,
+    number). A shorter item is followed by zeros, `frames` are real. ValueError if the cache lacks a source or a split.
+    """
+
+    def __init__(self, config: LatentDataConfig, split: str | None, seed: int) -> None:
+        self.config, self.seed, self.reader = config, seed, CacheReader(config.cache)
+        self.header = read_header(config.cache)
+        weights = {}
+        for source in config.sources:
+            source = SourceConfig(source) if isinstance(source, str) else source
+            weights[source.spec] = source.weight
+        cached = read_items(config.cache)
+        for spec in weights:
+            if not any(item["source"] == spec for item in cached):
+                raise ValueError(f"latent cache {config.cache} has nothing of {spec}; run `mousai cache` with this recipe")
+        self.items: Sequence[Item] = [i for i in cached if i["source"] in weights and split in (None, i["split"])]
+        if not self.items:
+            splits = ", ".join(sorted({item["split"] for item in cached}))
+            raise ValueError(f"latent cache {config.cache} has nothing of split {split!r}; splits there: {splits}")
+        missing = {item["shard"] for item in self.items if not (Path(config.cache) / item["shard"]).is_file()}
+        if missing:
+            raise FileNotFoundError(f"{config.cache} lacks {min(missing)} ({len(missing)} shards are missing); run `mousai cache` again")
+        self.cumulative = list(itertools.accumulate(weights[item["source"]] * item["frames"] for item in self.items))
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        rng, size = random.Random(seed_of(self.seed, index)), self.config.crop_frames
+        place = bisect.bisect_right(self.cumulative, rng.random() * self.cumulative[-1])
+        item = self.items[min(place, len(self.items) - 1)]
+        frames = min(size, item["frames"])
+        latents = self.reader.latents(item, rng.randint(0, item["frames"] - frames), frames)
+        tokens = self.reader.tokens(item, rng.randrange(len(item["lengths"])))
+        return {"latents": pad(latents, (0, size - frames)), "tokens": tokens, "frames": torch.tensor(frames)}
+
+    @property
+    def seconds(self) -> float:
+        """The length of all items together."""
+        return sum(item["frames"] for item in self.items) * self.header["hop"] / self.header["sample_rate"]
+
+    @staticmethod
+    def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """A batch: `latents (b, d, l)`, `tokens (b, n, e)` with zeros to the longest, `mask (b, n)`, `frames (b,)`."""
+        lengths = torch.tensor([len(item["tokens"]) for item in items])
+        return {
+            "latents": torch.stack([item["latents"] for item in items]),
+            "tokens": torch.nn.utils.rnn.pad_sequence([item["tokens"] for item in items], batch_first=True),
+            "mask": torch.arange(int(lengths.max())) < lengths[:, None],
+            "frames": torch.stack([item["frames"] for item in items]),
+        }

@@ -1,0 +1,87 @@
+"""From a run's training state to a model folder: averaged weights, calibrated latents, where it all comes from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import mousai
+from mousai import checkpoint, config
+from mousai.data.loader import AudioCrops, batches, open_sources
+from mousai.recipe import Recipe, recipe_from
+from mousai.training.state import part
+
+CALIBRATION_ITEMS = 64  # crops from which a codec measures the scale of its latents
+
+
+def export(out: str | Path) -> Path:
+    """Writes the averaged weights of the newest state under `out` as the model folder `out/model`; returns its path."""
+    out = Path(out)
+    recipe = recipe_from(config.read_yaml(out / "config.yaml"), str(out / "config.yaml"))
+    found = checkpoint.load_state(out / "state")
+    if found is None:
+        raise FileNotFoundError(f"{out} has no training state yet; train first")
+    step, tensors, _ = found
+    averaged = part(tensors, "ema.model.")
+    if recipe.generator is None:
+        settings, weights = calibrated_codec(recipe, averaged, str(out / "state"))
+    else:
+        settings, weights = cascade(recipe, averaged, str(out / "state"))
+    settings["provenance"] = provenance(recipe, step) | ({"codec": made} if (made := settings.pop("provenance", None)) else {})
+    checkpoint.save_model(out / "model", settings, weights, model_card(settings))
+    return out / "model"
+
+
+def calibrated_codec(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a trained codec, which measures the scale of its latents on training audio first."""
+    codec = recipe.codec.build()
+    checkpoint.load_strict(codec, averaged, where)
+    codec.eval()
+    if hasattr(codec, "calibrate"):
+        fixed = replace(recipe.data, pool=None, workers=0)
+        crops = AudioCrops(open_sources(fixed.sources), fixed, fixed.split, codec.sample_rate, codec.channels, recipe.seed)
+        codec.calibrate(calibration(crops))
+    return {"codec": recipe.codec.to_dict()}, {f"codec.{name}": value for name, value in codec.state_dict().items()}
+
+
+def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a trained generator with the codec that it was trained for; the conditioner is named."""
+    checkpoint.load_strict(recipe.generator.build(), averaged, where)
+    codec, state = checkpoint.load_model(recipe.codec.path)
+    settings = {"codec": codec["codec"], "conditioner": recipe.conditioner.to_dict(), "generator": recipe.generator.to_dict()}
+    weights = {name: value for name, value in state.items() if name.startswith("codec.")}
+    weights |= {f"generator.{name}": value for name, value in averaged.items()}
+    return {**settings, "provenance": codec.get("provenance")}, weights
+
+
+def calibration(crops: AudioCrops) -> Iterator[Tensor]:
+    """Audio of the training set in batches of four, the same for every export."""
+    for batch in itertools.islice(batches(crops, 4), CALIBRATION_ITEMS // 4):
+        yield batch["audio"]
+
+
+def provenance(recipe: Recipe, step: int) -> dict[str, Any]:
+    """Where a model's weights come from."""
+    return {"mousai": mousai.__version__, "torch": str(torch.__version__), "step": step, "recipe": recipe.to_dict()}
+
+
+def model_card(settings: Mapping[str, Any]) -> str:
+    """The README of a model folder."""
+    made = settings["provenance"]
+    parts = [f"{kind} ({settings[kind]['type']})" for kind in ("codec", "conditioner", "generator") if kind in settings]
+    sources = [s if isinstance(s, str) else s["spec"] for s in made["recipe"]["data"]["sources"]]
+    return "\n".join([
+        "# A mousai model", "",
+        f"Parts: {', '.join(parts)}.", "",
+        f"Trained for {made['step']} steps with mousai {made['mousai']} on: {', '.join(sources)}.",
+        "The weights are exponential moving averages; `config.yaml` has the whole recipe.", "",
+        "Licence: that of the training data's owners; name it here before you publish.", "",
+    ])  # fmt: skip
+
+
