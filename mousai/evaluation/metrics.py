@@ -60,11 +60,15 @@ def long_term_noise(audio: Tensor, generator: torch.Generator) -> Tensor:
 
     The spectrum is smoothed over 1/512 of its bins, so that no tone and no rhythm survives.
     """
-    spectrum = torch.fft.rfft(audio).abs().square()
-    width = 2 * (spectrum.shape[-1] // 1024) + 1
-    smooth = torch.nn.functional.avg_pool1d(spectrum[:, None], width, 1, width // 2, count_include_pad=False)[:, 0]
+    smooth = smooth_spectrum(torch.fft.rfft(audio).abs().square())
     white = torch.randn(audio.shape, generator=generator)
     return at_rms(torch.fft.irfft(torch.fft.rfft(white) * smooth.sqrt(), audio.shape[-1]), _rms(audio))
+
+
+def smooth_spectrum(power: Tensor) -> Tensor:
+    """Power spectra (c, f), each bin averaged with its neighbours over 1/512 of all bins."""
+    width = 2 * (power.shape[-1] // 1024) + 1
+    return torch.nn.functional.avg_pool1d(power[:, None], width, 1, width // 2, count_include_pad=False)[:, 0]
 
 
 def griffin_lim(audio: Tensor, bands: int, hop: int, sample_rate: int = 48000, steps: int = 32, seed: int = 0) -> Tensor:

@@ -45,8 +45,9 @@ def synthesise(
     """Write `count` clips and manifest.jsonl below `out`, all classes in turn, every tenth round of classes "valid".
 
     Clip i depends on (seed, i, seconds) alone. The same command again keeps the files that are there, and a larger
-    count adds to them; a folder made with other settings is refused. `workers` processes share the work (default: one a
-    usable core). `progress(done, total)` is called after each clip.
+    count adds to them; after an interrupt the manifest lists what is there. `workers` processes share the work (default:
+    one a usable core). `progress(done, total)` is called after each clip. Raises ValueError for settings out of range
+    and for a folder that was made with others.
     """
     out = Path(out)
     _check(count, seconds, workers, format)
@@ -54,12 +55,17 @@ def synthesise(
     (out / "audio").mkdir(exist_ok=True)
     rows = [_row(seed, index, seconds, format) for index in range(count)]
     missing = [index for index, row in enumerate(rows) if not (out / row["file"]).exists()]
-    write = partial(_write_clip, out, seed, seconds, format)
-    for done, _ in enumerate(_spread(write, missing, workers), start=count - len(missing) + 1):
-        if progress:
-            progress(done, count)
+    mark = f"{os.getpid()}.part"  # ends the names of files being written
+    write = partial(_write_clip, out, seed, seconds, format, mark)
     manifest = out / "manifest.jsonl"
-    _replace(manifest, "".join(json.dumps(row) + "\n" for row in rows))
+    try:
+        for done, _ in enumerate(_spread(write, missing, workers), start=count - len(missing) + 1):
+            if progress:
+                progress(done, count)
+    finally:  # an interrupted run leaves a whole, smaller set
+        for beside in (out / "audio").glob(f"*.{mark}"):
+            beside.unlink()
+        _replace(manifest, "".join(json.dumps(row) + "\n" for row in rows if (out / row["file"]).exists()))
     return SynthSummary(manifest, len(missing), count - len(missing), count * seconds / 3600)
 
 
@@ -103,11 +109,11 @@ def _row(seed: int, index: int, seconds: float, format: str) -> dict:
     }
 
 
-def _write_clip(out: Path, seed: int, seconds: float, format: str, index: int) -> int:
+def _write_clip(out: Path, seed: int, seconds: float, format: str, mark: str, index: int) -> int:
     """Render one clip, written beside and renamed, so that a file that is there is complete."""
     audio, metadata = make(seed, index, seconds)
     path = out / "audio" / f"{index:06d}-{metadata['style']}.{format}"
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f"{path.name}.{mark}")
     container, subtype = FORMATS[format]
     try:
         with soundfile.SoundFile(beside, "w", SAMPLE_RATE, 2, subtype, format=container) as sink:
@@ -121,7 +127,8 @@ def _write_clip(out: Path, seed: int, seconds: float, format: str, index: int) -
 
 def _spread(write: Callable[[int], int], indices: list[int], workers: int | None):
     """Run `write` over the indices, in this process or in several; yields as they finish."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(indices))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone has it
+    workers = min(workers or cores, len(indices))
     if workers <= 1:
         with threadpool_limits(1):  # many small matrix products: BLAS threads only wait for one another
             yield from map(write, indices)

@@ -194,7 +194,9 @@ def _jazz(score: Score, bars: int, rng: np.random.Generator) -> None:
         walk = 40 + (following - 40) % 12
         for at in comps[rng.integers(len(comps))]:
             for pitch in previous:
-                score.add("electric_piano", bar * 4 + at, float(rng.choice([0.4, 1.2])), pitch, 0.5 + 0.08 * rng.standard_normal())
+                score.add(
+                    "electric_piano", bar * 4 + at, float(rng.choice([0.4, 1.2])), pitch, 0.5 + 0.08 * rng.standard_normal()
+                )
         for beat in range(4):
             at = bar * 4 + beat
             score.add("ride", at, 1.0, "ride", 0.75 if beat % 2 else 0.6)

@@ -127,7 +127,7 @@ def melody(
         start = 0.0
         for i, length in enumerate(rhythm):
             if start % 2 == 0:
-                pitch = min((nearest(tone, pitch) for tone in tones), key=lambda p: (abs(p - pitch) + abs(p - center) / 3))
+                pitch = min((nearest(tone, pitch) for tone in tones), key=lambda p: abs(p - pitch) + abs(p - center) / 3)
             else:
                 pitch = _step(pitch, int(contour[(i + 8 * place) % 32]), scale)
             if pitch - center > 9:

@@ -15,7 +15,9 @@ def _normal(tone: np.ndarray) -> np.ndarray:
     return (tone / np.max(np.abs(tone))).astype(np.float32)
 
 
-def kick(rng: np.random.Generator, low: float = 48.0, sweep: float = 180.0, decay: float = 0.16, click: float = 0.3) -> np.ndarray:
+def kick(
+    rng: np.random.Generator, low: float = 48.0, sweep: float = 180.0, decay: float = 0.16, click: float = 0.3
+) -> np.ndarray:
     """Sine that falls from low + sweep to low Hz, with a click."""
     t = _time(decay * 3)
     turns = low * t + sweep * 0.03 * (1 - np.exp(-t / 0.03))
@@ -33,7 +35,9 @@ def snare(rng: np.random.Generator, tone_hertz: float = 190.0, decay: float = 0.
 
 def clap(rng: np.random.Generator) -> np.ndarray:
     t = _time(0.3)
-    bursts: np.ndarray = sum(np.exp(-np.maximum(t - d, 0) / (0.006 if d < 0.03 else 0.07)) * (t >= d) for d in (0.0, 0.011, 0.022, 0.031))
+    bursts: np.ndarray = sum(
+        np.exp(-np.maximum(t - d, 0) / (0.006 if d < 0.03 else 0.07)) * (t >= d) for d in (0.0, 0.011, 0.022, 0.031)
+    )
     return _stereo(lambda: _normal(filtered(noise(len(t), rng), "band", 900.0, 5000.0, order=1) * bursts), 0.6)
 
 
@@ -69,7 +73,9 @@ def ride(rng: np.random.Generator) -> np.ndarray:
     def take() -> np.ndarray:
         plate = _metal(rng, 1.0, 2500, 15000, 0.22, 160)
         wash = filtered(noise(len(t), rng), "high", low=4000.0, order=1) * np.exp(-t / 0.2)
-        ping = modes(np.array([3150.0, 4470.0, 5920.0]), np.array([6.0, 5.0, 4.0]), np.array([22.0, 26.0, 30.0]), np.zeros(3), len(t))
+        ping = modes(
+            np.array([3150.0, 4470.0, 5920.0]), np.array([6.0, 5.0, 4.0]), np.array([22.0, 26.0, 30.0]), np.zeros(3), len(t)
+        )
         stick = filtered(noise(len(t), rng), "high", low=5000.0) * np.exp(-t / 0.008)
         return fade(_normal(plate + ping + 2 * wash + 5 * stick), 0.0005, 0.1)
 
@@ -89,7 +95,9 @@ def crash(rng: np.random.Generator) -> np.ndarray:
 def tom(rng: np.random.Generator, hertz: float = 110.0) -> np.ndarray:
     t = _time(0.5)
     turns = hertz * t + 0.6 * hertz * 0.05 * (1 - np.exp(-t / 0.05))
-    return fade(_normal(np.sin(2 * np.pi * turns) * np.exp(-t / 0.14) + 0.1 * noise(len(t), rng) * np.exp(-t / 0.01)), 0.0005, 0.02)
+    return fade(
+        _normal(np.sin(2 * np.pi * turns) * np.exp(-t / 0.14) + 0.1 * noise(len(t), rng) * np.exp(-t / 0.01)), 0.0005, 0.02
+    )
 
 
 def chip_noise(rng: np.random.Generator, decay: float, hold: int) -> np.ndarray:

@@ -38,9 +38,9 @@ def fade(tone: np.ndarray, attack: float, release: float) -> np.ndarray:
     """Raised-cosine attack and release, in seconds, in place."""
     a, r = min(int(attack * SAMPLE_RATE), len(tone)), min(int(release * SAMPLE_RATE), len(tone))
     if a > 1:
-        tone[:a] *= (0.5 - 0.5 * np.cos(np.pi * np.arange(a, dtype=np.float32) / a))
+        tone[:a] *= 0.5 - 0.5 * np.cos(np.pi * np.arange(a, dtype=np.float32) / a)
     if r > 1:
-        tone[-r:] *= (0.5 + 0.5 * np.cos(np.pi * np.arange(r, dtype=np.float32) / r))
+        tone[-r:] *= 0.5 + 0.5 * np.cos(np.pi * np.arange(r, dtype=np.float32) / r)
     return tone
 
 
@@ -90,12 +90,19 @@ def guitar(pitch: float, seconds: float, velocity: float, rng: np.random.Generat
     count = int(min(44, 13000 / f0)) + 1
     h = np.arange(1, count + 1)
     position = rng.uniform(0.12, 0.2)
-    amplitudes = np.abs(np.sin(np.pi * h * position)) / h**0.75 * rng.uniform(0.7, 1.3, count) * np.exp(-h * f0 / (3500 + 4500 * velocity))
+    amplitudes = (
+        np.abs(np.sin(np.pi * h * position))
+        / h**0.75
+        * rng.uniform(0.7, 1.3, count)
+        * np.exp(-h * f0 / (3500 + 4500 * velocity))
+    )
     decays = 0.7 + 0.9 * (f0 / 200) ** 0.5 + 2.2e-7 * (h * f0) ** 2
     n = int((seconds + 0.12) * SAMPLE_RATE)
     tone = modes(h * f0 * np.sqrt(1 + 3e-5 * h**2), amplitudes, decays, rng.uniform(-0.4, 0.4, count), n)
     pick = min(n, 900)
-    tone[:pick] += 0.25 * velocity * filtered(noise(pick, rng), "high", low=2500.0) * np.exp(-np.arange(pick) / 180).astype(np.float32)
+    tone[:pick] += (
+        0.25 * velocity * filtered(noise(pick, rng), "high", low=2500.0) * np.exp(-np.arange(pick) / 180).astype(np.float32)
+    )
     return velocity * 0.6 * fade(tone, 0.0008, 0.1)
 
 
@@ -107,7 +114,9 @@ def upright_bass(pitch: float, seconds: float, velocity: float, rng: np.random.G
     n = int((seconds + 0.08) * SAMPLE_RATE)
     tone = modes(h * f0, amplitudes, 1.6 + 1.1 * h, rng.uniform(0, 1, 14), n)
     thump = min(n, 1800)
-    tone[:thump] += 0.35 * filtered(noise(thump, rng), "band", 300.0, 1400.0) * np.exp(-np.arange(thump) / 400).astype(np.float32)
+    tone[:thump] += (
+        0.35 * filtered(noise(thump, rng), "band", 300.0, 1400.0) * np.exp(-np.arange(thump) / 400).astype(np.float32)
+    )
     return velocity * 0.9 * fade(tone, 0.004, 0.07)
 
 

@@ -73,13 +73,17 @@ PARTS = {
     "shimmer": Part(instruments.pad, 0.4, reverb=1.0, jitter=0.1),
     "air": Part(instruments.air, 0.05, reverb=0.5, jitter=0.0),
     "synth_bass": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v), 0.9, reverb=0.0, jitter=0.0, effect=_duck),
-    "stab": Part(lambda p, s, v, rng: instruments.synth_bass(p, s, v, 2200.0), 0.5, width=2.0, reverb=0.3, jitter=0.0, effect=_sweep),
+    "stab": Part(
+        lambda p, s, v, rng: instruments.synth_bass(p, s, v, 2200.0), 0.5, width=2.0, reverb=0.3, jitter=0.0, effect=_sweep
+    ),
     "guitar_left": Part(instruments.electric_guitar, 0.24, pan=-0.8, reverb=0.08, jitter=0.008, effect=_distort),
     "guitar_right": Part(instruments.electric_guitar, 0.24, pan=0.8, reverb=0.08, jitter=0.008, effect=_distort),
     "bass_guitar": Part(instruments.electric_guitar, 0.4, reverb=0.0, effect=_crunch),
     "cellos": Part(instruments.bowed, 0.7, pan=0.4, reverb=0.28, jitter=0.02),
     "violas": Part(instruments.bowed, 0.4, pan=0.1, reverb=0.28, jitter=0.03),
-    "violas_short": Part(lambda p, s, v, rng: instruments.bowed(p, s, v, rng, attack=0.02), 0.6, pan=0.1, reverb=0.28, jitter=0.012),
+    "violas_short": Part(
+        lambda p, s, v, rng: instruments.bowed(p, s, v, rng, attack=0.02), 0.6, pan=0.1, reverb=0.28, jitter=0.012
+    ),
     "violins": Part(instruments.bowed, 0.95, pan=-0.4, reverb=0.28, jitter=0.02),
     "pulse_lead": Part(lambda p, s, v, rng: instruments.pulse(p, s, v, 25, vibrato=True), 0.8, reverb=0.0, jitter=0.0),
     "pulse_arpeggio": Part(lambda p, s, v, rng: instruments.pulse(p, s, v, 50), 0.5, pan=0.35, reverb=0.0, jitter=0.0),
@@ -95,13 +99,27 @@ PARTS = {
     "toms": Part(gain=0.7, pan=-0.2, reverb=0.15, jitter=0.003),
     "chip_noise": Part(gain=0.3, reverb=0.0, jitter=0.0),
 }
-ROOM_SECONDS = {"ambient": 4.0, "strings": 2.2, "piano": 1.6, "folk_guitar": 1.0, "jazz": 0.9, "rock": 0.8, "techno": 1.2, "chiptune": 0.3}
+ROOM_SECONDS = {
+    "ambient": 4.0,
+    "strings": 2.2,
+    "piano": 1.6,
+    "folk_guitar": 1.0,
+    "jazz": 0.9,
+    "rock": 0.8,
+    "techno": 1.2,
+    "chiptune": 0.3,
+}
 
 
 def _kit(score_style: str, rng: Rng) -> dict[str, np.ndarray]:
     """The percussion of a style, one hit a name."""
     if score_style == "techno":
-        return {"kick": drums.kick(rng, 46, 220, 0.2, 0.4), "open": drums.hat(rng, True), "closed": drums.hat(rng), "clap": drums.clap(rng)}
+        return {
+            "kick": drums.kick(rng, 46, 220, 0.2, 0.4),
+            "open": drums.hat(rng, True),
+            "closed": drums.hat(rng),
+            "clap": drums.clap(rng),
+        }
     if score_style == "rock":
         return {
             "kick": drums.kick(rng, 55, 120, 0.12, 0.8), "snare": drums.snare(rng, 200, 0.13), "closed": drums.hat(rng),
@@ -111,7 +129,11 @@ def _kit(score_style: str, rng: Rng) -> dict[str, np.ndarray]:
     if score_style == "jazz":
         return {"ride": drums.ride(rng), "closed": drums.hat(rng), "brush": drums.snare(rng, 180, 0.08, 1.4)}
     if score_style == "chiptune":
-        return {"low": drums.chip_noise(rng, 0.03, 48), "snare": drums.chip_noise(rng, 0.06, 12), "high": drums.chip_noise(rng, 0.02, 2)}
+        return {
+            "low": drums.chip_noise(rng, 0.03, 48),
+            "snare": drums.chip_noise(rng, 0.06, 12),
+            "high": drums.chip_noise(rng, 0.02, 2),
+        }
     return {}
 
 

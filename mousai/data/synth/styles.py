@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mousai.data.captions import tempo_word
 from mousai.data.synth.compose import Score, key_name
 
 
@@ -65,11 +66,6 @@ STYLES = {
         ),
     )
 }  # fmt: skip
-
-
-def tempo_word(bpm: float) -> str:
-    """"slow" below 80 beats a minute, "fast" from 120, else "medium tempo"."""
-    return "slow" if bpm < 80 else "fast" if bpm >= 120 else "medium tempo"
 
 
 def describe(style: Style, score: Score, rng: np.random.Generator) -> dict:
