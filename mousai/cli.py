@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -69,8 +70,14 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
-def _print(data: Any) -> None:
-    print(json.dumps(data, indent=1, ensure_ascii=False, default=str))
+def _report(data: Any, text: str, as_json: bool) -> None:
+    if os.environ.get("RANK", "0") == "0":  # of several processes under a launcher, one speaks
+        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if as_json else text)
+
+
+def _stop_if_signalled(reason: str) -> None:
+    if reason == "signal":
+        raise typer.Exit(130)
 
 
 @contextmanager
@@ -107,6 +114,7 @@ Dtype = Annotated[str, option("auto, float32, bfloat16, float16.")]
 Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
 Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
 Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, 10_000))]
+Settings = Annotated[Optional[list[str]], option("Override of the recipe, such as train.steps=100; may be given often.", "--set")]
 Seconds = Annotated[float, option("Length.", callback=between(0, 3600, above=True))]
 
 
@@ -132,7 +140,7 @@ def data_start(context: typer.Context) -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has some.")],
     out: Annotated[Path, option("The folder of the run; the same one again goes on where it stopped.", "--out", "-o")],
-    settings: Annotated[Optional[list[str]], option("Overrides such as train.steps=100; may be given often.", "--set")] = None,
+    settings: Settings = None,
     time_limit: Annotated[Optional[float], option("Save and stop after so many minutes.", callback=between(0, 1e6, above=True))] = None,
     as_json: Json = False,
 ) -> None:
@@ -140,12 +148,38 @@ def train(
     from mousai.jobs.train import train as run
 
     outcome = run(recipe, out, settings or (), time_limit_minutes=time_limit)
-    if as_json:
-        _print({"step": outcome.step, "reason": outcome.reason, "out": str(out)})
-    else:
-        print(f"step {outcome.step}, {outcome.reason}: {out}")
-    if outcome.reason == "signal":
-        raise typer.Exit(130)
+    _report({**vars(outcome), "out": out}, f"step {outcome.step}, {outcome.reason}: {out}", as_json)
+    _stop_if_signalled(outcome.reason)
+
+
+@app.command()
+def cache(
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a generator; its data.cache says where the latents go.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Encode a recipe's recordings to latents, once, for training a generator; the same command again adds what is new."""
+    from mousai.jobs.cache import cache as run
+
+    done = run(recipe, settings or ())
+    text = f"{done.items} items, {done.added} of them new, {done.seconds / 3600:.2f} h, {done.skipped} files skipped: {done.folder}"
+    _report(vars(done), text, as_json)
+    _stop_if_signalled(done.reason)
+
+
+@data_app.command("scan")
+def data_scan(
+    source: Annotated[str, typer.Argument(help="A folder, a .jsonl manifest, or WebDataset shards.")],
+    split: Annotated[Optional[str], option("Of this split alone.")] = None,
+    workers: Annotated[Optional[int], option("Threads; one a core unless given.", callback=between(1, 1024))] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every file of a data set and report hours, rates, damage and how much is labelled."""
+    from mousai.jobs.data import scan
+
+    with _progress("files") as progress:
+        found = scan(source, split, workers, progress)
+    _report(vars(found), str(found), as_json)
 
 
 @data_app.command("synth")
@@ -163,10 +197,7 @@ def data_synth(
 
     with _progress("clips") as progress:
         made = synthesise(out, count, seed, seconds, workers, format, progress)
-    if as_json:
-        _print(vars(made))
-    else:
-        print(f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}")
+    _report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}", as_json)
 
 
 @app.command()
@@ -176,7 +207,7 @@ def info(model: Annotated[str, typer.Argument(help="A model folder, the name of 
     from mousai.jobs.info import describe
 
     found = describe(model)
-    _print(found) if as_json else print(format_yaml(found), end="")
+    _report(found, format_yaml(found).rstrip(), as_json)
 
 
 @app.command()
@@ -194,11 +225,7 @@ def doctor(as_json: Json = False) -> None:
             if finding.advice:
                 print(f"{'':<7}{'':<15}→ {finding.advice}", flush=True)
     broken = [finding.name for finding in findings if finding.verdict == "broken"]
-    if as_json:
-        _print({"findings": [asdict(finding) for finding in findings], "broken": broken})
-    elif broken:
-        print(f"\nbroken: {', '.join(broken)}")
-    else:
-        print("\nnothing is broken")
+    summary = f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken"
+    _report({"findings": [asdict(finding) for finding in findings], "broken": broken}, summary, as_json)
     if broken:
         raise typer.Exit(1)

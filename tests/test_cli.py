@@ -76,6 +76,11 @@ def test_lazy_names_are_found_and_others_are_not() -> None:
         (["train", "x.yaml", "--out", "run", "--time-limit", "nan"], "came nan"),
         (["data", "synth", "--out", "x", "--count", "0"], "from 1 to"),
         (["data", "synth", "--out", "x", "--count", "many"], "--count"),
+        (["data", "scan", "no-such-folder"], "no-such-folder"),
+        (["data", "scan", "x", "--workers", "0"], "from 1 to"),
+        (["cache", "none.yaml"], "none.yaml"),
+        (["train", "."], "--out"),
+        (["train", ".", "--out", "run"], "is a folder"),
         (["info", "no-such-model"], "no-such-model"),
     ],
 )

@@ -19,6 +19,8 @@ from mousai import cli
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "recipes").rglob("*.md")), *sorted((ROOT / "samples").rglob("*.md"))]
 
+TESTED_ELSEWHERE = {"docs/diffusion.md"}  # tests/diffusion/test_docs.py
+
 
 def blocks(language: str) -> Iterator[tuple[str, str]]:
     """Where each block of a language stands, and its text."""
@@ -40,7 +42,16 @@ def commands() -> Iterator[tuple[str, list[str]]]:
                 yield f"{place} {shlex.join(words)[:60]}", words
 
 
-COMMANDS, PROGRAMS = dict(commands()), dict(blocks("python"))
+def programs() -> Iterator[tuple[str, str]]:
+    """The Python blocks of each page, which run from top to bottom as one program."""
+    for page in PAGES:
+        name = str(page.relative_to(ROOT))
+        found = [text for place, text in blocks("python") if place.split(":")[0] == name]
+        if found and name not in TESTED_ELSEWHERE:
+            yield name, "\n".join(found)
+
+
+COMMANDS, PROGRAMS = dict(commands()), dict(programs())
 
 
 def parse(arguments: list[str]) -> None:
@@ -73,7 +84,7 @@ def test_a_command_line_that_does_not_exist_is_noticed() -> None:
 
 
 @pytest.mark.parametrize("place", PROGRAMS)
-def test_a_python_block_runs(place: str, tmp_path: Path) -> None:
+def test_the_python_blocks_of_a_page_run(place: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", PROGRAMS[place]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
