@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mousai.codecs.dmae import DMAEConfig
 from mousai.codecs.encoders import EncoderConfig
 from mousai.networks.unet1d import UNet1dConfig
 
@@ -56,6 +57,24 @@ def parts(state: State) -> dict[str, State]:
         raise ValueError(f"no U-Net in the checkpoint: expected keys beginning with one of {COPIES} (after 'model.')")
     encoder = {name.removeprefix("encoder."): value for name, value in state.items() if name.startswith("encoder.")}
     return found | ({"encoder": encoder} if encoder else {})
+
+
+def dmae_state(state: State, config: DMAEConfig) -> State:
+    """The state dict of `DMAE(config)` from a `DiffusionAE`'s; its latents stay as they are, not yet standardised."""
+    if config.transform.type != "learned":
+        raise ValueError(f"released autoencoders have a learned transform; the config's is {config.transform.type!r}")
+    found = parts(state)
+    if "encoder" not in found:
+        raise ValueError("no encoder in the checkpoint: expected keys beginning with 'encoder.' (after 'model.')")
+    filters, core = split_transform(found["net"])
+    one_each = (config.encoder.out_channels, 1)
+    return {
+        **{f"encoder.{name}": value for name, value in encoder_state(found["encoder"], config.encoder).items()},
+        **{f"transform.{name}": value for name, value in filters.items()},
+        **{f"unet.{name}": value for name, value in unet_state(core, config.unet).items()},
+        "latent_mean": torch.zeros(one_each),
+        "latent_std": torch.ones(one_each),
+    }
 
 
 def unet_state(net: State, config: UNet1dConfig) -> State:

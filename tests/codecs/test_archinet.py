@@ -8,16 +8,19 @@ from safetensors.torch import save_file
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai.codecs import archinet
-from mousai.codecs.encoders import Encoder, EncoderConfig
-from mousai.networks.transforms import LearnedTransform, TransformConfig
+from mousai.codecs.dmae import DMAE, DMAEConfig
+from mousai.codecs.encoders import EncoderConfig
+from mousai.diffusion.samplers import sample
+from mousai.diffusion.schedules import schedule
+from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 
 TRANSFORM = TransformConfig(bands=8, window_length=16, stride=8)
-ENCODER = EncoderConfig(channels=16, num_blocks=(1, 1), out_channels=6, n_fft=127, hop_length=8)
+ENCODER = EncoderConfig(channels=16, num_blocks=(1, 1), out_channels=6, n_fft=127, hop_length=16)
 NET = UNet1dConfig(
     in_channels=16,
     channels=(16, 16, 32),
-    factors=(1, 2, 2),
+    factors=(1, 2, 4),
     items=(1, 2, 1),
     inject_channels=(0, 0, 6),
     modulation_features=32,
@@ -37,7 +40,7 @@ def diffusion_autoencoder():
         factors=[2, 2],
         num_blocks=[1, 1],
         stft_num_fft=127,
-        stft_hop_length=8,
+        stft_hop_length=16,
         out_channels=6,
         bottleneck=TanhBottleneck(),
     )
@@ -64,23 +67,21 @@ def write(path, state, prefix="model."):
 def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
     theirs = diffusion_autoencoder()
     kept = {name: value for name, value in theirs.state_dict().items() if name.startswith((copy, "encoder."))}
-    found = archinet.parts(archinet.read(write(tmp_path / f"model{suffix}", kept)))
-    filters, core = archinet.split_transform(found["net"])
-    encoder, net = Encoder(ENCODER), UNet1d(NET)
-    transform = LearnedTransform(TRANSFORM, channels=2)
-    transform.load_state_dict(filters)
-    net.load_state_dict(archinet.unet_state(core, NET))
-    encoder.load_state_dict(archinet.encoder_state(found["encoder"], ENCODER))
+    config = DMAEConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM)
+    ours = DMAE(config).eval()
+    ours.load_state_dict(archinet.dmae_state(archinet.read(write(tmp_path / f"model{suffix}", kept)), config))
 
     g = torch.Generator().manual_seed(1)
     audio, noise = torch.randn(2, 2, 512, generator=g), torch.randn(2, 2, 512, generator=g)
     with torch.no_grad():
-        latents = encoder(audio)
+        latents = ours.latents(audio)
         torch.testing.assert_close(latents, theirs.encode(audio), atol=1e-5, rtol=1e-5)
-        expected = theirs.net(noise, torch.tensor([0.7, 0.2]), channels=[None, None, latents])
-        frames = net(transform.analysis(noise), torch.tensor([0.7, 0.2]), inject={2: latents})
-    assert expected.std() > 0.01
-    torch.testing.assert_close(transform.synthesis(frames), expected, atol=1e-5, rtol=1e-5)
+        expected = theirs.sample(noise, channels=[None, None, latents], num_steps=5)
+    times = schedule("linear", 5)
+    cache = ours.unet.cache(times[:-1], inject={2: latents})
+    got = sample("ddim", lambda x, t: ours._network(x, t, cache=cache), noise, times)
+    assert (expected - noise).std() > 0.1
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("text", [False, True])
@@ -158,5 +159,9 @@ def test_bad_files_are_named(tmp_path, capsys):
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(ValueError, match="no state dict"):
         archinet.read(tmp_path / "list.pt")
+    with pytest.raises(ValueError, match="no encoder"):
+        archinet.dmae_state({"net.a": torch.zeros(1)}, DMAEConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM))
+    with pytest.raises(ValueError, match="no learned transform"):
+        archinet.split_transform({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="no U-Net"):
         archinet.parts({"model.encoder.a": torch.zeros(1)})

@@ -32,7 +32,7 @@ TOLERANCE = {"float32": 1e-4, "bfloat16": 0.1}  # of |ours - reference| / |refer
 MEMORY_CASES = ("decode_step", "guided_step", "training_step", "attention")
 
 
-def arguments() -> argparse.Namespace:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=("paper", "small"), default="small")
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
@@ -49,7 +49,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-memory", dest="memory", action="store_false")
     parser.add_argument("--out", type=Path, help="a JSON file")
     parser.add_argument("--side", choices=("peer", "ours"), help=argparse.SUPPRESS)  # the process that measures memory
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     if min(options.frames) < 64 or any(frames % 64 for frames in options.frames):
         parser.error(f"--frames: expected multiples of 64, came {options.frames}")
     if min(options.batch, options.steps, options.repeats) < 1 or options.threads < 0:
@@ -154,8 +154,8 @@ def table(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    options = arguments()
+def main(words: list[str] | None = None) -> int:
+    options = arguments(words)
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.side:
