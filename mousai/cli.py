@@ -110,7 +110,7 @@ def option(text: str, *names: str, **settings: Any) -> Any:
 
 
 Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, option("auto, float32, bfloat16, float16.")]
+Dtype = Annotated[str, option("auto, fp32, bf16, fp16.")]
 Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
 Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
 Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, 10_000))]
@@ -134,6 +134,109 @@ def start(
 def data_start(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+@app.command()
+def generate(
+    prompts: Annotated[Optional[list[str]], typer.Argument(help="What to play, a clip for each.", metavar="PROMPT...", show_default=False)] = None,
+    prompts_file: Annotated[Optional[Path], option("A file with a prompt a line.", "--prompts")] = None,
+    seconds: Annotated[Optional[float], option("Length; 10 unless a recording gives it.", "--seconds", "-s")] = None,
+    seed: Annotated[int, option("Of the first clip; the others count on from it.")] = 0,
+    out: Annotated[Optional[Path], option("A folder, or a file name for one prompt; this folder unless given.", "--out", "-o")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    spectrogram: Annotated[bool, option("Draw a picture beside each file.", "--spectrogram")] = False,
+    model: Model = "starter",
+    negative: Annotated[Optional[str], option("What it should not be.", "--negative", "-n")] = None,
+    guidance: Annotated[Optional[float], option("How closely the prompt is followed; 1 = no guidance.", "--guidance", "-g")] = None,
+    steps: Annotated[Optional[int], option("Sampling steps of the generator.")] = None,
+    codec_steps: Annotated[Optional[int], option("Sampling steps of the decoder.")] = None,
+    sampler: Annotated[Optional[str], option("ddim, dpmpp_2m.")] = None,
+    schedule: Annotated[Optional[str], option("linear, cosine, quadratic, logsnr, karras.")] = None,
+    eta: Annotated[Optional[float], option("Fresh noise in each step of ddim, 0 to 1.")] = None,
+    rescale: Annotated[Optional[float], option("Of guided predictions, 0 to 1.")] = None,
+    interval: Annotated[Optional[tuple[float, float]], option("Times between which guidance is on.", metavar="LOW HIGH")] = None,
+    init: Annotated[Optional[Path], option("A recording to vary.")] = None,
+    strength: Annotated[Optional[float], option("How much of --init is made anew, above 0 to 1; 0.7 unless given.")] = None,
+    inpaint: Annotated[Optional[Path], option("A recording of which a span is made anew.")] = None,
+    begin: Annotated[Optional[float], option("Where the span begins, in seconds.", "--from")] = None,
+    end: Annotated[Optional[float], option("Where it ends.", "--to")] = None,
+    batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Make music: a file for each prompt, with its recipe inside. What is not said is the model's own."""
+    import time
+
+    from mousai.jobs import generate as job
+    from mousai.request import Request, read_prompts
+
+    if (begin is None) != (end is None):
+        raise ValueError("--from and --to belong together")
+    texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
+    request = Request(
+        texts, seconds, seed, steps, guidance, negative, sampler, schedule, eta, rescale, interval, codec_steps, batch,
+        init, strength, inpaint, None if begin is None else (begin, end),
+    )  # fmt: skip
+    made, began = [], time.perf_counter()
+    try:
+        with _progress("steps") as progress:
+            for clip in job.generate(request, model, out, format, device=device, dtype=dtype, spectrogram=spectrogram, progress=progress):
+                made.append(clip)
+                if not as_json:
+                    print(clip.path, *([clip.spectrogram] if clip.spectrogram else []), sep="\n", flush=True)
+    finally:
+        if made:
+            summary = job.summary(made, time.perf_counter() - began)
+            _print(summary | {"wanted": len(request)}) if as_json else print(job.in_words(summary), flush=True)
+
+
+@app.command()
+def encode(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.", metavar="FILE...")],
+    out: Annotated[Optional[Path], option("A folder, or a .safetensors name for one file; this folder unless given.", "--out", "-o")] = None,
+    model: Model = "starter",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Turn audio into a codec's latents."""
+    from mousai.jobs.codec import encode as run
+
+    with _progress("seconds") as progress:
+        _follow(run(files, model, out, device=device, dtype=dtype, progress=progress), as_json)
+
+
+@app.command()
+def decode(
+    files: Annotated[list[Path], typer.Argument(help="Files of latents.", metavar="FILE...")],
+    out: Annotated[Optional[Path], option("A folder, or a file name for one file; this folder unless given.", "--out", "-o")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    steps: Annotated[Optional[int], option("Sampling steps; the codec's own number unless given.")] = None,
+    seed: Annotated[int, option("Of the noise that decoding starts from.")] = 0,
+    model: Model = "starter",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Turn a codec's latents into audio, as long as what was encoded."""
+    from mousai.jobs.codec import decode as run
+
+    with _progress("seconds") as progress:
+        _follow(run(files, model, out, format, steps=steps, seed=seed, device=device, dtype=dtype, progress=progress), as_json)
+
+
+def _follow(files: Iterator[Any], as_json: bool) -> None:
+    """Prints the files of an encoding or decoding as they come, at the end as one JSON value."""
+    made: list[Any] = []
+    try:
+        for file in files:
+            made.append(file)
+            if not as_json:
+                print(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time", flush=True)
+    finally:
+        if made and as_json:
+            _print({"files": [vars(file) | {"seconds": file.seconds} for file in made]})
 
 
 @app.command()

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     import torch
 
 DTYPES = ("float32", "bfloat16", "float16")
+SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -34,9 +35,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The floating-point type of a name from `DTYPES`; "auto" is bfloat16 on a CUDA device that computes in it, else float32."""
+    """The floating-point type of a name from `DTYPES`, or short as in "bf16"; "auto" is bfloat16 on a CUDA device that computes in it, else float32."""
     import torch
 
+    name = SHORT.get(name, name)
     if name == "auto":
         fast = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if fast else torch.float32

@@ -9,3 +9,62 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
 import mousai  # noqa: E402, F401  (installs the hook of mousai/compat.py)
+
+import pytest  # noqa: E402
+
+TINY_CODEC = {
+    "type": "dmae", "stereo": "mid_side",
+    "encoder": {"spectrum": "log_magnitude", "channels": 16, "multipliers": [1, 1], "factors": [2], "num_blocks": [1],
+                "out_channels": 8, "n_fft": 1023, "hop_length": 512, "resnet_groups": 4},
+    "unet": {"in_channels": 512, "channels": [32, 32], "factors": [1, 2], "items": [1, 1], "inject_channels": [16, 0],
+             "modulation_features": 16, "resnet_groups": 4},
+    "transform": {"type": "mdct", "bands": 256},
+    "prior": {"channels": 16, "blocks": 1},
+    "decode": {"steps": 3, "stride_frames": 64, "context_frames": 8},
+}  # fmt: skip
+TINY_GENERATOR = {
+    "type": "latent_diffusion", "max_tokens": 24, "sample": {"steps": 4, "guidance": 3.0, "resamples": 2},
+    "unet": {"in_channels": 8, "channels": [16, 16], "factors": [1, 2], "items": [1, 1], "attentions": [0, 1], "cross_attentions": [1, 1],
+             "embedding_features": 32, "attention_heads": 2, "attention_features": 8, "modulation_features": 16, "resnet_groups": 4},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory):
+    """A BERT of random weights with a tokenizer of whole words."""
+    import torch
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    folder = tmp_path_factory.mktemp("encoder")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"piano guitar slow fast calm melancholic dance noise 1 2 3 4 of".split()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", None, [("[CLS]", 2), ("[SEP]", 3)])
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+    torch.manual_seed(0)
+    settings = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=32, max_position_embeddings=32
+    )
+    transformers.BertModel(settings).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_cascade(tmp_path_factory, tiny_encoder):
+    """The folder of a whole cascade with small numbers and random weights, 48 kHz stereo, stored in float16."""
+    from mousai import checkpoint
+    from mousai.recipe import part_from
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}
+    parts = {kind: part_from(kind, data) for kind, data in {"codec": TINY_CODEC, "conditioner": conditioner, "generator": TINY_GENERATOR}.items()}
+    state = {}
+    for kind in ("codec", "generator"):
+        for name, value in parts[kind].build(seed=1).state_dict().items():
+            state[f"{kind}.{name}"] = value.half() if value.is_floating_point() else value
+    data = {"recipe": {"data": {"rms": 0.1}}}
+    settings = {kind: part.to_dict() for kind, part in parts.items()} | {"provenance": data | {"codec": data}}
+    checkpoint.save_model(folder, settings, state, "# A tiny cascade\n")
+    return folder

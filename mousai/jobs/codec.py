@@ -1,0 +1,235 @@
+"""`mousai encode` and `mousai decode`: audio to a file of latents and back, to the sample, in bounded memory.
+
+A latent file is safetensors with `latents (d, l)` float32 and, in its metadata, what decoding needs: the length, the
+codec's fingerprint and the gain that brought the audio to the level the codec was trained at.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import mousai
+from mousai import checkpoint
+from mousai.audio import io
+from mousai.cascade import check_model, load_codec, place_and_precision
+from mousai.jobs.places import free, ready, split_out
+from mousai.recipe import codec_fingerprint
+from mousai.recording import SILENT
+from mousai.request import MAX_STEPS, SEEDS, check_number
+
+FORMAT = "1"
+SUFFIX = "safetensors"
+BLOCK_SECONDS = 10.0  # of audio read, or latents decoded, at a time
+
+Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """One finished file: what it was made from, its length, and the seconds of work on it."""
+
+    source: Path
+    path: Path
+    num_samples: int
+    frames: int
+    sample_rate: int
+    took: float
+
+    @property
+    def seconds(self) -> float:
+        return self.num_samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class LatentFile:
+    """What the header of a latent file says."""
+
+    path: Path
+    codec: str  # fingerprint
+    sample_rate: int
+    channels: int
+    num_samples: int
+    frames: int
+    latent_channels: int
+    gain: float
+    source: str
+
+
+def encode(
+    files: Iterable[str | Path], model: str | Path = "starter", out: str | Path | None = None,
+    *, device: str = "auto", dtype: str = "auto", progress: Progress | None = None,
+) -> Iterator[Coded]:  # fmt: skip
+    """Encodes audio files, each to a latent file of its name, and yields each when it is there.
+
+    `out` is a folder (default: this one), or a file name for one file; a taken name gets a number. `progress(done,
+    total)` counts seconds of audio. Wrong input raises ValueError or OSError before weights are read.
+    """
+    sources = named_once(files)
+    folder, name, _ = split_out(out, len(sources), SUFFIX, SUFFIX, (SUFFIX,))
+    lengths = [io.info(source).seconds for source in sources]
+    place_and_precision(device, dtype)
+    check_model(model, ("codec",))
+    with ready(folder):
+        codec, rms = load_codec(model, device, dtype)
+        made_by = codec_fingerprint(checkpoint.model_folder(model))
+        for index, source in enumerate(sources):
+            began, before = time.perf_counter(), sum(lengths[:index])
+            report = None if progress is None else lambda seconds: progress(before + seconds, sum(lengths))
+            latents, num_samples, gain = encode_file(source, codec, rms, report)
+            path = free(folder, name or source.stem, SUFFIX)
+            header = {
+                "format": FORMAT, "codec": made_by, "sample_rate": codec.sample_rate, "channels": codec.channels,
+                "num_samples": num_samples, "gain": repr(gain), "source": source.name.encode("utf-8", "replace").decode(),
+                "mousai": mousai.__version__,
+            }  # fmt: skip
+            save_latents(path, latents, {key: str(value) for key, value in header.items()})
+            yield Coded(source, path, num_samples, latents.shape[-1], codec.sample_rate, time.perf_counter() - began)
+
+
+def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Callable[[float], None] | None = None) -> tuple[Tensor, int, float]:
+    """Latents `(d, l)` of a file, its samples at the codec's rate, and the gain that brought it to `rms` first.
+
+    The file is read block by block, twice where there is an `rms`; what is held of it are the latents.
+    """
+    device = next(codec.parameters()).device
+    size = round(BLOCK_SECONDS * codec.sample_rate)
+    gain, taken = 1.0, 0
+    if rms is not None:
+        level = level_of(io.blocks(source, codec.sample_rate, codec.channels, size))
+        gain = rms / level if level > SILENT else 1.0
+
+    def pieces() -> Iterator[Tensor]:
+        nonlocal taken
+        for block in io.blocks(source, codec.sample_rate, codec.channels, size):
+            yield block[None].to(device) * gain
+            taken += block.shape[-1]
+            if report:
+                report(taken / codec.sample_rate)
+
+    latents = torch.cat([piece[0].float().cpu() for piece in codec.encode_stream(pieces())], dim=-1)
+    return latents, taken, gain
+
+
+def level_of(blocks: Iterable[Tensor]) -> float:
+    """The root mean square of audio that comes in blocks `(c, s)`."""
+    power, count = 0.0, 0
+    for block in blocks:
+        power += float(block.double().square().sum())
+        count += block.numel()
+    return math.sqrt(power / max(1, count))
+
+
+def save_latents(path: Path, latents: Tensor, header: dict[str, str]) -> None:
+    """Writes a latent file, beside its place and renamed."""
+    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        save_file({"latents": latents.contiguous()}, part, header)
+        os.replace(part, path)
+    except (SafetensorError, OSError) as error:
+        raise OSError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def decode(
+    files: Iterable[str | Path], model: str | Path = "starter", out: str | Path | None = None, format: str | None = None,
+    *, steps: int | None = None, seed: int = 0, device: str = "auto", dtype: str = "auto", progress: Progress | None = None,
+) -> Iterator[Coded]:  # fmt: skip
+    """Decodes latent files to audio of exactly the length that was encoded, and yields each when it is there.
+
+    Arguments as of `encode`; `format` is wav, flac, ogg or opus. ValueError for latents that another codec made.
+    """
+    sources = named_once(files)
+    check_number("steps", steps, 1, MAX_STEPS, whole=True)
+    check_number("seed", seed, 0, SEEDS - 1, whole=True)
+    folder, name, format = split_out(out, len(sources), format, "wav")
+    latents = [read_header(source) for source in sources]
+    place_and_precision(device, dtype)
+    check_model(model, ("codec",))
+    expected = codec_fingerprint(checkpoint.model_folder(model))
+    for each in latents:
+        if each.codec != expected:
+            raise ValueError(f"{each.path}: its latents were made by codec {each.codec}, that of {model} is {expected}; give --model the one they were made with")
+    with ready(folder):
+        codec, _ = load_codec(model, device, dtype)
+        total = sum(each.num_samples / each.sample_rate for each in latents)
+        before = 0.0
+        for each in latents:
+            began = time.perf_counter()
+            path = free(folder, name or each.path.stem, format)
+            metadata = {"decoded_from": each.path.name.encode("utf-8", "replace").decode(), "source": each.source, "codec": each.codec, "seed": seed}
+            metadata |= {"codec_steps": steps or codec.config.decode.steps, "mousai": mousai.__version__}
+            report = None if progress is None else lambda share: progress(before + share * each.num_samples / each.sample_rate, total)
+            decode_file(each, codec, path, steps, seed, metadata, report)
+            yield Coded(each.path, path, each.num_samples, each.frames, each.sample_rate, time.perf_counter() - began)
+            before += each.num_samples / each.sample_rate
+
+
+def decode_file(
+    latents: LatentFile, codec: nn.Module, path: Path, steps: int | None, seed: int, metadata: dict[str, Any],
+    report: Callable[[float], None] | None = None,
+) -> io.Written:  # fmt: skip
+    """Writes the audio of a latent file, window by window."""
+    if latents.latent_channels != codec.latent_channels or latents.frames != math.ceil(latents.num_samples / codec.hop):
+        shape = f"({codec.latent_channels}, {math.ceil(latents.num_samples / codec.hop)})"
+        raise ValueError(f"{latents.path}: {latents.num_samples} samples of this codec have latents {shape}, came ({latents.latent_channels}, {latents.frames})")
+    device = next(codec.parameters()).device
+    left = latents.num_samples
+    callback = None if report is None else lambda done, total: report(done / total)
+    with io.AudioWriter(path, codec.sample_rate, codec.channels, metadata=metadata) as writer:
+        for audio in codec.decode_stream(read_latents(latents, codec, device), seeds=[seed], steps=steps, num_frames=latents.frames, callback=callback):
+            writer.write(audio[0, :, :left].float().cpu() / latents.gain)
+            left -= min(left, audio.shape[-1])
+    return writer.written
+
+
+def read_latents(file: LatentFile, codec: nn.Module, device: torch.device) -> Iterator[Tensor]:
+    """The latents of a file in pieces `(1, d, l)`."""
+    size = max(1, round(BLOCK_SECONDS * codec.sample_rate / codec.hop))
+    with safe_open(file.path, framework="pt") as tensors:
+        latents = tensors.get_slice("latents")
+        for first in range(0, file.frames, size):
+            yield latents[:, first : first + size][None].to(device)
+
+
+def read_header(path: Path) -> LatentFile:
+    """What a latent file's header says. FileNotFoundError, or ValueError where it is none or does not hold together."""
+    if not path.is_file():
+        raise ValueError(f"{path} is a folder, expected a file of latents") if path.is_dir() else FileNotFoundError(f"no such file of latents: {path}")
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            header = tensors.metadata() or {}
+            shape = tensors.get_slice("latents").get_shape() if "latents" in tensors.keys() else []
+            kind = tensors.get_slice("latents").get_dtype() if shape else ""
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no latents that `mousai encode` wrote, or cut ({error})") from error
+    try:
+        if header["format"] != FORMAT or len(shape) != 2 or kind != "F32":
+            raise ValueError
+        rate, channels, num_samples = (int(header[key]) for key in ("sample_rate", "channels", "num_samples"))
+        read = LatentFile(path, header["codec"], rate, channels, num_samples, shape[1], shape[0], float(header["gain"]), header["source"])
+        if not (rate > 0 and 0 < num_samples and 0 < read.gain < math.inf):
+            raise ValueError
+    except (KeyError, ValueError):
+        raise ValueError(f"{path}: its header is not that of latents that `mousai encode` of this version wrote") from None
+    return read
+
+
+def named_once(files: Iterable[str | Path]) -> list[Path]:
+    """The files as paths; ValueError for none."""
+    paths = [Path(file) for file in files]
+    if not paths:
+        raise ValueError("no file: name at least one")
+    return paths

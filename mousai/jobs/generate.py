@@ -1,0 +1,127 @@
+"""`mousai generate`: a file for each prompt, each with its recipe inside, written whole as soon as it is made."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mousai.audio import io
+from mousai.jobs.places import free, ready, slug, split_out
+from mousai.request import Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mousai.cascade import Cascade
+
+DEFAULT_FORMAT = "wav"
+
+
+@dataclass(frozen=True)
+class Made:
+    """One finished clip: its file, its recipe (as in the file's metadata), and how it was written."""
+
+    path: Path
+    spectrogram: Path | None
+    recipe: dict[str, Any]
+    num_samples: int
+    peak: float
+    scale: float  # 1.0 = as it came; less where a peak above full scale was brought down
+    took: float  # seconds of work on it
+
+    @property
+    def seconds(self) -> float:
+        return self.recipe["seconds"]
+
+
+def generate(
+    request: Request,
+    model: str | Path = "starter",
+    out: str | Path | None = None,
+    format: str | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    spectrogram: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Made]:
+    """Makes the clips of a request and yields each when its file is there.
+
+    `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg or opus. No file is
+    overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
+    counts sampling steps. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
+    before weights are read; what was yielded stays, whatever happens later.
+    """
+    folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
+    check_recording(request)
+    from mousai.cascade import check_model, load, place_and_precision
+
+    place_and_precision(device, dtype)
+    check_model(model)
+    with ready(folder):
+        cascade = load(model, device, dtype)
+        cascade.settings(request)
+        index, began = 0, time.perf_counter()
+        with closing(cascade.clips(request, progress)) as batches:
+            for batch in batches:
+                took = (time.perf_counter() - began) / len(batch)
+                for audio in batch:
+                    yield write(cascade, request, index, audio, folder, name, format, spectrogram, took)
+                    index += 1
+                began = time.perf_counter()
+
+
+def check_recording(request: Request) -> None:
+    """ValueError or FileNotFoundError for a recording that cannot be read, or is too short or too long for the request."""
+    place = request.init if request.init is not None else request.inpaint
+    if isinstance(place, (str, Path)):
+        seconds = io.info(place).seconds
+        request.check_length(seconds)
+        if request.inpaint is not None:
+            request.check_span(seconds)
+
+
+def write(
+    cascade: Cascade, request: Request, index: int, audio: Tensor, folder: Path, name: str | None, format: str, spectrogram: bool, took: float
+) -> Made:
+    """Writes clip `index` under a free name."""
+    recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate)
+    path = free(folder, name or f"{slug(recipe['prompt'])}-{recipe['seed']}", format, ("png",) if spectrogram else ())
+    written = io.write(path, audio, cascade.sample_rate, recipe)
+    picture = draw(audio, cascade.sample_rate, path.with_suffix(".png"), recipe) if spectrogram else None
+    return Made(path, picture, recipe, written.num_samples, written.peak, written.scale, took)
+
+
+def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) -> Path:
+    """Draws a clip's spectrogram, beside its place and renamed."""
+    from mousai.audio.spectral import spectrogram_png
+
+    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        spectrogram_png(audio, sample_rate, part, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def summary(made: list[Made], wall: float) -> dict[str, Any]:
+    """What was made and how fast, plain enough for JSON; `wall` are the seconds of everything, the model's reading too."""
+    seconds, took = sum(clip.seconds for clip in made), sum(clip.took for clip in made)
+    files = [
+        clip.recipe | {"path": str(clip.path), "spectrogram": clip.spectrogram and str(clip.spectrogram), "num_samples": clip.num_samples, "peak": clip.peak, "scale": clip.scale}
+        for clip in made
+    ]
+    return {"files": files, "seconds": seconds, "took": took, "times_real_time": seconds / max(took, 1e-9), "wall": wall}
+
+
+def in_words(summary: dict[str, Any]) -> str:
+    """A summary as a line: "made 30.0 s in 12.3 s, 2.4x real time; 15.0 s in all"."""
+    speed = "made {seconds:.1f} s in {took:.1f} s, {times_real_time:.2g}x real time; {wall:.1f} s in all"
+    return speed.format_map(summary)

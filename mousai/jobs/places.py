@@ -1,0 +1,82 @@
+"""Where a job's files go: folders that are made and tried before any work is done, and names that are still free."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mousai.audio.write import FORMATS
+
+OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
+SLUG_BYTES = 64
+
+
+def split_out(out: str | Path | None, count: int, format: str | None, default: str, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple[Path, str | None, str]:
+    """(folder, file name without suffix or None, format) of what `--out` and `--format` say, for `count` files.
+
+    A name that ends in a format is a file's, anything else a folder's. ValueError where the two do not go together, or
+    for a single name for several files.
+    """
+    path = Path(".") if out is None else Path(out)
+    suffix = path.suffix.lower().removeprefix(".")
+    if format is not None and format not in formats:
+        raise ValueError(f"unknown format {format!r}: expected {', '.join(formats)}")
+    if path.is_dir() or suffix not in (*formats, *OTHER_AUDIO):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; name a folder, or a file that ends in .{', .'.join(formats)}")
+        return path, None, format or default
+    if suffix not in formats:
+        raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}")
+    if format not in (None, suffix):
+        raise ValueError(f"{path}: the format is to be {format}, the name says {suffix}")
+    if count > 1:
+        raise ValueError(f"{path} is one file, there are {count} to be written; name a folder")
+    return path.parent, path.stem, suffix
+
+
+@contextmanager
+def ready(folder: Path) -> Iterator[Path]:
+    """The folder, made if need be and tried; OSError in one line if nothing can be written there. Goes again if nothing was."""
+    made = []
+    try:
+        for place in reversed((folder, *folder.parents)):
+            if not place.exists():
+                place.mkdir(exist_ok=True)
+                made.append(place)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(b"\0" * 4096)
+    except OSError as error:
+        _remove_empty(made)
+        raise type(error)(f"cannot write to {folder}: {error.strerror or error}; name another place with --out") from None
+    try:
+        yield folder
+    finally:
+        _remove_empty(made)
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in reversed(folders):
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
+
+
+def slug(text: str) -> str:
+    """A file name's worth of a text: its words in small letters, joined by hyphens."""
+    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower())
+    name = "-".join(words).encode()[:SLUG_BYTES].decode(errors="ignore").strip("-")
+    return name or "clip"
+
+
+def free(folder: Path, name: str, suffix: str, beside: tuple[str, ...] = ()) -> Path:
+    """The first of name, name-2, name-3, … in a folder that no file has, with this suffix or those beside it."""
+    for number in range(1, 1_000_000):
+        numbered = name if number == 1 else f"{name}-{number}"
+        if not any(os.path.lexists(folder / f"{numbered}.{each}") for each in (suffix, *beside)):
+            return folder / f"{numbered}.{suffix}"
+    raise ValueError(f"{folder}: too many files are called {name}")

@@ -1,0 +1,185 @@
+"""What can be asked of a cascade, checked before any model is read: prompts, length, seed, how to sample, what to start from."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DEFAULT_SECONDS = 10.0
+DEFAULT_STRENGTH = 0.7
+MAX_SECONDS = 600.0  # of one clip, made in one go
+MAX_PROMPT_BYTES = 4000  # as JSON; it travels in the metadata of the file
+MAX_STEPS = 5000  # as in diffusion/schedules.py
+MAX_GUIDANCE = 100.0
+MAX_BATCH = 4096
+SEEDS = 2**32  # torch's CPU generator reads no more of a seed
+
+
+@dataclass(frozen=True)
+class Request:
+    """One clip for each prompt; None means the model's own way. ValueError in one line for whatever cannot be.
+
+    Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
+    recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
+    which the `span` (from, to) in seconds is made anew. Recordings are paths, or tensors `(c, s)` at the codec's rate.
+    """
+
+    prompts: tuple[str, ...]
+    seconds: float | None = None
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None  # 1 = none
+    negative: str | None = None
+    sampler: str | None = None
+    schedule: str | None = None
+    eta: float | None = None
+    rescale: float | None = None
+    interval: tuple[float, float] | None = None
+    codec_steps: int | None = None
+    batch: int | None = None  # clips made at once: more speed, more memory, the same clips
+    init: Tensor | str | Path | None = None
+    strength: float | None = None
+    inpaint: Tensor | str | Path | None = None
+    span: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts
+        object.__setattr__(self, "prompts", checked_prompts(prompts))
+        negative = None if self.negative is None else checked_text(self.negative, "negative prompt", may_be_empty=True)
+        object.__setattr__(self, "negative", negative or None)
+        check_number("seconds", self.seconds, 0.001, MAX_SECONDS, unit=" s")
+        check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
+        for name in ("steps", "codec_steps"):
+            check_number(name, getattr(self, name), 1, MAX_STEPS, whole=True)
+        check_number("guidance", self.guidance, 0, MAX_GUIDANCE)
+        check_number("batch", self.batch, 1, MAX_BATCH, whole=True)
+        check_number("eta", self.eta, 0, 1)
+        check_number("rescale", self.rescale, 0, 1)
+        self._check_names()
+        self._check_recordings()
+        if self.interval is not None:
+            low, high = checked_pair("interval", self.interval)
+            if not 0 <= low <= high <= 1:
+                raise ValueError(f"interval: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
+
+    def _check_names(self) -> None:
+        if self.sampler is None and self.schedule is None:
+            return
+        from mousai.diffusion import samplers, schedules
+
+        check_name("sampler", self.sampler, (*samplers.V_SAMPLERS, *samplers.FLOW_SAMPLERS))
+        check_name("schedule", self.schedule, schedules.NAMES)
+        if self.eta and self.sampler not in (None, "ddim"):
+            raise ValueError(f"eta: belongs to ddim; {self.sampler} draws no noise, leave it away")
+
+    def _check_recordings(self) -> None:
+        if self.init is not None and self.inpaint is not None:
+            raise ValueError("init and inpaint: a recording is either varied as a whole or made anew in part; give one of the two")
+        if self.strength is not None:
+            if self.init is None:
+                raise ValueError("strength: says how much of the init recording is made anew; there is none")
+            check_number("strength", self.strength, 0, 1, above=True)
+        if (self.inpaint is None) != (self.span is None):
+            raise ValueError("inpaint: a recording and the span of it to be made anew, from and to, belong together")
+        if self.inpaint is None:
+            return
+        begin, end = checked_pair("span", self.span)
+        if not 0 <= begin < end < math.inf:
+            raise ValueError(f"span: expected seconds with 0 <= from < to, came from {begin:g} to {end:g}")
+        for name in ("seconds", "sampler", "eta"):
+            if getattr(self, name) is not None:
+                what = "the recording gives the length" if name == "seconds" else "inpainting samples by DDIM with eta 1"
+                raise ValueError(f"{name}: leave it away with inpaint; {what}")
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def seed_of(self, index: int) -> int:
+        """The seed of clip `index`."""
+        return (self.seed + index) % SEEDS
+
+    def check_span(self, seconds: float) -> None:
+        """ValueError unless the span lies within a recording of `seconds` and leaves something of it."""
+        begin, end = self.span
+        if end > seconds + 0.0005:
+            raise ValueError(f"span: from {begin:g} s to {end:g} s is outside the recording, which lasts {seconds:.3f} s")
+        if begin == 0 and end >= seconds - 0.0005:
+            raise ValueError("span: it is the whole recording, nothing of which would be left; generate without inpaint")
+
+    def check_length(self, seconds: float) -> None:
+        """ValueError unless a recording of `seconds` is long enough for this request, and short enough for one go."""
+        wanted = seconds if self.seconds is None else self.seconds
+        if wanted > seconds + 0.0005:
+            raise ValueError(f"seconds: the recording lasts {seconds:.3f} s, {wanted:g} s were asked for; leave seconds away or ask for less")
+        if wanted > MAX_SECONDS:
+            advice = "cut it" if self.inpaint is not None else "cut it, or ask for fewer seconds"
+            raise ValueError(f"the recording lasts {seconds:.0f} s, the limit is {MAX_SECONDS:g} s; {advice}")
+
+
+def checked_prompts(prompts: Iterable[str]) -> tuple[str, ...]:
+    """The prompts without white space around them; ValueError for none, or for one that is empty, no text or too long."""
+    prompts = tuple(prompts)
+    if not prompts:
+        raise ValueError("no prompt: say what to play, for example \"slow piano, melancholic\"")
+    return tuple(checked_text(prompt, "prompt" if len(prompts) == 1 else f"prompt {index}") for index, prompt in enumerate(prompts, 1))
+
+
+def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{what}: expected text, came {text!r}")
+    text = text.strip()
+    if not text and not may_be_empty:
+        raise ValueError(f"{what}: is empty; say what to play, for example \"slow piano, melancholic\"")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{what}: is not valid UTF-8 text")
+    if (size := len(json.dumps(text, ensure_ascii=False).encode())) > MAX_PROMPT_BYTES:
+        raise ValueError(f"{what}: has {size} bytes, the limit is {MAX_PROMPT_BYTES}")
+    return text
+
+
+def read_prompts(path: str | Path) -> list[str]:
+    """One prompt a line of a UTF-8 file; empty lines and lines that begin with # do not count."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text with a prompt a line, byte {error.start} is not") from error
+    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not prompts:
+        raise ValueError(f"{path}: has no prompt; expected one a line")
+    return prompts
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float, *, whole: bool = False, above: bool = False, unit: str = ""
+) -> None:
+    """ValueError unless `value` is None or a (whole) number from `low` (or `above` it) to `high`."""
+    if value is None:
+        return
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (above and value == low):
+        kind = "a whole number" if whole else "a number"
+        came = f"{value:g}" if isinstance(value, float) else repr(value)
+        raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}{unit}, came {came}")
+
+
+def check_name(what: str, name: str | None, known: Iterable[str]) -> None:
+    """ValueError unless `name` is None or one of `known`."""
+    if name is not None and name not in known:
+        near = difflib.get_close_matches(str(name), known, n=1)
+        raise ValueError(f"{what}: expected {', '.join(known)}; came {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
+
+
+def checked_pair(name: str, value: Any) -> tuple[float, float]:
+    """The two numbers of a pair; ValueError for anything else."""
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(numbers) != 2 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+        raise ValueError(f"{name}: expected two numbers, came {value!r}")
+    return numbers
