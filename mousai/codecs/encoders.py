@@ -30,7 +30,7 @@ class EncoderConfig:
     out_channels: int = 32
     patch_size: int = 1
     resnet_groups: int = 8
-    bottleneck: Literal["tanh", "none"] = "tanh"
+    bottleneck: Literal["tanh", "batch_norm", "none"] = "tanh"  # batch_norm: zero mean, unit variance, never saturates
     n_fft: int = 1023  # magnitude: odd, so that s samples give exactly s / hop_length frames; mel: even
     hop_length: int = 256
     mel_bands: int = 80  # mel spectra only
@@ -128,6 +128,7 @@ class Encoder(nn.Module):
             for width, after, factor, blocks in zip(widths[:-1], widths[1:], config.factors, config.num_blocks, strict=True)
         )
         self.to_out = nn.Conv1d(widths[-1], config.out_channels, 1)
+        self.standardise = nn.BatchNorm1d(config.out_channels, affine=False) if config.bottleneck == "batch_norm" else None
 
     def forward(self, audio: Tensor) -> Tensor:
         config = self.config
@@ -142,6 +143,8 @@ class Encoder(nn.Module):
         for downsample in self.downsamples:
             x = downsample(x)
         x = self.to_out(x).to(audio.dtype)
+        if self.standardise is not None:
+            return self.standardise(x.float()).to(audio.dtype)
         return torch.tanh(x) if config.bottleneck == "tanh" else x
 
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FLOOR = 1e-7  # power added to a coefficient, -70 dB: silence has a finite likelihood
+FLOOR = 1e-10  # power added to a coefficient, -100 dB: silence has a finite likelihood
+KNEE = 16.0  # squared ratio of coefficient to scale from which on the likelihood grows with its logarithm only
 LOG_SCALE_RANGE = (0.5 * math.log(FLOOR), 4.0)
 
 
@@ -69,5 +70,11 @@ class EnvelopePrior(nn.Module):
 
 
 def negative_log_likelihood(frames: Tensor, log_scale: Tensor) -> Tensor:
-    """Mean of -log N(frames; 0, exp(log_scale)) without its constant; equal shapes."""
-    return (0.5 * (frames.pow(2) + FLOOR) * torch.exp(-2 * log_scale) + log_scale).mean()
+    """Mean of -log N(frames; 0, exp(log_scale)) without its constant; equal shapes.
+
+    Beyond `KNEE` the squared ratio counts by its logarithm: an attack out of silence, 60 dB above its scale, would
+    outweigh everything else in the batch.
+    """
+    ratio = (frames.square() + FLOOR) * torch.exp(-2 * log_scale)
+    bounded = torch.where(ratio > KNEE, KNEE * (1 + (ratio.clamp(min=KNEE) / KNEE).log()), ratio)
+    return (0.5 * bounded + log_scale).mean()
