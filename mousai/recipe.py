@@ -154,12 +154,21 @@ def part_with_weights(kind: str, settings: Mapping[str, Any], state: Mapping[str
 
 
 def codec_fingerprint(folder: str | Path) -> str:
-    """12 hexadecimal digits that name the codec of a model folder, whatever else the folder holds."""
+    """12 hexadecimal digits that name the latents which the codec of a model folder makes, whatever else it holds.
+
+    A codec class may name the parts that its latents depend on, config fields and weights alike, as `LATENT_PARTS`; a
+    cache then stays good while the decoder alone is trained on. Without it everything counts.
+    """
     settings, state = checkpoint.load_model(folder)
     if "codec" not in settings:
         raise ValueError(f"{folder}: this model folder has no codec")
-    digest = hashlib.sha256(json.dumps(settings["codec"], sort_keys=True).encode())
-    for name in sorted(name for name in state if name.startswith("codec.")):
-        digest.update(f"{name} {tuple(state[name].shape)} {state[name].dtype}".encode())
-        digest.update(state[name].contiguous().view(-1).view(torch.uint8).numpy())
+    _, cls = _classes("codec", settings["codec"].get("type"), f"{folder}: codec")
+    parts = getattr(cls, "LATENT_PARTS", None)
+    kept = {key: value for key, value in settings["codec"].items() if parts is None or key in (*parts, "type")}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
+    for name, value in sorted(state.items()):
+        kind, first = name.split(".")[:2]
+        if kind == "codec" and (parts is None or first in parts):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:12]

@@ -19,12 +19,12 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mousai import config
+from mousai import checkpoint, config
 from mousai.data.cache import check_header, read_items
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import export
-from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
+from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
 
@@ -56,7 +56,7 @@ def train(
 
 def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     """Trains the codec on crops of audio."""
-    codec, opened = recipe.codec.build(recipe.seed), open_sources(recipe.data.sources)
+    codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
     if accelerator.is_main_process:
         introduce("codec", codec, f"{len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h")
@@ -70,6 +70,15 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(reconstruct, valid or crops, out, accelerator), meta={"recipe": recipe.to_dict()},
     )  # fmt: skip
+
+
+def first_weights(part: Part, recipe: Recipe) -> nn.Module:
+    """A codec or generator as its training begins: from the recipe's seed, or from `train.start_from`."""
+    module = part.build(recipe.seed)
+    if recipe.train.start_from is not None:
+        trained = load_part(part.kind, recipe.train.start_from)
+        checkpoint.load_strict(module, trained.state_dict(), f"train.start_from {recipe.train.start_from}")
+    return module
 
 
 def codec_loss(codec: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
@@ -104,7 +113,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outc
     data, setting = recipe.data, recipe.train
     header = {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict()}
     check_header(data.cache, header, "run `mousai cache` again")
-    generator = recipe.generator.build(recipe.seed)
+    generator = first_weights(recipe.generator, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
     if generator.latent_channels != windows.header["latent_channels"]:
         raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as in the codec, came {generator.latent_channels}")

@@ -32,6 +32,8 @@ class TrainConfig:
     """How a model is trained; the defaults of the optimizer are the paper's."""
 
     steps: int  # optimizer steps in all
+    start_from: str | None = None  # a model folder whose weights are the first ones; null = begin from chance
+    freeze: tuple[str, ...] = ()  # beginnings of the names of weights that stay as they are, such as encoder
     batch_size: int = 8  # items a process sees in one forward pass
     accumulate: int = 1  # forward passes in one step
     lr: float = 1e-4
@@ -123,6 +125,7 @@ def train(
     NonFiniteLoss stops a run whose loss is no number.
     """
     device, rank = accelerator.device, accelerator.process_index
+    freeze(model, config.freeze)
     inner = LossOf(model, loss)
     average = average_of(inner, config.ema)
     module, averaged = parallel(inner, average, accelerator, config)
@@ -176,6 +179,19 @@ def train(
                 report.note(f"stopped at step {step} of {config.steps} ({interrupt.reason or 'another process'}); the same command goes on from here")
                 return Outcome(step, "signal" if interrupt.signalled else "time limit")
     return Outcome(step, "done")
+
+
+def freeze(model: nn.Module, beginnings: Iterable[str]) -> None:
+    """Excludes the weights whose names begin so from training; ValueError if there are none, or none are left."""
+    for beginning in beginnings:
+        named = [p for name, p in model.named_parameters() if name == beginning or name.startswith(beginning.rstrip(".") + ".")]
+        if not named:
+            parts = ", ".join(name for name, _ in model.named_children())
+            raise ValueError(f"train.freeze: no weight's name begins with {beginning!r}; the parts are {parts}")
+        for parameter in named:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("train.freeze: nothing is left to train")
 
 
 def gradient_norm(module: nn.Module, clip: float) -> Tensor:

@@ -1,0 +1,120 @@
+"""Training from a recipe to a model folder: codecs on audio, generators on a cache."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from mousai import checkpoint, config
+from mousai.audio import io
+from mousai.jobs.cache import cache
+from mousai.jobs.export import export
+from mousai.jobs.train import train
+from mousai.recipe import load_part
+from mousai.types import Condition
+
+
+def weights(folder):
+    return checkpoint.load_model(folder / "model")[1]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_codec_is_trained_stopped_taken_up_and_exported(codec_recipe, tmp_path, capsys):
+    """What is exported after an interruption is what an uninterrupted run exports, to the bit."""
+    assert train(codec_recipe, tmp_path / "whole").reason == "done"
+    lines = capsys.readouterr().err
+    assert "codec of 0.0" in lines and "3 tracks" in lines and "valid" in lines
+
+    cut = train(codec_recipe, tmp_path / "cut", time_limit_minutes=1e-6)
+    assert (cut.step, cut.reason) == (1, "time limit")
+    early = weights(tmp_path / "cut")
+    assert train(codec_recipe, tmp_path / "cut").step == 6
+    assert equal(weights(tmp_path / "cut"), weights(tmp_path / "whole")) and not equal(early, weights(tmp_path / "whole"))
+
+    settings = config.read_yaml(tmp_path / "whole/model/config.yaml")
+    assert settings["provenance"]["step"] == 6 and settings["provenance"]["recipe"]["train"]["betas"] == [0.95, 0.999]
+    assert config.read_yaml(tmp_path / "whole/config.yaml") == settings["provenance"]["recipe"]  # and it is a recipe again:
+    assert train(tmp_path / "whole/config.yaml", tmp_path / "again").step == 6
+    assert equal(weights(tmp_path / "again"), weights(tmp_path / "whole"))
+    assert not checkpoint.verify(tmp_path / "whole/model") and "music.jsonl" in (tmp_path / "whole/model/README.md").read_text()
+
+
+def test_exported_latents_have_unit_variance_and_the_average_s_weights(codec_recipe, tmp_path):
+    train(codec_recipe, tmp_path / "run", ["train.ema.beta=0.5"])
+    codec = load_part("codec", tmp_path / "run/model")
+    state = checkpoint.load_state(tmp_path / "run/state")[1]
+    for name, value in codec.named_parameters():
+        assert torch.equal(value, state[f"ema.model.{name}"])
+    changed = [name for name, value in codec.named_parameters() if not torch.equal(value, state[f"model.model.{name}"])]
+    assert len(changed) > 10  # the average is not the last step's weights
+    audio = io.read(tmp_path / "music/1.wav", codec.sample_rate, 2)
+    latents = codec.encode(0.1 / audio.square().mean().sqrt() * audio[None])
+    assert 0.3 < float(latents.std()) < 3 and float(codec.latent_std.std()) > 0
+
+
+def test_samples_are_written_as_sound_and_picture(codec_recipe, tmp_path):
+    train(codec_recipe, tmp_path / "run", ["train.sample_every=6"])
+    names = sorted(path.name for path in (tmp_path / "run/samples/step-0000006").iterdir())
+    assert names == sorted(f"{i}-{what}.{kind}" for i in (0, 1) for what in ("original", "decoded") for kind in ("png", "wav"))
+    assert io.info(tmp_path / "run/samples/step-0000006/0-decoded.wav").num_samples == 4096
+
+
+def test_a_frozen_encoder_keeps_the_latents_while_the_decoder_learns(codec_recipe, tmp_path):
+    train(codec_recipe, tmp_path / "one")
+    train(codec_recipe, tmp_path / "two", [f"train.start_from={tmp_path / 'one/model'}", "train.freeze=[encoder]", "data.rms=0.05"])
+    one, two = load_part("codec", tmp_path / "one/model"), load_part("codec", tmp_path / "two/model")
+    audio = io.read(tmp_path / "music/1.wav", one.sample_rate, 2)[None]
+    assert torch.equal(one.encode(audio), two.encode(audio))
+    assert not equal(dict(one.unet.named_parameters()), dict(two.unet.named_parameters()))
+    with pytest.raises(ValueError, match="train.freeze: no weight's name begins with 'encodr'"):
+        train(codec_recipe, tmp_path / "three", ["train.freeze=[encodr]"])
+
+
+def test_a_generator_is_trained_from_the_cache_alone_and_becomes_a_cascade(generator_recipe, codec_folder, tmp_path):
+    cache(generator_recipe)
+    shutil.rmtree(tmp_path / "music")
+    assert train(generator_recipe, tmp_path / "run", ["train.sample_every=4"]).step == 4
+    assert len(list((tmp_path / "run/samples/step-0000004").iterdir())) == 4
+    rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(row.get("loss", 0)) for row in rows) and any("valid/loss" in row for row in rows)
+
+    settings, state = checkpoint.load_model(tmp_path / "run/model")
+    assert {"codec", "conditioner", "generator", "provenance"} <= set(settings)
+    codec = checkpoint.load_model(codec_folder)[1]
+    assert equal({name: value for name, value in state.items() if name.startswith("codec.")}, codec)
+    assert {name.split(".")[0] for name in state} == {"codec", "generator"}  # nothing of the text encoder
+    generator = load_part("generator", tmp_path / "run/model")
+    condition = Condition(torch.zeros(1, 3, 32), torch.ones(1, 3, dtype=torch.bool))
+    assert generator.sample(condition, 20, seeds=[1]).shape == (1, 4, 20)
+
+
+def test_a_generator_refuses_another_codec_s_cache(generator_recipe, codec_folder, save_codec, tmp_path):
+    cache(generator_recipe)
+    save_codec(codec_folder, seed=2)
+    with pytest.raises(ValueError, match=r"latent cache .* was made by codec [0-9a-f]{12}, the recipe uses [0-9a-f]{12}; run `mousai cache` again"):
+        train(generator_recipe, tmp_path / "run")
+
+
+def test_wrong_input_is_one_line_and_leaves_nothing(codec_recipe, generator_recipe, tmp_path):
+    (tmp_path / "file").write_text("")
+    cases = [
+        (codec_recipe, tmp_path / "file", [], "is a file; training needs a folder"),
+        (codec_recipe, tmp_path / "run", ["train.stps=3"], "unknown key 'train.stps': did you mean 'steps'"),
+        (codec_recipe, tmp_path / "run", ["data.sources=[nowhere]"], "no such data source: nowhere"),
+        (codec_recipe, tmp_path / "run", ["data.split=trian"], "no usable audio for split 'trian'.*splits there: train, valid"),
+        (codec_recipe, tmp_path / "run", ["train.start_from=nowhere"], "no such model folder: nowhere"),
+        (generator_recipe, tmp_path / "run", [], "no latent cache in .*; run `mousai cache` first"),
+        (tmp_path / "none.yaml", tmp_path / "run", [], "no such file"),
+    ]  # fmt: skip
+    for recipe, out, settings, message in cases:
+        with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
+            train(recipe, out, settings)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run/state").exists() and not (tmp_path / "run/model").exists()
+    with pytest.raises(FileNotFoundError):
+        export(tmp_path / "run")
