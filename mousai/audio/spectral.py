@@ -7,6 +7,7 @@ unscaled STFT with a Hann window: torchaudio's defaults. Loudness is ITU-R BS.17
 from __future__ import annotations
 
 import math
+import warnings
 from os import PathLike
 
 import torch
@@ -106,4 +107,6 @@ def spectrogram_png(audio: Tensor, sample_rate: int, path: str | PathLike, title
     panels[-1].set_xlabel("seconds")
     figure.suptitle(title)
     figure.colorbar(shown, ax=list(panels), label="dB")
-    figure.savefig(path, format="png", dpi=100)
+    with warnings.catch_warnings():  # a title in a script that the font has not
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure.savefig(path, format="png", dpi=100)

@@ -22,6 +22,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from mousai.audio.container import ogg_checksum
 from mousai.audio.decoder import Decoder
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ FORMATS = {  # by suffix: libsndfile's name and the subtypes that are offered, t
 }
 SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+OPUS_DELAY = 312  # samples at 48 kHz by which libopus runs behind, skipped by readers
 WAV_MAX_BYTES = 2**32 - 2**16  # of samples; the header counts to 2^32
 METADATA_MAX_BYTES = 16384  # libsndfile loses what is much longer from a WAV
 BLOCK_SAMPLES = 65536  # libsndfile's Vorbis encoder crashes on a very long single write
@@ -153,11 +155,16 @@ class AudioWriter:
         num_bytes = self.num_samples * self.channels * SAMPLE_BYTES.get(self.subtype, 0)
         large = self.format == "WAV" and num_bytes > WAV_MAX_BYTES
         self.samples.seek(0)
+        padding = -(self.num_samples + OPUS_DELAY * self.sample_rate // 48000) % (self.sample_rate // 50)
         with self.open(str(part), "RF64" if large else self.format) as file:
             if self.comment is not None:
                 file.comment = self.comment
             while block := self.samples.read(BLOCK_SAMPLES * self.channels * 4):
                 file.write(np.frombuffer(block, np.float32).reshape(-1, self.channels) * np.float32(scale))
+            if self.subtype == "OPUS":
+                file.write(np.zeros((padding, self.channels), np.float32))
+        if self.subtype == "OPUS":
+            cut_opus(part, padding * 48000 // self.sample_rate)
 
 
 def write(
@@ -171,6 +178,24 @@ def write(
     with AudioWriter(path, sample_rate, audio.shape[0], subtype=subtype, metadata=metadata) as writer:
         writer.write(audio)
     return writer.written
+
+
+def cut_opus(path: Path, num_samples: int) -> None:
+    """Leave `num_samples`, less than a frame, off the end of an Opus file by its last page's position (RFC 7845, 4.4).
+
+    libsndfile 1.2.2 spoils the last frame where it is not full (a click of up to 20 ms), so full ones are written.
+    """
+    with path.open("r+b") as file:
+        first = max(0, path.stat().st_size - 2**17)
+        file.seek(first)
+        tail = bytearray(file.read())
+        at = tail.rindex(b"OggS")
+        position = int.from_bytes(tail[at + 6 : at + 14], "little") - num_samples
+        tail[at + 6 : at + 14] = position.to_bytes(8, "little")
+        tail[at + 22 : at + 26] = bytes(4)
+        tail[at + 22 : at + 26] = ogg_checksum(bytes(tail[at:])).to_bytes(4, "little")
+        file.seek(first)
+        file.write(tail)
 
 
 def resolve_format(path: Path, format: str | None, subtype: str | None) -> tuple[str, str]:

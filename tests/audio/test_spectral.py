@@ -1,0 +1,84 @@
+"""Spectra against librosa, pyloudnorm and closed forms."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from mousai.audio import spectral
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_magnitude_is_librosas() -> None:
+    audio = noise(2, 3, 10_000)
+    ours = spectral.stft_magnitude(audio, 1024, 300)
+    theirs = np.abs(librosa.stft(audio.numpy(), n_fft=1024, hop_length=300, pad_mode="constant"))
+    assert ours.shape == (2, 3, 513, 34)
+    assert np.abs(ours.numpy() - theirs).max() < 1e-3
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_mel_filters_are_those_of_htk(rate: int) -> None:
+    theirs = librosa.filters.mel(sr=rate, n_fft=2048, n_mels=80, htk=True, norm=None)
+    assert np.abs(spectral.mel_filterbank(rate).numpy() - theirs).max() < 1e-5
+
+
+def test_the_distance_is_the_one_that_is_written_down() -> None:
+    a, b = noise(2, 2, 20_000), noise(2, 2, 20_000, seed=1).cumsum(-1)
+    wanted = []
+    for x, y in zip(a.numpy(), b.numpy(), strict=True):
+        levels = []
+        for signal in (x, y):
+            signal = signal * 0.1 / np.sqrt((signal**2).mean())
+            power = np.abs(librosa.stft(signal, n_fft=2048, hop_length=512, pad_mode="constant")) ** 2
+            levels.append(10 * np.log10(np.maximum(librosa.filters.mel(sr=48000, n_fft=2048, n_mels=80, htk=True, norm=None) @ power, 1e-6)))
+        wanted.append(np.abs(levels[0] - levels[1]).mean())
+    assert torch.allclose(spectral.log_mel_distance_db(a, b), torch.tensor(np.array(wanted), dtype=torch.float32), rtol=1e-3)
+
+
+def test_the_distance_ignores_level_and_takes_silence() -> None:
+    a = noise(2, 9_000)
+    assert spectral.log_mel_distance_db(a, 0.01 * a) < 1e-3
+    assert torch.isfinite(spectral.log_mel_distance_db(a, torch.zeros_like(a)))
+    assert spectral.log_mel_distance_db(torch.zeros(1, 10), torch.zeros(1, 10)) == 0
+    with pytest.raises(ValueError, match="of one shape"):
+        spectral.log_mel_distance_db(a, a[:, 1:])
+
+
+@pytest.mark.parametrize(("hz", "pitch_class"), [(440.0, 9), (261.63, 0), (1174.66, 2)])
+def test_chroma_names_the_pitch_class(hz: float, pitch_class: int) -> None:
+    audio = torch.sin(2 * math.pi * hz * torch.arange(48_000) / 48_000)
+    shares = spectral.chroma(torch.stack([audio, torch.zeros_like(audio)]))
+    assert shares.shape == (2, 12, 24)
+    assert (shares[0].argmax(0) == pitch_class).all() and shares[0, pitch_class, 5:-5].min() > 0.9
+    assert shares[1].abs().max() == 0 and torch.allclose(shares[0].sum(0), torch.ones(24))
+
+
+def test_loudness_of_the_reference_tone() -> None:
+    """BS.1770: a full-scale 997 Hz sine in one channel measures -3.01 LUFS."""
+    audio = torch.zeros(2, 96_000)
+    audio[0] = torch.sin(2 * math.pi * 997 * torch.arange(96_000) / 48_000)
+    assert spectral.loudness_lufs(audio) == pytest.approx(-3.01, abs=0.05)
+    assert spectral.loudness_lufs(torch.zeros(2, 96_000)) == spectral.loudness_lufs(audio[:, :100]) == -math.inf
+
+
+def test_a_picture_shows_where_the_tone_is(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    audio = torch.zeros(2, 48_000)
+    audio[:, 24_000:] = torch.sin(2 * math.pi * 1000 * torch.arange(24_000) / 48_000)
+    spectral.spectrogram_png(audio, 48_000, tmp_path / "a.png", "a tone, 音")
+    picture = imread(tmp_path / "a.png")[..., :3].sum(-1)
+    middle = picture[:, picture.shape[1] // 10 : picture.shape[1] * 8 // 10]
+    left, right = np.array_split(middle, 2, axis=1)
+    dark = [(half < 0.2).mean() for half in (left, right)]
+    assert picture.shape[0] > 300 and dark[0] > dark[1] > 0.1
+    spectral.spectrogram_png(torch.zeros(1, 100), 48_000, tmp_path / "silence.png")
