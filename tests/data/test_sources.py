@@ -1,0 +1,211 @@
+"""Sources: folders, manifests and shards give tracks with metadata; what is missing or damaged is said."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import logging
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from mousai.audio import io
+from mousai.data.metadata import normalise
+from mousai.data.sources import open_source
+
+
+def save(path: Path, seconds: float = 0.2, rate: int = 48000, seed: int = 0, **tags: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    audio = 0.1 * np.random.default_rng(seed).standard_normal((int(seconds * rate), 2))
+    format, subtype = {".ogg": ("OGG", "VORBIS"), ".flac": ("FLAC", None)}.get(path.suffix, ("WAV", None))
+    with soundfile.SoundFile(path, "w", rate, 2, format=format, subtype=subtype) as file:
+        for name, value in tags.items():
+            setattr(file, name, value)
+        file.write(audio)
+    return path
+
+
+def manifest(path: Path, *lines: dict | str) -> Path:
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
+    return path
+
+
+def shard(path: Path, **files: bytes) -> Path:
+    """A tar of the files, `a__json` standing for a.json."""
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            (path.parent / "member").write_bytes(content)
+            archive.add(path.parent / "member", name.replace("__", "."))
+    (path.parent / "member").unlink()
+    return path
+
+
+def test_a_folder_with_side_cars_and_tags(tmp_path: Path) -> None:
+    save(tmp_path / "b" / "one.flac", title="From the tag", artist="Someone", date="2011-05-01")
+    (tmp_path / "b" / "one.json").write_text(json.dumps({"title": "From the side-car", "genre": "Rock, Pop", "tempo": "120 BPM"}))
+    save(tmp_path / "a" / "two.ogg", rate=22050)
+    (tmp_path / "a" / "two.txt").write_text("A quiet piece.\n")
+    save(tmp_path / ".hidden" / "three.wav")
+    source = open_source(tmp_path)
+    assert [track.key for track in source] == ["a/two.ogg", "b/one.flac"]
+    two, one = source
+    assert two.metadata == {"caption": "A quiet piece."} and (two.sample_rate, two.num_samples) == (22050, 4410)
+    assert one.metadata == {"title": "From the side-car", "artist": "Someone", "year": 2011, "genre": ["Rock", "Pop"], "bpm": 120}
+    assert source.read(one).shape == (2, 9600) and one.seconds == 0.2
+    assert torch.equal(source.read(one, 0.1, 100), source.read(one)[:, 4800:4900])
+
+
+def test_damaged_files_are_skipped_with_a_line_each_and_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "good.wav")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "cover.jpg").write_bytes(b"\xff\xd8 no sound" * 50)
+    (tmp_path / "cut.wav").write_bytes((tmp_path / "good.wav").read_bytes()[:5000])
+    (tmp_path / "cut.flac").write_bytes(save(tmp_path / "x" / "a.flac").read_bytes()[:3000])
+    with caplog.at_level(logging.WARNING):
+        source = open_source(tmp_path)
+    assert [track.key for track in source] == ["good.wav", "x/a.flac"]
+    assert {key for key, _ in source.skipped} == {"empty.wav", "cover.jpg", "cut.wav", "cut.flac"}
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 5 and "4 of 6 files skipped" in lines[-1]
+    assert all(sum(name in line for line in lines) == 1 for name in ("empty.wav", "cover.jpg", "cut.wav", "cut.flac"))
+    source.skip("good.wav", "found damaged later")
+    assert len(source) == 1 and len(source.skipped) == 5 and "good.wav: found damaged later" in caplog.text
+
+
+def test_a_manifest_reads_beside_itself(tmp_path: Path) -> None:
+    save(tmp_path / "music" / "a.wav", 0.1, title="tag")
+    save(tmp_path / "music" / "b é.wav", 0.1)
+    path = manifest(
+        tmp_path / "list.jsonl",
+        {"file": "music/a.wav", "path": "where/it/once/was.mp3", "genre": ["jazz"], "mood": [], "year": None, "split": "valid", "extra": 1},
+        "",
+        {"audio": "music/b é.wav", "title": "line\u2028break", "bpm_stated": 102, "split": "train"},
+    )
+    source = open_source(path)
+    assert [track.key for track in source] == ["music/a.wav", "music/b é.wav"]
+    assert source.tracks[0].metadata == {"title": "tag", "genre": ["jazz"], "split": "valid"}
+    assert source.tracks[1].metadata == {"title": "line\u2028break", "bpm": 102, "split": "train"}
+    assert [track.key for track in open_source(path, split="valid")] == ["music/a.wav"]
+    with pytest.raises(ValueError, match="no file is of the split 'test'; splits named there: train, valid"):
+        open_source(path, split="test")
+
+
+def test_all_missing_files_of_a_manifest_are_listed(tmp_path: Path) -> None:
+    save(tmp_path / "a.wav")
+    path = manifest(tmp_path / "list.jsonl", *({"file": f"{name}.wav"} for name in "bacd"))
+    with pytest.raises(FileNotFoundError, match="3 of 4 files are missing") as caught:
+        open_source(path)
+    assert str(caught.value).endswith("\n  b.wav\n  c.wav\n  d.wav")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (['{"file": "a.wav"}', "{oops"], "line 2: not JSON"),
+        (["[1]"], "line 1: expected a JSON object, came list"),
+        (['{"title": "x"}'], "line 1: expected the audio's path under one of file, audio, path"),
+        (['{"file": "a.wav"}', '{"file": "a.wav"}'], "line 2: a.wav was already on line 1"),
+        (['{"file": "a.wav", "genre": 3}'], "line 1: the field 'genre' cannot be 3"),
+        (['{"file": "a.wav", "bpm": "quick"}'], "line 1: the field 'bpm' cannot be 'quick'"),
+        (["\udcff"], "not text in UTF-8"),
+    ],
+)
+def test_a_broken_manifest_names_its_line(tmp_path: Path, lines: list[str], message: str) -> None:
+    save(tmp_path / "a.wav")
+    (tmp_path / "list.jsonl").write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=message):
+        open_source(tmp_path / "list.jsonl")
+
+
+def test_places_that_are_no_source(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.md").touch()
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "a" / "b.wav").touch()
+    for place, error, message in (
+        ("none", FileNotFoundError, "no such data source"),
+        ("none.jsonl", FileNotFoundError, "no such manifest"),
+        ("notes.md", ValueError, "expected a folder of audio, a .jsonl manifest or .tar shards"),
+        ("empty", ValueError, "no usable audio"),
+        ("bad", ValueError, r"no usable audio \(1 files were skipped\)"),
+        ("none-{0..2}.tar", FileNotFoundError, "3 of 3 shards are missing:\n.*none-0.tar"),
+        ("none-*.tar", FileNotFoundError, "0 of 0 shards"),
+    ):
+        with pytest.raises(error, match=message):
+            open_source(tmp_path / place)
+
+
+def shards(folder: Path) -> list[Path]:
+    first, second = (save(folder / "temporary" / f"{seed}.flac", seed=seed).read_bytes() for seed in (1, 2))
+    side_car = json.dumps({"title": "One", "mood": "calm"}).encode()
+    made = [
+        shard(folder / "set-0.tar", one__flac=first, one__json=side_car, cut__flac=first[:2000]),
+        shard(folder / "set-1.tar", two__flac=second, two__txt=b"the second"),
+    ]
+    shutil.rmtree(folder / "temporary")
+    return made
+
+
+@pytest.mark.parametrize("pattern", ["set-{0..1}.tar", "set-*.tar"])
+def test_local_shards_are_read_in_place(tmp_path: Path, pattern: str) -> None:
+    shards(tmp_path)
+    wanted = io.read(save(tmp_path / "2.flac", seed=2))
+    source = open_source(str(tmp_path / pattern))
+    assert [(track.key, track.metadata) for track in source] == [
+        ("set-0.tar/one.flac", {"title": "One", "mood": ["calm"]}),
+        ("set-1.tar/two.flac", {"caption": "the second"}),
+    ]
+    assert [key for key, _ in source.skipped] == ["set-0.tar/cut.flac"]
+    assert torch.equal(source.read(source.tracks[1]), wanted)
+    assert torch.equal(source.read(source.tracks[1], 0.1, 50), wanted[:, 4800:4850])
+
+
+def test_a_shard_that_is_no_tar(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"nothing of a tar" * 100)
+    with pytest.raises(ValueError, match="not a whole, uncompressed tar"):
+        open_source(tmp_path / "a.tar")
+    whole = shards(tmp_path)[0].read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(ValueError, match="not a whole, uncompressed tar"):
+        open_source(tmp_path / "a.tar")
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset fetches by curl, which is not there")
+def test_shards_by_url_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "served").mkdir()
+    shards(tmp_path / "served")
+    monkeypatch.setenv("MOUSAI_SHARDS", str(tmp_path / "kept"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    requests = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *values: object) -> None:
+            requests.append(values[0])
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=tmp_path / "served")) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/set-{{0..1}}.tar"
+        tracks = [track.key.partition("-")[2] for track in open_source(url)]
+        again = [track.key.partition("-")[2] for track in open_source(url)]
+        assert tracks == again == ["set-0.tar/one.flac", "set-1.tar/two.flac"]
+        assert len(requests) == 2
+        with pytest.raises(OSError):
+            open_source(f"http://127.0.0.1:{server.server_port}/none.tar")
+        server.shutdown()
+    assert sorted(path.name.partition("-")[2] for path in (tmp_path / "kept").iterdir()) == ["set-0.tar", "set-1.tar"]
+
+
+def test_metadata_under_other_names() -> None:
+    given = {"author": "A", "artist": "B", "genres": "x; y", "date": "1999", "tempo": "Allegro", "key_stated": " C major ", "mood": None}
+    assert normalise(given, "here") == {"artist": "B", "genre": ["x", "y"], "year": 1999, "tempo": "Allegro", "key": "C major"}
+    assert normalise({"tempo": 90.5}, "here") == {"bpm": 90.5}
+    assert normalise({"tempo": "slow", "bpm": 61, "style": "drone"}, "here") == {"tempo": "slow", "bpm": 61, "style": "drone"}
+    with pytest.raises(ValueError, match="here: the field 'year' cannot be True"):
+        normalise({"year": True}, "here")
