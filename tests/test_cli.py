@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,12 +43,14 @@ def test_import_and_help_load_nothing_heavy(program: str) -> None:
 
 
 def test_help_is_quick() -> None:
-    times = []
+    """In processor time, which a busy machine stretches less than the clock's."""
+    spent = []
     for _ in range(3):
-        begin = time.perf_counter()
+        before = os.times()
         assert run("--help").returncode == 0
-        times.append(time.perf_counter() - begin)
-    assert min(times) < 0.5
+        after = os.times()
+        spent.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(spent) < 0.5
 
 
 def test_version_and_help_name_the_verbs() -> None:
