@@ -54,12 +54,15 @@ class DMAEConfig:
     sample_rate: int = 48000
     channels: int = 2
     stereo: Literal["left_right", "mid_side"] = "left_right"  # what the encoder looks at
+    band_weights: Literal["flat", "mel"] = "flat"  # of the losses over MDCT bands; mel weighs them as the mel scale does
     latent_noise: float = 0.0  # standard deviation of noise on the latents in training; generators err by as much
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def __post_init__(self) -> None:
         if (self.prior is None) == (self.transform.type == "mdct"):
             raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
+        if self.prior is None and self.band_weights != "flat":
+            raise ValueError("band_weights: mel belongs to the mdct transform")
         if self.encoder.in_channels != self.channels:
             raise ValueError(f"encoder.in_channels: expected {self.channels} as in channels, came {self.encoder.in_channels}")
         expected = self.channels * self.transform.bands
@@ -76,6 +79,9 @@ class DMAEConfig:
 
 
 class DMAE(nn.Module):
+    # What `encode` gives follows from these configs and weights alone: a latent cache outlives a decoder trained on.
+    LATENT_PARTS = ("encoder", "latent_mean", "latent_std", "sample_rate", "channels", "stereo")
+
     def __init__(self, config: DMAEConfig) -> None:
         super().__init__()
         self.config = config
@@ -88,6 +94,9 @@ class DMAE(nn.Module):
         self.prior = None
         if config.prior is not None:
             self.prior = EnvelopePrior(config.prior, self.latent_channels, self.transform.features, self.ratio)
+            weights = mel_density(config.transform.bands, config.sample_rate) if config.band_weights == "mel" else torch.ones(1)
+            weights = weights.expand(config.transform.bands).repeat(config.channels)[:, None]
+            self.register_buffer("loss_weights", weights, persistent=False)  # (features, 1), of mean 1
         # Latents as they leave have zero mean and unit variance over the training data: see `calibrate`.
         self.register_buffer("latent_mean", torch.zeros(self.latent_channels, 1))
         self.register_buffer("latent_std", torch.ones(self.latent_channels, 1))
@@ -121,12 +130,13 @@ class DMAE(nn.Module):
             if not self.prior.initialised:
                 self.prior.initialise(frames)
             log_scale, inject = self.prior(raw)
-            nll = logs["prior"] = negative_log_likelihood(frames, log_scale)
+            nll = logs["prior"] = (self.loss_weights * negative_log_likelihood(frames, log_scale)).mean()
             data = compress(frames * torch.exp(-log_scale.detach()))
         t = torch.rand(len(audio), generator=generator).to(audio.device)
         noise = _noise(data, generator)
         predicted = self._network(add_noise(data, noise, t), t, inject={self.config.inject_depth: inject})
-        logs["diffusion"] = F.mse_loss(predicted.float(), v_target(data, noise, t))
+        error = (predicted.float() - v_target(data, noise, t)).square()
+        logs["diffusion"] = (error if self.prior is None else self.loss_weights * error).mean()
         total = logs["diffusion"] + (self.config.prior.weight * nll if self.prior else 0.0)
         return total, {name: value.detach() for name, value in logs.items()}
 
@@ -249,6 +259,13 @@ class DMAE(nn.Module):
         if self.prior is not None:
             x = self.transform.synthesis(F.pad(expand(x) * torch.exp(log_scale), (0, 1)))
         return x[..., : length * self.hop]
+
+
+def mel_density(bands: int, sample_rate: int) -> Tensor:
+    """How many mels a hertz is worth in each of `bands` equal bands up to half the sample rate, of mean 1."""
+    frequencies = (torch.arange(bands) + 0.5) * sample_rate / (2 * bands)
+    density = 1 / (700 + frequencies)  # the derivative of 2595 log10(1 + f / 700)
+    return density / density.mean()
 
 
 COMPRESSED_STD = 0.75  # of the asinh of coefficients over their scale (measured on music; 0.80 for normal ones)

@@ -130,6 +130,10 @@ class Encoder(nn.Module):
         self.to_out = nn.Conv1d(widths[-1], config.out_channels, 1)
         self.standardise = nn.BatchNorm1d(config.out_channels, affine=False) if config.bottleneck == "batch_norm" else None
 
+    def train(self, mode: bool = True) -> Encoder:
+        """A frozen encoder keeps the statistics of its `batch_norm` bottleneck."""
+        return super().train(mode and any(p.requires_grad for p in self.parameters()))
+
     def forward(self, audio: Tensor) -> Tensor:
         config = self.config
         if audio.ndim != 3 or audio.shape[1] != config.in_channels or audio.shape[2] % self.hop:

@@ -70,11 +70,11 @@ class EnvelopePrior(nn.Module):
 
 
 def negative_log_likelihood(frames: Tensor, log_scale: Tensor) -> Tensor:
-    """Mean of -log N(frames; 0, exp(log_scale)) without its constant; equal shapes.
+    """-log N(frames; 0, exp(log_scale)) of each coefficient, without its constant.
 
     Beyond `KNEE` the squared ratio counts by its logarithm: an attack out of silence, 60 dB above its scale, would
     outweigh everything else in the batch.
     """
     ratio = (frames.square() + FLOOR) * torch.exp(-2 * log_scale)
     bounded = torch.where(ratio > KNEE, KNEE * (1 + (ratio.clamp(min=KNEE) / KNEE).log()), ratio)
-    return (0.5 * bounded + log_scale).mean()
+    return 0.5 * bounded + log_scale
