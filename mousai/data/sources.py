@@ -120,7 +120,7 @@ def add_track(source: Source, key: str, file: io.File, metadata: dict[str, Any])
     """Append a track, its tags filling in what `metadata` does not say, or skip what is no whole audio."""
     try:
         info = io.info(file)
-    except io.AudioError as error:
+    except (io.AudioError, PermissionError) as error:
         source.skip(key, str(error))
         return
     metadata = {**from_tags(info.tags), **metadata}

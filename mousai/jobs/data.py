@@ -69,7 +69,8 @@ def scan(
     """
     opened = open_source(source, split, quiet=True)
     peaks, formats = {}, Counter()
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with ThreadPoolExecutor(workers or cores) as pool:
         tracks = list(opened)
         for done, (track, outcome) in enumerate(zip(tracks, pool.map(examine, tracks), strict=True), 1):
             if isinstance(outcome, io.AudioError):
