@@ -131,7 +131,8 @@ def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Fol
 
 def _classes(kind: str, name: str, where: str) -> tuple[type, type]:
     """The config class and the class of a type."""
-    config.check_keys({name: None}, REGISTRIES[kind], f"{where}.type")
+    if name not in REGISTRIES[kind]:
+        raise ValueError(f"{where}.type: expected one of {', '.join(REGISTRIES[kind])}, came {name!r}")
     module, config_class, cls = REGISTRIES[kind][name].split(":")
     module = importlib.import_module(module)
     return getattr(module, config_class), getattr(module, cls)
