@@ -6,13 +6,10 @@ Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doct
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -20,12 +17,16 @@ import typer
 from typer.exceptions import TyperException
 
 import mousai
+from mousai import cli_evaluate
+from mousai.cli_options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, stop_if_signalled
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Text to music with a cascade of latent diffusion models.")
 data_app = typer.Typer(help="Look at a data set, or make one for practice.")
 app.add_typer(data_app, name="data")
+data_app.callback(invoke_without_command=True)(print_help)
+app.add_typer(cli_evaluate.app, name="evaluate")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -70,54 +71,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
-def _report(data: Any, text: str, as_json: bool) -> None:
-    if os.environ.get("RANK", "0") == "0":  # of several processes under a launcher, one speaks
-        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if as_json else text)
-
-
-def _stop_if_signalled(reason: str) -> None:
-    if reason == "signal":
-        raise typer.Exit(130)
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, where that is a terminal; gives `report(done, total)`."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def between(low: float, high: float, above: bool = False) -> Callable[[Optional[float]], Optional[float]]:
-    """A check for an option: a number from `low` (or above it) to `high`; NaN is none."""
-
-    def check(value: Optional[float]) -> Optional[float]:
-        if value is None or (low <= value <= high and not (above and value == low)):
-            return value
-        raise typer.BadParameter(f"expected a number {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}, came {value:g}")
-
-    return check
-
-
-def option(text: str, *names: str, **settings: Any) -> Any:
-    """An option with its help text."""
-    return typer.Option(*names, help=text, show_default=settings.pop("show_default", True), **settings)
-
-
-Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, option("auto, fp32, bf16, fp16.")]
-Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
-Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
-Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, 10_000))]
-Settings = Annotated[Optional[list[str]], option("Override of the recipe, such as train.steps=100; may be given often.", "--set")]
-Seconds = Annotated[float, option("Length.", callback=between(0, 3600, above=True))]
-
-
 @app.callback(invoke_without_command=True)
 def start(
     context: typer.Context,
@@ -126,14 +79,8 @@ def start(
 ) -> None:
     if version:
         print(mousai.__version__)
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
-
-
-@data_app.callback(invoke_without_command=True)
-def data_start(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
+    else:
+        print_help(context)
 
 
 @app.command()
@@ -180,7 +127,7 @@ def generate(
     )  # fmt: skip
     made, began = [], time.perf_counter()
     try:
-        with _progress("steps") as progress:
+        with progress_bar("steps") as progress:
             for clip in job.generate(request, model, out, format, device=device, dtype=dtype, spectrogram=spectrogram, progress=progress):
                 made.append(clip)
                 if not as_json:
@@ -188,7 +135,7 @@ def generate(
     finally:
         if made:
             summary = job.summary(made, time.perf_counter() - began)
-            _print(summary | {"wanted": len(request)}) if as_json else print(job.in_words(summary), flush=True)
+            report(summary | {"wanted": len(request)}, job.in_words(summary), as_json)
 
 
 @app.command()
@@ -203,8 +150,7 @@ def encode(
     """Turn audio into a codec's latents."""
     from mousai.jobs.codec import encode as run
 
-    with _progress("seconds") as progress:
-        _follow(run(files, model, out, device=device, dtype=dtype, progress=progress), as_json)
+    _follow(run, as_json, files, model, out, device=device, dtype=dtype)
 
 
 @app.command()
@@ -222,21 +168,21 @@ def decode(
     """Turn a codec's latents into audio, as long as what was encoded."""
     from mousai.jobs.codec import decode as run
 
-    with _progress("seconds") as progress:
-        _follow(run(files, model, out, format, steps=steps, seed=seed, device=device, dtype=dtype, progress=progress), as_json)
+    _follow(run, as_json, files, model, out, format, steps=steps, seed=seed, device=device, dtype=dtype)
 
 
-def _follow(files: Iterator[Any], as_json: bool) -> None:
-    """Prints the files of an encoding or decoding as they come, at the end as one JSON value."""
+def _follow(run: Callable[..., Iterator[Any]], as_json: bool, *arguments: Any, **settings: Any) -> None:
+    """Prints the files of an encoding or decoding as they come; as JSON, all of them at the end."""
     made: list[Any] = []
     try:
-        for file in files:
-            made.append(file)
-            if not as_json:
-                print(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time", flush=True)
+        with progress_bar("seconds") as progress:
+            for file in run(*arguments, **settings, progress=progress):
+                made.append(file)
+                if not as_json:
+                    print(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time", flush=True)
     finally:
         if made and as_json:
-            _print({"files": [vars(file) | {"seconds": file.seconds} for file in made]})
+            report({"files": [vars(file) | {"seconds": file.seconds} for file in made]}, "", as_json)
 
 
 @app.command()
@@ -251,8 +197,8 @@ def train(
     from mousai.jobs.train import train as run
 
     outcome = run(recipe, out, settings or (), time_limit_minutes=time_limit)
-    _report({**vars(outcome), "out": out}, f"step {outcome.step}, {outcome.reason}: {out}", as_json)
-    _stop_if_signalled(outcome.reason)
+    report({**vars(outcome), "out": out}, f"step {outcome.step}, {outcome.reason}: {out}", as_json)
+    stop_if_signalled(outcome.reason)
 
 
 @app.command()
@@ -266,8 +212,8 @@ def cache(
 
     done = run(recipe, settings or ())
     text = f"{done.items} items, {done.added} of them new, {done.seconds / 3600:.2f} h, {done.skipped} files skipped: {done.folder}"
-    _report(vars(done), text, as_json)
-    _stop_if_signalled(done.reason)
+    report(vars(done), text, as_json)
+    stop_if_signalled(done.reason)
 
 
 @data_app.command("scan")
@@ -280,9 +226,9 @@ def data_scan(
     """Decode every file of a data set and report hours, rates, damage and how much is labelled."""
     from mousai.jobs.data import scan
 
-    with _progress("files") as progress:
+    with progress_bar("files") as progress:
         found = scan(source, split, workers, progress)
-    _report(vars(found), str(found), as_json)
+    report(vars(found), str(found), as_json)
 
 
 @data_app.command("synth")
@@ -298,9 +244,9 @@ def data_synth(
     """Compose and render a practice set that is free of licences, with captions."""
     from mousai.jobs.synth import synthesise
 
-    with _progress("clips") as progress:
+    with progress_bar("clips") as progress:
         made = synthesise(out, count, seed, seconds, workers, format, progress)
-    _report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}", as_json)
+    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}", as_json)
 
 
 @app.command()
@@ -310,7 +256,7 @@ def info(model: Annotated[str, typer.Argument(help="A model folder, the name of 
     from mousai.jobs.info import describe
 
     found = describe(model)
-    _report(found, format_yaml(found).rstrip(), as_json)
+    report(found, format_yaml(found).rstrip(), as_json)
 
 
 @app.command()
@@ -329,6 +275,6 @@ def doctor(as_json: Json = False) -> None:
                 print(f"{'':<7}{'':<15}→ {finding.advice}", flush=True)
     broken = [finding.name for finding in findings if finding.verdict == "broken"]
     summary = f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken"
-    _report({"findings": [asdict(finding) for finding in findings], "broken": broken}, summary, as_json)
+    report({"findings": [asdict(finding) for finding in findings], "broken": broken}, summary, as_json)
     if broken:
         raise typer.Exit(1)

@@ -36,6 +36,8 @@ FLOORS = {
     "jobs": 4,
     "studio": 5,
     "cli": 6,
+    "cli_evaluate": 6,
+    "cli_options": 6,
     "__main__": 7,
     "__init__": 7,
 }
