@@ -12,15 +12,17 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from mousai import checkpoint, config
-from mousai.data.latents import LatentDataConfig
-from mousai.data.loader import AudioDataConfig
-from mousai.training.loop import TrainConfig
+
+if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
+    from mousai.data.latents import LatentDataConfig
+    from mousai.data.loader import AudioDataConfig
+    from mousai.training.loop import TrainConfig
 
 FORMAT = 1
 
@@ -94,6 +96,10 @@ def recipe_from(data: Mapping[str, Any], where: str = "recipe") -> Recipe:
 
 
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
+    from mousai.data.latents import LatentDataConfig
+    from mousai.data.loader import AudioDataConfig
+    from mousai.training.loop import TrainConfig
+
     config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
     for key in ("format", "codec", "data", "train"):
         if key not in data:
