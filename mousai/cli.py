@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
     if code == 130:
         _complain("interrupted; what was finished is kept", code)
-    sys.exit(code)
+    sys.exit(code or 0)
 
 
 def _terminate(number: int, frame: object) -> None:
