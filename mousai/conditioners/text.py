@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mousai.conditioners.minilm import MiniLM
 from mousai.types import Condition
 
 logger = logging.getLogger(__name__)
@@ -53,9 +54,8 @@ class TextConditioner:
     def __init__(self, config: TextConfig) -> None:
         """Load tokenizer and encoder; FileNotFoundError where there is none, ValueError where it is no text encoder."""
         self.config = config
-        self._tokenizer, self._encoder = _load(config)
-        self._encoder.eval().requires_grad_(False)
-        self.features: int = self._encoder.config.hidden_size
+        self._encoder = MiniLM(minilm_folder(), config.max_length) if config.name == MINILM else Pretrained(config)
+        self.features: int = self._encoder.features
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> TextConditioner:
@@ -76,27 +76,44 @@ class TextConditioner:
         ids, mask = self._tokenize(list(texts))
         ids, mask = ids.to(self.device), mask.to(self.device)
         with torch.autocast(self.device.type, enabled=False):  # float32 whatever the caller's autocast
-            tokens = self._encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+            tokens = self._encoder.states(ids, mask)
         return Condition(tokens=tokens * mask.unsqueeze(-1), mask=mask)
 
     def _tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both `(b, n)`."""
         limit = self.config.max_length
-        full = self._tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-        rows = self._tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        full, rows = self._encoder.ids(texts), self._encoder.ids(texts, limit)
         cut = [(text, len(row)) for text, row in zip(texts, full, strict=True) if len(row) > limit]
         if cut:
             named = ", ".join(f"'{' '.join(text.split()[:6])[:60]} …' ({length})" for text, length in cut[:3])
             more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
             counts = f"{len(cut)} of {len(texts)} texts are longer than {limit} tokens"
             logger.warning("%s and were cut: %s%s", counts, named, more)
-        pad = self._tokenizer.pad_token_id
-        end = self._tokenizer.eos_token_id
-        rows = [row or [pad if end is None else end] for row in rows]  # no special tokens, no text: still one token
+        pad = self._encoder.pad
         n = limit if self.config.pad_to_max else max(map(len, rows))
         ids = torch.tensor([row + [pad] * (n - len(row)) for row in rows])
         mask = torch.tensor([[True] * len(row) + [False] * (n - len(row)) for row in rows])
         return ids, mask
+
+
+class Pretrained:
+    """A tokenizer and an encoder of transformers, as `MiniLM` gives them."""
+
+    def __init__(self, config: TextConfig) -> None:
+        self.tokenizer, self.encoder = _load(config)
+        self.encoder.eval().requires_grad_(False)
+        self.features, self.pad = self.encoder.config.hidden_size, self.tokenizer.pad_token_id
+
+    def to(self, device: torch.device) -> None:
+        self.encoder.to(device)
+
+    def ids(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
+        rows = self.tokenizer(texts, truncation=limit is not None, max_length=limit, verbose=False)["input_ids"]
+        end = self.tokenizer.eos_token_id
+        return [row or [self.pad if end is None else end] for row in rows]  # no special tokens, no text: still one token
+
+    def states(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
 
 
 def minilm_folder() -> Path:
@@ -128,7 +145,7 @@ def _place(name: str) -> Path | None:
 
 def _load(config: TextConfig) -> tuple:
     """Tokenizer and encoder, on the CPU."""
-    folder = minilm_folder() if config.name == MINILM else _place(config.name)
+    folder = _place(config.name)
     if folder is not None and not folder.exists():
         raise FileNotFoundError(f"no text encoder at {folder}: give a folder with config.json, weights and tokenizer")
     if folder is not None and not folder.is_dir():

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import logging
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -69,6 +71,20 @@ def test_minilm_means_what_it_says(minilm):
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
 
 
+def test_minilm_in_plain_torch_is_transformers_to_the_token(minilm):
+    """The folder, read by transformers, gives the same states: long, cut, empty and odd texts too."""
+    texts = [*TEXTS, "naïve Ünïcode 90bpm, hi-hat's 音楽", "word " * 200, "UPPER lower\nnew\tline", "[SEP] [MASK] [pad]"]
+    theirs = TextConditioner(TextConfig(str(text.minilm_folder())))
+    expected, came = theirs.encode(texts), minilm.encode(texts)
+    assert torch.equal(came.mask, expected.mask) and came.tokens.shape == (len(texts), 64, 384)
+    torch.testing.assert_close(came.tokens, expected.tokens, rtol=0, atol=1e-5)
+
+
+def test_minilm_loads_no_transformers(minilm):
+    program = "import sys; from mousai.conditioners.text import *; TextConditioner(TextConfig()).encode(['slow piano'])"
+    subprocess.run([sys.executable, "-c", f"{program}; assert not {{'transformers', 'accelerate'}} & sys.modules.keys()"], check=True)
+
+
 def test_a_text_is_the_same_alone_and_in_any_batch(conditioner):
     together = conditioner.encode(TEXTS)
     assert together.tokens.dtype == torch.float32 and together.mask.dtype == torch.bool
@@ -111,7 +127,7 @@ def test_long_texts_are_cut_with_one_warning(tiny_t5, caplog):
 def test_a_cut_text_still_ends_in_its_special_token(tiny_t5):
     conditioner = TextConditioner(TextConfig(str(tiny_t5), max_length=6))
     ids, _ = conditioner._tokenize(["a quiet guitar and a warm voice in the evening"])
-    assert ids[0, -1] == conditioner._tokenizer.eos_token_id
+    assert ids[0, -1] == conditioner._encoder.tokenizer.eos_token_id
 
 
 def test_no_parent_sees_its_weights(t5):
