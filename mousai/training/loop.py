@@ -129,7 +129,7 @@ def train(
     inner = LossOf(model, loss)
     average = average_of(inner, config.ema)
     module, averaged = parallel(inner, average, accelerator, config)
-    if sample is not None and config.sample_every and is_sharded(accelerator, config):
+    if sample is not None and config.sample_every and is_sharded(config):
         raise ValueError("train.sample_every: a model that is split over processes cannot sample; set it to 0")
     optimizer = torch.optim.AdamW(
         [p for p in module.parameters() if p.requires_grad],

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ def processes(**settings: object) -> Accelerator:
 def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: TrainConfig) -> tuple[nn.Module, LossOf]:
     """`module` ready for the accelerator's processes and device, and the averaged module of `average` on the same."""
     averaged = average.ema_model
-    sharded = is_sharded(accelerator, config)
+    sharded = is_sharded(config)
     if sharded:
         for each in (module, averaged):
             split(each, accelerator)
@@ -60,9 +60,9 @@ def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: Tra
     return (module if sharded else accelerator.prepare_model(module)), averaged
 
 
-def is_sharded(accelerator: Accelerator, config: TrainConfig) -> bool:
-    """Whether the recipe or the launch file asks for FSDP."""
-    return config.shard or accelerator.distributed_type == DistributedType.FSDP
+def is_sharded(config: TrainConfig) -> bool:
+    """Whether the recipe or the launch file asks for FSDP; on a CPU Accelerate would silently make DDP of the latter."""
+    return config.shard or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
 def split(module: nn.Module, accelerator: Accelerator) -> None:

@@ -23,6 +23,7 @@ from mousai.training.ema import EmaConfig
 from mousai.training.loop import NonFiniteLoss, TrainConfig, accelerator_for, learning_rate
 from mousai.training.randomness import generator_of, seed_of
 
+ROOT = Path(mousai.__file__).parents[1]
 SCRIPT = Path(__file__).with_name("run_tiny.py")
 _spec = importlib.util.spec_from_file_location("run_tiny", SCRIPT)
 run_tiny = importlib.util.module_from_spec(_spec)
@@ -54,10 +55,13 @@ def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def start(*arguments, processes=1):
-    env = {**os.environ, "PYTHONPATH": str(Path(mousai.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    return subprocess.run([sys.executable, *launch, str(SCRIPT), *map(str, arguments)], env=env, capture_output=True, text=True, timeout=240)
+def start(*arguments, launch=()):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *launch, str(SCRIPT), *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300)
+
+
+def launch_file(name):
+    return ["-m", "accelerate.commands.launch", "--config_file", str(ROOT / "recipes/accelerate" / name), "--num_processes", "2"]
 
 
 class Affine(nn.Module):
@@ -182,16 +186,15 @@ def test_a_state_of_another_model_is_refused_in_one_line(tmp_path):
 
 
 def test_two_processes_are_two_see_different_data_and_agree(tmp_path, whole):
-    """DDP and FSDP over gloo, a state taken up by another number of processes, and an FSDP state by one."""
+    """DDP and FSDP over gloo from their launch files; a state is taken up by another number of processes."""
     main(tmp_path / "grown", faults={9: "SIGTERM"})
-    done = start(
-        tmp_path / "ddp", "--", tmp_path / "fsdp", "shard=true", "--", tmp_path / "grown", "shard=true", "steps=12", processes=2
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    seen = [json.loads(line) for line in done.stdout.splitlines()]
+    copies = start(tmp_path / "ddp", "--", tmp_path / "grown", "shard=true", "steps=12", launch=launch_file("cpu.yaml"))
+    shards = start(tmp_path / "fsdp", "precision=fp32", launch=launch_file("fsdp.yaml"))
+    assert copies.returncode == shards.returncode == 0, copies.stderr[-2000:] + shards.stderr[-2000:]
+    seen = [json.loads(line) for done in (copies, shards) for line in done.stdout.splitlines() if line.startswith("{")]
     assert len(seen) == 6 and all(one["processes"] == 2 for one in seen)
-    ddp, fsdp, grown = ([one for one in seen if one["step"] == step and bool(one["sharded"]) == sharded] for step, sharded in
-                        ((30, False), (30, True), (12, True)))  # fmt: skip
+    kinds = ((30, False), (30, True), (12, True))
+    ddp, fsdp, grown = ([one for one in seen if (one["step"], bool(one["sharded"])) == kind] for kind in kinds)
     for pair in (ddp, fsdp, grown):
         assert {one["rank"] for one in pair} == {0, 1}
         assert pair[0]["weights"] == pair[1]["weights"]
