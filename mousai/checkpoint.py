@@ -89,6 +89,8 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f"{folder} is not a model folder: it has no {CONFIG}")
+    if not (folder / WEIGHTS).exists() and not (folder / INDEX).exists() and (folder / "model" / CONFIG).exists():
+        raise ValueError(f"{folder} is the folder of a training run; its model is {folder / 'model'}")
     config = read_yaml(folder / CONFIG)
     if config.get("format") != FORMAT:
         raise ValueError(f"{folder / CONFIG}: expected format: {FORMAT}, came {config.get('format')!r}; it needs another version of mousai")
@@ -272,6 +274,7 @@ def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         own[key] = tensor.clone() if storage in seen else tensor  # safetensors refuses tied tensors
         seen.add(storage)
     save_file(own, path)
+    path.chmod(0o644)  # safetensors keeps its files to their owner
     _flush(path)
 
 

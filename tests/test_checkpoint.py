@@ -41,6 +41,7 @@ def test_model_round_trip(tmp_path: Path, shard_bytes: int) -> None:
     assert (tmp_path / "model" / "README.md").read_text() == "# a card"
     assert verify(tmp_path / "model") == []
     assert os.listdir(tmp_path) == ["model"]
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in (tmp_path / "model").iterdir())
 
 
 def test_shards_stay_within_their_size_and_hold_the_order(tmp_path: Path) -> None:
@@ -109,6 +110,10 @@ def test_places_that_are_no_model(tmp_path: Path) -> None:
     (tmp_path / "x.ckpt").write_text("")
     with pytest.raises(ValueError, match="is a file"):
         load_model(tmp_path / "x.ckpt")
+    save_model(tmp_path / "run" / "model", CONFIG, make_state(), "")
+    (tmp_path / "run" / "config.yaml").write_text("format: 1\n")
+    with pytest.raises(ValueError, match="training run; its model is .*run/model"):
+        load_model(tmp_path / "run")
     (tmp_path / "config.yaml").write_text("format: 99\n")
     with pytest.raises(ValueError, match="expected format: 1, came 99"):
         load_config(tmp_path)

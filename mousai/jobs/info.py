@@ -1,4 +1,4 @@
-"""What a model folder or an audio file is: its config, size and fingerprint, or the recipe in its metadata."""
+"""What a file or folder of mousai's is: a model, a latent cache, a file of latents, or an audio file with its recipe."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from mousai import checkpoint
 
 
 def describe(place: str | Path) -> dict[str, Any]:
-    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter") or of an audio file."""
+    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter"), a cache or a file."""
     path = Path(place)
-    return describe_audio(path) if path.is_file() else describe_model(checkpoint.model_folder(place))
+    if path.suffix == ".safetensors":
+        return describe_latents(path)
+    if path.is_file():
+        return describe_audio(path)
+    if (path / "cache.json").exists():
+        return describe_cache(path)
+    return describe_model(checkpoint.model_folder(place))
 
 
 def describe_model(folder: Path) -> dict[str, Any]:
@@ -46,6 +52,25 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "problems": problems,
         "config": config,
     }
+
+
+def describe_cache(folder: Path) -> dict[str, Any]:
+    """How much a latent cache holds, and what it was made with."""
+    from mousai.data import cache
+
+    header, items = cache.read_header(folder), cache.read_items(folder)
+    seconds = sum(item["frames"] for item in items) * header["hop"] / header["sample_rate"]
+    splits = dict(Counter(item["split"] for item in items))
+    return {"kind": "latent cache", "path": str(folder), "items": len(items), "seconds": seconds, "splits": splits, "made_with": header}
+
+
+def describe_latents(path: Path) -> dict[str, Any]:
+    """What the header of a file of latents, from `mousai encode`, says."""
+    from dataclasses import asdict
+
+    from mousai.jobs.codec import read_header
+
+    return {"kind": "latents", **asdict(read_header(path)), "path": str(path)}
 
 
 def describe_audio(path: Path) -> dict[str, Any]:

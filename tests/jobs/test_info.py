@@ -42,6 +42,25 @@ def test_an_audio_file(tmp_path: Path) -> None:
     assert "FLAC" in found["format"]
 
 
+def test_a_latent_cache(generator_recipe: Path, tmp_path: Path) -> None:
+    from mousai.jobs.cache import cache
+
+    made = cache(generator_recipe)
+    found = describe(tmp_path / "cache")
+    assert (found["kind"], found["items"], found["seconds"]) == ("latent cache", made.items, made.seconds)
+    assert sum(found["splits"].values()) == made.items and found["made_with"]["conditioner"]["type"] == "text"
+
+
+def test_a_file_of_latents(codec_folder: Path, tmp_path: Path) -> None:
+    from mousai.jobs.codec import encode
+
+    soundfile.write(tmp_path / "x.wav", np.full((1000, 2), 0.1), 16_000)
+    (made,) = encode([tmp_path / "x.wav"], codec_folder, tmp_path)
+    found = describe(made.path)
+    assert (found["kind"], found["num_samples"], found["sample_rate"], found["frames"]) == ("latents", 1000, 16_000, made.frames)
+    assert json.dumps(found)
+
+
 def test_a_text_file_is_neither(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("words")
     with pytest.raises(ValueError, match="x.txt"):
