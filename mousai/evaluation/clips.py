@@ -28,21 +28,21 @@ class Clip:
 
 
 def draw_clips(
-    source: Source, seconds: float, count: int, sample_rate: int, channels: int, seed: int = 0, least_seconds: float | None = None
+    source: Source, seconds: float, count: int | None, sample_rate: int, channels: int, seed: int = 0, least_seconds: float | None = None
 ) -> list[Clip]:
-    """`count` crops, one of each track before any gets a second one.
+    """`count` crops, one of each track before any gets a second one; None = one of each.
 
     Tracks shorter than `least_seconds` (default: `seconds`) are left out, those between give all they have; so are the
     damaged and the silent. Fewer clips come where there are fewer than `count` tracks of exactly one crop. Raises
     ValueError where none is left.
     """
-    if seconds <= 0 or count < 1:
+    if seconds <= 0 or (count is not None and count < 1):
         raise ValueError(f"expected seconds above 0 and at least 1 clip, came {seconds} and {count}")
     least = seconds if least_seconds is None else min(seconds, least_seconds)
     tracks = [track for track in source if track.seconds >= least]
     random.Random(seed).shuffle(tracks)
     clips = []
-    for number in range(count if tracks else 0):
+    for number in range(len(tracks) if count is None else count if tracks else 0):
         track, turn = tracks[number % len(tracks)], number // len(tracks)
         if (turn and track.seconds <= seconds) or track.key in {key for key, _ in source.skipped}:
             continue

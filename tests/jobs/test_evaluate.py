@@ -1,0 +1,167 @@
+"""`mousai evaluate` on a tiny cascade of random weights: the files it writes, what is in them, and wrong input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mousai import cli
+from mousai.audio import io
+from mousai.data.sources import open_source
+from mousai.data.synth.render import make
+from mousai.evaluation.prompts import practice_classifier, prompts_for, recognised, seed_distances, tracks_by_label, wilson
+from mousai.evaluation.prompts import recordings as recordings_of
+from mousai.jobs.evaluate import evaluate_codec, evaluate_joins, evaluate_prompts
+from mousai.jobs.synth import synthesise
+
+RATE = 48000
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """Three practice pieces of 5 s and one of 1 s, all to be judged by."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rows = []
+    for index, seconds in enumerate((5.0, 5.0, 5.0, 1.0)):
+        io.write(folder / f"{index}.wav", torch.from_numpy(make(0, index, seconds)[0]), RATE)
+        rows.append({"file": f"{index}.wav", "split": "valid"})
+    (folder / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "set.jsonl"
+
+
+@pytest.fixture(scope="module")
+def practice(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("practice")
+    synthesise(folder, 16, seed=1, seconds=3.0, workers=1, format="flac")  # 8 to learn from, 8 to ask for
+    practice_classifier(folder / "manifest.jsonl", steps=40)
+    return folder
+
+
+def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_path) -> None:
+    steps = []
+    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", seconds=0.8, steps=2, batch=2, progress=lambda done, total: steps.append((done, total)))
+    assert json.loads((tmp_path / "out/codec.json").read_text()) == report
+    assert (tmp_path / "out/codec.png").read_bytes()[:8] == PNG
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["codec.json", "codec.md", "codec.png"]
+    assert len(report["clips"]) == 3 and report["codec_steps"] == 2 and report["values_a_second"] == 8 * RATE / 1024
+    ours = report["rows"]["decode(encode(x))"]
+    assert len(ours["log_mel_db"]["clips"]) == 3 and 0 < ours["log_mel_db"]["mean"] < 60
+    assert report["share_of"]["white noise"] == pytest.approx(ours["log_mel_db"]["mean"] / report["rows"]["white noise"]["log_mel_db"]["mean"])
+    text = (tmp_path / "out/codec.md").read_text()
+    assert report["fingerprint"] in text and "Griffin-Lim, 4 mel bands a channel every 1024 samples" in text
+    assert steps[-1][0] == steps[-1][1] and [done for done, _ in steps] == sorted(done for done, _ in steps)
+    again = evaluate_codec(tiny_cascade, recordings, tmp_path / "again", seconds=0.8, steps=2, batch=3)
+    assert again["rows"]["decode(encode(x))"]["log_mel_db"]["clips"] == pytest.approx(ours["log_mel_db"]["clips"], abs=1e-3)
+
+
+def test_joins_of_a_tiny_codec(tiny_cascade, recordings, tmp_path) -> None:
+    report = evaluate_joins(tiny_cascade, recordings, tmp_path, seconds=4.5, pieces=3, steps=2)
+    assert json.loads((tmp_path / "joins.json").read_text()) == report
+    assert [piece["seconds"] for piece in report["pieces"]] == [4.5] * 3
+    assert report["stride_seconds"] == pytest.approx(64 * 1024 / RATE)
+    row = report["decoding"]["level, change across"]
+    assert row["decoded"]["joins"] == 9  # 211 latent frames each: joins at 64, 128 and 192
+    assert row["original"]["elsewhere"] > 0 and row["decoded"]["low"] < row["decoded"]["high"]
+    distance = report["encoding"]["latents, rms distance of those of windows from those of the whole"]
+    assert distance["elsewhere"] < 0.5  # of unit variance: windows change little
+    assert "9 joins" in (tmp_path / "joins.md").read_text()
+
+
+def test_prompts_are_generated_named_and_counted(tiny_cascade, practice, tmp_path) -> None:
+    settings = dict(per_class=2, seeds_per_prompt=2, seconds=1.0, steps=2, guidance=2.0, codec_steps=2, batch=8)
+    report = evaluate_prompts(tiny_cascade, practice, tmp_path, through_codec=True, **settings)
+    assert json.loads((tmp_path / "prompts.json").read_text()) == json.loads(json.dumps(report))
+    assert (tmp_path / "prompts.png").read_bytes()[:8] == PNG
+    confusion = torch.tensor(report["confusion"])
+    assert confusion.sum() == 16 == len(report["clips"]) and sorted(set(confusion.sum(1).tolist())) in ([2], [0, 2])
+    assert report["accuracy"] == confusion.diagonal().sum().item() / 16 and report["chance"] == 1 / 8
+    low, high = report["interval_95"]
+    assert low < report["accuracy"] < high
+    assert report["recordings"]["clips"] == 8 == report["recordings_through_codec"]["clips"]
+    assert report["recordings"]["accuracy"] > report["recordings_through_codec"]["accuracy"]  # a codec of random weights ruins them
+    assert report["distances_db"]["one prompt, two seeds"]["least"] > 0
+    clips = sorted((tmp_path / "clips").iterdir())
+    assert len(clips) == 16
+    made, row = io.read_metadata(clips[3]), report["clips"][3]
+    assert (made["prompt"], made["seed"], made["guidance"]) == (row["prompt"], 3, 2.0) and row["label"] in clips[3].name
+
+
+def test_the_classifier_is_trained_once_a_set(practice) -> None:
+    manifest = practice / "manifest.jsonl"
+    [kept] = practice.glob("genre-classifier-*.safetensors")
+    stamp = kept.stat().st_mtime_ns
+    classifier, path = practice_classifier(manifest)
+    assert path == kept and kept.stat().st_mtime_ns == stamp
+    known = recordings_of(open_source(manifest, "train"), 1, 3.0)
+    assert recognised(classifier, known) == {"clips": 8, "accuracy": 1.0}
+
+
+def test_prompts_are_captions_never_the_class(practice) -> None:
+    source = open_source(practice / "manifest.jsonl", "valid")
+    asked = prompts_for(source, 4, 2)
+    assert len(asked) == 32 and [clip.label for clip in asked[:4]] == [asked[0].label] * 4
+    assert asked[0] == asked[1]
+    captions = {label: {track.metadata["caption"] for track in tracks} for label, tracks in tracks_by_label(source).items()}
+    for clip in asked:
+        assert clip.prompt in captions[clip.label] and clip.prompt.casefold() != clip.label
+    for track in source:
+        track.metadata["caption"] = track.metadata["style"].replace("_", " ").upper()
+    with pytest.raises(ValueError, match="no track of the class ambient has a caption"):
+        prompts_for(source, 2, 1)
+    with pytest.raises(ValueError, match="multiple of seeds_per_prompt 2, came 3"):
+        prompts_for(source, 3, 2)
+
+
+def test_equal_clips_would_be_noticed(practice) -> None:
+    asked = prompts_for(open_source(practice / "manifest.jsonl", "valid"), 2, 2)[:4]
+    noise = [torch.randn(2, 24000, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+    found = seed_distances(asked, [noise[0], noise[0], noise[0], noise[1]])
+    assert found["one prompt, two seeds"] == {"pairs": 2, "mean": pytest.approx(found["one prompt, two seeds"]["mean"]), "least": 0.0}
+    assert found["one prompt, two seeds"]["mean"] > 1 and found["two classes"]["pairs"] == 4
+
+
+def test_the_interval_of_a_share() -> None:
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)  # Wilson's, from R's binom.confint
+    assert wilson(0, 10)[0] == pytest.approx(0) and wilson(10, 10)[1] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["codec", "MODEL", "--data", "DATA", "--out", "DATA"], "is a file"),
+        (["codec", "MODEL", "--data", "DATA", "--out", "out", "--seconds", "99"], "no track of 99.0 s"),
+        (["codec", "MODEL", "--data", "DATA", "--out", "out", "--split", "test"], "'test'"),
+        (["codec", "MODEL", "--data", "DATA", "--out", "out", "--steps", "0"], "from 1 to"),
+        (["codec", "none", "--data", "DATA", "--out", "out"], "none"),
+        (["codec", "MODEL", "--out", "out"], "--data"),
+        (["joins", "MODEL", "--data", "DATA", "--out", "out", "--seconds", "2"], "expected at least 2.7, two of this codec's windows, came 2"),
+        (["prompts", "MODEL", "--data", "nowhere", "--out", "out"], "no practice set at nowhere"),
+        (["prompts", "MODEL", "--data", "DATA", "--out", "out"], "has no field 'style'"),
+        (["prompts", "MODEL", "--data", "PRACTICE", "--out", "out", "--per-class", "3"], "multiple of seeds_per_prompt 2, came 3"),
+        (["prompts", "MODEL", "--data", "PRACTICE", "--out", "out", "--guidance", "-1"], "guidance"),
+        (["prompts", "MODEL", "--data", "PRACTICE", "--out", "out", "--classifier", "none.safetensors"], "no genre classifier at none.safetensors"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_nothing(arguments, words, tiny_cascade, recordings, practice, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"MODEL": str(tiny_cascade), "DATA": str(recordings), "PRACTICE": str(practice)}
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["evaluate", *(places.get(argument, argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    assert caught.value.code == 2 and words in captured.err, captured.err
+    assert [line for line in captured.err.splitlines() if line.startswith("mousai: ")] == captured.err.splitlines()[-1:]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_its_table(tiny_cascade, recordings, tmp_path, capsys) -> None:
+    settings = ["--data", str(recordings), "--out", str(tmp_path), "--seconds", "1", "--clips", "1", "--steps", "1"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["evaluate", "codec", str(tiny_cascade), *settings])
+    assert not ended.value.code and "| decode(encode(x)) |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "codec", str(tiny_cascade), *settings, "--json"])
+    assert json.loads(capsys.readouterr().out)["evaluates"] == "codec"
