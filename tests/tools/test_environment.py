@@ -1,4 +1,4 @@
-"""tools/environment, with a Python that notes what it is asked to do and installs nothing."""
+"""tools/environment and tools/demo, with a Python that notes what it is asked to do and installs nothing."""
 
 from __future__ import annotations
 
@@ -101,3 +101,19 @@ def test_an_unsuitable_python_is_refused(checkout: Checkout) -> None:
     done = checkout.make(UNSUITABLE="1")
     assert done.returncode == 2 and "is no Python 3.11" in done.stderr
     assert not (checkout.folder / ".venv").exists()
+
+
+def test_the_demo_passes_its_words_on_and_asks_for_some(checkout: Checkout) -> None:
+    shutil.copy(ROOT / "tools/demo", checkout.folder / "tools/demo")
+    environment = {**os.environ, "LOG": str(checkout.log), "PYTHON": str(checkout.python)}
+
+    def demo(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run([checkout.folder / "tools/demo", *words], env=environment, capture_output=True, text=True)
+
+    assert demo().returncode == 2 and not (checkout.folder / ".venv").exists()
+    checkout.make()
+    mousai = checkout.folder / ".venv/bin/mousai"
+    mousai.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$PWD" "$@"\n')
+    mousai.chmod(0o755)
+    done = demo("slow piano, melancholic", "--seed", "3")
+    assert done.stdout.splitlines() == [str(checkout.folder), *"generate --seconds 10 --spectrogram --out out".split(), "slow piano, melancholic", "--seed", "3"]
