@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mousai.codecs.chunks import overlapped
-from mousai.codecs.encoders import Encoder, EncoderConfig
-from mousai.codecs.prior import EnvelopePrior, PriorConfig, negative_log_likelihood
+from mousai.codecs.encoders import LOG_MEAN, LOG_STD, Encoder, EncoderConfig
+from mousai.codecs.prior import NOISE_LOG_MEAN, EnvelopePrior, PriorConfig, principal_components
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import Callback, sample
 from mousai.diffusion.schedules import schedule
@@ -31,6 +31,7 @@ from mousai.networks.transforms import TransformConfig, build_transform, mid_sid
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 
 NOISE_BLOCK = 64  # latent frames whose noise comes from one seed
+LARGEST = 7.6  # asinh(1000)
 MINIMUM_FRAMES = 4  # latent frames the encoder is given at least; shorter audio is followed by silence
 
 
@@ -61,6 +62,12 @@ class DMAEConfig:
     def __post_init__(self) -> None:
         if (self.prior is None) == (self.transform.type == "mdct"):
             raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
+        if self.prior is not None:
+            encoder, bands = self.encoder, self.transform.bands
+            if not encoder.linear or encoder.spectrum != "log_magnitude" or encoder.bands % bands:
+                raise ValueError(f"prior: needs encoder.linear, log_magnitude and a multiple of {bands} bins, came {encoder}")
+            if encoder.hop_length != self.transform.hop:
+                raise ValueError(f"encoder.hop_length: expected {self.transform.hop} as the transform's, came {encoder.hop_length}")
         if self.prior is None and self.band_weights != "flat":
             raise ValueError("band_weights: mel belongs to the mdct transform")
         if self.encoder.in_channels != self.channels:
@@ -115,30 +122,54 @@ class DMAE(nn.Module):
     # -- training --------------------------------------------------------------------------------------------------
 
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The v-objective (and the prior's likelihood) for audio `(b, c, s)`, s a multiple of hop x total_factor.
+        """The v-objective (and the prior's distance) for audio `(b, c, s)`, s a multiple of hop x total_factor.
 
         Noise and times come from `generator`, on the CPU.
         """
-        raw = self.latents(audio)
+        if self.prior is not None and not self.prior.initialised:
+            self.initialise([audio])
+        spectrum = self.encoder.spectrum(self._looked_at(audio))
+        raw = self.encoder.compressed(spectrum).to(audio.dtype)
         if self.config.latent_noise:
             raw = raw + self.config.latent_noise * _noise(raw, generator)
         logs = {}
         if self.prior is None:
-            data, inject, nll = audio, raw, 0.0
+            data, inject, distance = audio, raw, 0.0
         else:
-            frames = self.transform.analysis(audio.float())[..., :-1]
-            if not self.prior.initialised:
-                self.prior.initialise(frames)
             log_scale, inject = self.prior(raw)
-            nll = logs["prior"] = (self.loss_weights * negative_log_likelihood(frames, log_scale)).mean()
-            data = compress(frames * torch.exp(-log_scale.detach()))
+            error = (log_scale - self._log_scale_target(spectrum)).abs()
+            distance = logs["prior"] = (self.loss_weights * error).mean()
+            data = self._compress(self.transform.analysis(audio.float())[..., :-1], log_scale.detach())
         t = torch.rand(len(audio), generator=generator).to(audio.device)
         noise = _noise(data, generator)
         predicted = self._network(add_noise(data, noise, t), t, inject={self.config.inject_depth: inject})
         error = (predicted.float() - v_target(data, noise, t)).square()
         logs["diffusion"] = (error if self.prior is None else self.loss_weights * error).mean()
-        total = logs["diffusion"] + (self.config.prior.weight * nll if self.prior else 0.0)
+        total = logs["diffusion"] + (self.config.prior.weight * distance if self.prior else 0.0)
         return total, {name: value.detach() for name, value in logs.items()}
+
+    @torch.no_grad()
+    def initialise(self, batches: Iterable[Tensor]) -> None:
+        """Let the linear paths of encoder and prior begin as the principal components of the log spectra of `batches`.
+
+        The rest of both begins at zero, so that training starts from the best linear codec of so many channels. Without
+        it, the first batch of `loss` stands in. Only for a codec with a prior.
+        """
+        if self.prior is None:
+            return
+        audios = [audio.float() for audio in batches]
+        spectrum = torch.cat([self.encoder.spectrum(self._looked_at(audio)) for audio in audios])
+        found = principal_components(self._log_scale_target(spectrum), self.loss_weights, self.latent_channels, self.ratio)
+        bins = self.config.encoder.bands // self.config.transform.bands  # of the encoder's spectrum a band
+        self.encoder.linear.weight.copy_(found.analysis.repeat_interleave(bins, dim=1) * LOG_STD / bins)
+        offset = LOG_MEAN - NOISE_LOG_MEAN - found.mean
+        self.encoder.linear.bias.copy_((offset[:, None] * found.analysis).sum((1, 2)))
+        self.prior.linear.weight.copy_(found.synthesis)
+        self.prior.base.copy_(found.mean[:, None])
+        log_scale = found.mean[:, None] + self.prior.linear(self.encoder.linear(spectrum))
+        frames = torch.cat([self.transform.analysis(audio)[..., :-1] for audio in audios])
+        self.prior.spread.copy_(torch.asinh(frames * torch.exp(-log_scale)).std((0, 2))[:, None].clamp(min=0.1))
+        self.prior.initialised.fill_(True)
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[Tensor]) -> None:
@@ -149,7 +180,23 @@ class DMAE(nn.Module):
 
     def latents(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, s / hop)` of audio as the encoder gives them, not standardised."""
-        return self.encoder(mid_side(audio) if self.config.stereo == "mid_side" else audio)
+        return self.encoder(self._looked_at(audio))
+
+    def _looked_at(self, audio: Tensor) -> Tensor:
+        return mid_side(audio) if self.config.stereo == "mid_side" else audio
+
+    def _log_scale_target(self, spectrum: Tensor) -> Tensor:
+        """The log scale of noise whose mean log magnitude in each band is that of the encoder's `spectrum`."""
+        bins = self.config.encoder.bands // self.config.transform.bands
+        return spectrum.float().unflatten(1, (-1, bins)).mean(2) * LOG_STD + LOG_MEAN - NOISE_LOG_MEAN
+
+    def _compress(self, frames: Tensor, log_scale: Tensor) -> Tensor:
+        """Coefficients over their scale, at unit variance: linear where small, logarithmic for what the prior missed."""
+        return torch.asinh(frames * torch.exp(-log_scale)) / self.prior.spread
+
+    def _expand(self, x: Tensor, log_scale: Tensor) -> Tensor:
+        """The inverse of `_compress`, bounded at 60 dB above the scale."""
+        return torch.sinh((x * self.prior.spread).clamp(-LARGEST, LARGEST)) * torch.exp(log_scale)
 
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
         if self.prior is not None:
@@ -257,7 +304,7 @@ class DMAE(nn.Module):
             callback=callback,
         )
         if self.prior is not None:
-            x = self.transform.synthesis(F.pad(expand(x) * torch.exp(log_scale), (0, 1)))
+            x = self.transform.synthesis(F.pad(self._expand(x, log_scale), (0, 1)))
         return x[..., : length * self.hop]
 
 
@@ -266,22 +313,6 @@ def mel_density(bands: int, sample_rate: int) -> Tensor:
     frequencies = (torch.arange(bands) + 0.5) * sample_rate / (2 * bands)
     density = 1 / (700 + frequencies)  # the derivative of 2595 log10(1 + f / 700)
     return density / density.mean()
-
-
-COMPRESSED_STD = 0.75  # of the asinh of coefficients over their scale (measured on music; 0.80 for normal ones)
-
-
-def compress(x: Tensor) -> Tensor:
-    """asinh(x) at about unit variance: linear for small x, logarithmic for what the prior did not expect."""
-    return torch.asinh(x) / COMPRESSED_STD
-
-
-def expand(x: Tensor) -> Tensor:
-    """The inverse of `compress`, bounded at 60 dB above the prior."""
-    return torch.sinh((x * COMPRESSED_STD).clamp(-LARGEST, LARGEST))
-
-
-LARGEST = 7.6  # asinh(1000)
 
 
 def positional_noise(seeds: list[int], first: int, stop: int, width: int) -> Tensor:

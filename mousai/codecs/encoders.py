@@ -31,6 +31,7 @@ class EncoderConfig:
     patch_size: int = 1
     resnet_groups: int = 8
     bottleneck: Literal["tanh", "batch_norm", "none"] = "tanh"  # batch_norm: zero mean, unit variance, never saturates
+    linear: bool = False  # a linear map of the spectrum beside the stack, for principal components (see DMAE.initialise)
     n_fft: int = 1023  # magnitude: odd, so that s samples give exactly s / hop_length frames; mel: even
     hop_length: int = 256
     mel_bands: int = 80  # mel spectra only
@@ -128,6 +129,12 @@ class Encoder(nn.Module):
             for width, after, factor, blocks in zip(widths[:-1], widths[1:], config.factors, config.num_blocks, strict=True)
         )
         self.to_out = nn.Conv1d(widths[-1], config.out_channels, 1)
+        self.linear = None
+        if config.linear:
+            factor = config.hop // config.hop_length
+            self.linear = nn.Conv1d(config.in_channels * config.bands, config.out_channels, factor, stride=factor)
+            nn.init.zeros_(self.to_out.weight)
+            nn.init.zeros_(self.to_out.bias)
         self.standardise = nn.BatchNorm1d(config.out_channels, affine=False) if config.bottleneck == "batch_norm" else None
 
     def train(self, mode: bool = True) -> Encoder:
@@ -141,14 +148,19 @@ class Encoder(nn.Module):
             raise ValueError(f"expected audio of shape {expected}, came {tuple(audio.shape)}; pad it")
         if audio.shape[2] <= config.n_fft // 2:
             raise ValueError(f"expected more than {config.n_fft // 2} samples, came {audio.shape[2]}; pad it")
-        x = self.spectrum(audio)
+        return self.compressed(self.spectrum(audio)).to(audio.dtype)
+
+    def compressed(self, spectrum: Tensor) -> Tensor:
+        """Latents of what `spectrum` gives for audio."""
+        config, x = self.config, spectrum
         x = x if torch.is_autocast_enabled(x.device.type) else x.to(self.to_out.weight.dtype)
+        direct = 0.0 if self.linear is None else self.linear(x)
         x = self.to_in(x)
         for downsample in self.downsamples:
             x = downsample(x)
-        x = self.to_out(x).to(audio.dtype)
+        x = self.to_out(x) + direct
         if self.standardise is not None:
-            return self.standardise(x.float()).to(audio.dtype)
+            return self.standardise(x.float())
         return torch.tanh(x) if config.bottleneck == "tanh" else x
 
 

@@ -2,8 +2,9 @@
 
 Diffusion from white noise spends a small model's effort on the 70 dB between music's loudest and quietest bands. A
 prior whose scale follows the condition removes that (PriorGrad, Lee et al., arXiv 2106.06406; SpecGrad, Koizumi et
-al., arXiv 2203.16749). Here the scale of every transform coefficient is read from the latents and trained, with the
-encoder, by the Gaussian likelihood of the coefficients; the decoder then diffuses coefficient / scale.
+al., arXiv 2203.16749). Here the scale of every transform coefficient is read from the latents: that of noise whose
+mean log spectrum is the music's, trained with the encoder by the distance of the two. The decoder then diffuses
+coefficient / scale.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FLOOR = 1e-10  # power added to a coefficient, -100 dB: silence has a finite likelihood
-KNEE = 16.0  # squared ratio of coefficient to scale from which on the likelihood grows with its logarithm only
-LOG_SCALE_RANGE = (0.5 * math.log(FLOOR), 4.0)
+LOG_SCALE_RANGE = (math.log(1e-5), 4.0)
+NOISE_LOG_MEAN = -0.5 * 0.5772156649  # mean log magnitude in an STFT of white noise of unit variance: -gamma / 2
 
 
 @dataclass(frozen=True)
 class PriorConfig:
     channels: int = 256  # width, and the channels injected into the decoder
     blocks: int = 2  # residual blocks before and after the upsampling
-    weight: float = 1.0  # of its likelihood beside the diffusion loss
+    weight: float = 1.0  # of its distance beside the diffusion loss
 
     def __post_init__(self) -> None:
         if self.channels % 8 or self.channels < 8 or self.blocks < 0 or self.weight <= 0:
@@ -54,27 +54,41 @@ class EnvelopePrior(nn.Module):
         self.fine = nn.Sequential(*[ResidualBlock(channels) for _ in range(config.blocks)])
         self.norm = nn.GroupNorm(8, channels)
         self.output = nn.Conv1d(channels, features, 1)
-        self.register_buffer("base", torch.zeros(features, 1))  # log scale of each band over the first batch
+        self.linear = nn.ConvTranspose1d(latent_channels, features, ratio, ratio, bias=False)
+        for layer in (self.output, self.linear):
+            nn.init.zeros_(layer.weight)
+        nn.init.zeros_(self.output.bias)
+        self.register_buffer("base", torch.zeros(features, 1))  # log scale of each band where all latents are 0
+        self.register_buffer("spread", torch.ones(features, 1))  # standard deviation of asinh(coefficient / scale)
         self.register_buffer("initialised", torch.zeros((), dtype=torch.bool))
-
-    def initialise(self, frames: Tensor) -> None:
-        """Start from the long-term spectrum of `frames (b, features, l)`, once, as ActNorm does."""
-        self.base.copy_(0.5 * torch.log(frames.float().pow(2).mean((0, 2)) + FLOOR)[:, None])
-        self.initialised.fill_(True)
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """The log scale `(b, features, l * ratio)` and what it was read from `(b, channels, l * ratio)`."""
         hidden = self.fine(self.upsample(self.coarse(self.input(latents))))
-        log_scale = self.base + self.output(F.silu(self.norm(hidden))).float()
+        log_scale = self.base + (self.output(F.silu(self.norm(hidden))) + self.linear(latents)).float()
         return log_scale.clamp(*LOG_SCALE_RANGE), hidden
 
 
-def negative_log_likelihood(frames: Tensor, log_scale: Tensor) -> Tensor:
-    """-log N(frames; 0, exp(log_scale)) of each coefficient, without its constant.
+@dataclass(frozen=True)
+class Components:
+    """The principal components of log spectra, blocks of `ratio` frames of `features` bands each."""
 
-    Beyond `KNEE` the squared ratio counts by its logarithm: an attack out of silence, 60 dB above its scale, would
-    outweigh everything else in the batch.
+    mean: Tensor  # (features,)
+    analysis: Tensor  # (d, features, ratio): from a block less the mean to coordinates of unit variance
+    synthesis: Tensor  # (d, features, ratio): from coordinates to a block less the mean
+
+
+def principal_components(log_spectra: Tensor, weights: Tensor, count: int, ratio: int) -> Components:
+    """The `count` strongest components of `log_spectra (b, features, l * ratio)`.
+
+    `weights (features, 1)` says how much a squared error in a band matters.
     """
-    ratio = (frames.square() + FLOOR) * torch.exp(-2 * log_scale)
-    bounded = torch.where(ratio > KNEE, KNEE * (1 + (ratio.clamp(min=KNEE) / KNEE).log()), ratio)
-    return 0.5 * bounded + log_scale
+    features = log_spectra.shape[1]
+    blocks = log_spectra.double().unflatten(2, (-1, ratio)).transpose(1, 2).flatten(0, 1)  # (b l, features, ratio)
+    mean = blocks.mean((0, 2))
+    root = weights.double().sqrt()
+    centred = ((blocks - mean[:, None]) * root).flatten(1)
+    variances, vectors = torch.linalg.eigh(centred.T @ centred / len(centred))
+    std = variances[-count:].flip(0).clamp(min=1e-8).sqrt()[:, None, None]
+    vectors = vectors[:, -count:].flip(1).T.unflatten(1, (features, ratio))
+    return Components(mean.float(), (vectors * root / std).float(), (vectors / root * std).float())

@@ -23,7 +23,7 @@ from mousai import checkpoint, config
 from mousai.data.cache import check_header, read_items
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
-from mousai.jobs.export import export
+from mousai.jobs.export import calibration, export
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
@@ -63,8 +63,8 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
-    with torch.no_grad():  # weights that begin from data do so from the same items in every process
-        codec_loss(codec, next(batches(crops, setting.batch_size)), torch.Generator().manual_seed(recipe.seed))
+    if recipe.train.start_from is None and hasattr(codec, "initialise"):  # from the same items in every process
+        codec.initialise(calibration(crops))
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),

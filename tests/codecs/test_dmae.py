@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from mousai import config
-from mousai.codecs.dmae import DMAE, DecodeConfig, DMAEConfig, compress, expand, mel_density, positional_noise
+from mousai.codecs.dmae import DMAE, DecodeConfig, DMAEConfig, mel_density, positional_noise
 from mousai.codecs.encoders import EncoderConfig
-from mousai.codecs.prior import EnvelopePrior, PriorConfig, negative_log_likelihood
+from mousai.codecs.prior import NOISE_LOG_MEAN, PriorConfig, principal_components
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 
@@ -27,8 +27,8 @@ def starter_like(**changes) -> DMAEConfig:
     """The shipped model's form in small: MDCT, log magnitude, envelope prior."""
     return DMAEConfig(
         encoder=EncoderConfig(
-            spectrum="log_magnitude", bottleneck="batch_norm", channels=16, multipliers=(1, 1), factors=(2,), num_blocks=(1,),
-            n_fft=2047, hop_length=512,
+            spectrum="log_magnitude", bottleneck="batch_norm", linear=True, channels=16, multipliers=(1, 1), factors=(4,),
+            num_blocks=(1,), n_fft=1023, hop_length=256,
         ),
         unet=UNet1dConfig(
             in_channels=512, channels=(32, 32), factors=(1, 2), items=(1, 1), inject_channels=(16, 0), modulation_features=32
@@ -91,21 +91,63 @@ def test_loss_draws_everything_from_the_generator(codec):
     assert not torch.equal(codec.loss(audio, torch.Generator().manual_seed(2))[0], first)
 
 
-def test_a_small_codec_learns_one_sound():
-    """After a few steps on one sound its envelope is known: the prior's noise is far nearer to it than before."""
-    torch.manual_seed(0)
-    codec = DMAE(starter_like())
+def bursts(b: int) -> torch.Tensor:
+    """Noise that comes and goes, at another pitch and pace in each item."""
+    generator = torch.Generator().manual_seed(b)
     time = torch.arange(32768) / 48000
-    audio = (0.2 * torch.sin(2 * torch.pi * 1000 * time) * (time % 0.2 < 0.1)).expand(2, 2, -1)
-    optimizer = torch.optim.Adam(codec.parameters(), lr=3e-3)
+    tones = [torch.sin(2 * torch.pi * 400 * 1.7**i * time) * (time % (0.1 + 0.05 * i) < 0.05) for i in range(b)]
+    return 0.2 * torch.stack(tones)[:, None].expand(b, 2, -1) + 1e-3 * torch.randn(b, 2, 32768, generator=generator)
+
+
+def test_a_codec_begins_as_the_best_linear_one():
+    """Before any training, the prior's scale is far nearer to the sound's spectrum than its long-term mean is."""
+    codec, audio = DMAE(starter_like()), bursts(6)
+    codec.initialise([audio[:3], audio[3:]])
+    codec.train()
+    for _ in range(100):
+        codec.latents(audio)  # the bottleneck's statistics
+    codec.eval()
+    target = codec._log_scale_target(codec.encoder.spectrum(codec._looked_at(audio)))
+    told = (codec.prior(codec.latents(audio))[0] - target).abs().mean()
+    assert told < 0.75 * (target - target.mean((0, 2), keepdim=True)).abs().mean()
+
+
+def test_the_target_scale_is_that_of_noise_with_the_same_spectrum():
+    codec = DMAE(starter_like())
+    noise = 0.05 * torch.randn(4, 2, 65536)
+    target = codec._log_scale_target(codec.encoder.spectrum(noise))
+    assert abs(float(target.mean()) - float(torch.tensor(0.05).log())) < 0.01
+    assert NOISE_LOG_MEAN == pytest.approx(float(torch.randn(2, 10**6).norm(dim=0).div(2**0.5).log().mean()), abs=0.01)
+
+
+def test_training_betters_the_first_codec():
+    torch.manual_seed(0)
+    codec, audio = DMAE(starter_like()), bursts(4)
+    optimizer = torch.optim.Adam(codec.parameters(), lr=2e-3)
     losses = []
-    for step in range(40):
+    for step in range(30):
         loss, logs = codec.loss(audio, torch.Generator().manual_seed(step))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(logs["prior"]))
-    assert losses[-1] < losses[0] - 0.5
+        losses.append((float(logs["prior"]), float(logs["diffusion"])))
+    before, after = (torch.tensor(part).mean(0) for part in (losses[:5], losses[-5:]))
+    assert (after < before).all()
+
+
+def test_principal_components_are_those_of_the_data():
+    """Against the singular vectors: equal reconstruction, unit coordinates."""
+    spectra = torch.randn(2, 6, 400) * torch.tensor([5.0, 3, 1, 0.1, 0.1, 0.1])[:, None] + 3
+    weights = torch.tensor([1.0, 1, 1, 2, 1, 1])[:, None]
+    found = principal_components(spectra, weights, 4, 2)
+    blocks = spectra.unflatten(2, (-1, 2)).transpose(1, 2).flatten(0, 1)  # (b l, 6, 2)
+    centred = blocks - found.mean[:, None]
+    coordinates = torch.einsum("nfr,dfr->nd", centred, found.analysis)
+    torch.testing.assert_close(coordinates.T @ coordinates / len(coordinates), torch.eye(4), atol=1e-3, rtol=0)
+    again = torch.einsum("nd,dfr->nfr", coordinates, found.synthesis)
+    u, s, v = torch.linalg.svd((centred * weights.sqrt()).flatten(1), full_matrices=False)
+    best = ((u[:, :4] * s[:4]) @ v[:4]).unflatten(1, (6, 2)) / weights.sqrt()
+    torch.testing.assert_close(again, best, atol=1e-3, rtol=1e-3)
 
 
 def test_a_frozen_encoder_keeps_its_statistics():
@@ -127,26 +169,14 @@ def test_noise_belongs_to_its_place():
     assert abs(float(whole.std()) - 1) < 0.1 and not torch.equal(whole[0], whole[1])
 
 
-def test_compression_is_undone():
-    x = torch.linspace(-500, 500, 1001)
-    torch.testing.assert_close(expand(compress(x)), x, rtol=1e-4, atol=1e-4)
-
-
-def test_likelihood_is_least_at_the_true_scale_and_bounded_for_outliers():
-    frames = torch.randn(1, 1, 100_000) * 0.01
-    scales = torch.linspace(-7, -2, 51)
-    losses = torch.stack([negative_log_likelihood(frames, scale).mean() for scale in scales])
-    assert abs(float(scales[losses.argmin()]) - float(torch.tensor(0.01).log())) < 0.15
-    assert negative_log_likelihood(torch.ones(1), torch.tensor([-9.0])) < 1000
-
-
-def test_prior_starts_from_the_long_term_spectrum():
-    prior = EnvelopePrior(PriorConfig(channels=8, blocks=0), 4, 6, 2)
-    frames = torch.randn(2, 6, 5000) * torch.tensor([1.0, 0.1, 0.01, 1, 1, 1])[:, None]
-    prior.initialise(frames)
-    torch.testing.assert_close(prior.base.exp()[:3, 0], torch.tensor([1.0, 0.1, 0.01]), rtol=0.05, atol=0)
-    log_scale, hidden = prior(torch.randn(2, 4, 7))
-    assert log_scale.shape == (2, 6, 14) and hidden.shape == (2, 8, 14)
+def test_compression_is_undone_and_has_unit_variance():
+    codec, audio = DMAE(starter_like()), bursts(4)
+    codec.initialise([audio])
+    frames = codec.transform.analysis(audio)[..., :-1]
+    log_scale = torch.full_like(frames, -5.0)
+    torch.testing.assert_close(codec._expand(codec._compress(frames, log_scale), log_scale), frames, rtol=1e-3, atol=1e-5)
+    fitted = codec.prior.base + codec.prior.linear(codec.encoder.linear(codec.encoder.spectrum(codec._looked_at(audio))))
+    torch.testing.assert_close(codec._compress(frames, fitted).std((0, 2)), torch.ones(512), rtol=0.02, atol=0)
 
 
 def test_mel_density_favours_low_bands():
@@ -165,7 +195,7 @@ def test_wrong_audio_and_lengths_are_refused(codec):
     ("change", "message"),
     [
         ({"prior": None}, "prior"),
-        ({"transform": {"type": "mdct", "bands": 128}}, "unet.in_channels"),
+        ({"transform": {"type": "mdct", "bands": 128}}, "encoder.hop_length"),
         ({"channels": 1}, "encoder.in_channels"),
         ({"stero": "mid_side"}, "stereo"),
     ],
