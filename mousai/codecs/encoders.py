@@ -1,8 +1,9 @@
 """Moûsai's audio encoders: a residual convolutional stack over STFT magnitudes or mel bands, phase discarded.
 
 arXiv 2301.11757, section 3.2 and appendix: the `ME1d` and `MelE1d` of audio-encoders-pytorch, whose parameter names
-these keep. Differences: spectra are taken in float32 whatever the weights are, logarithms have a floor, and nothing
-is divided by a batch's maximum, so that silence and a clip's neighbours in the batch do no harm.
+these keep. Differences: spectra are taken in float32 whatever the weights are, logarithms have a floor (those of
+magnitudes are standardised, too), and nothing is divided by a batch's maximum, so that silence and a clip's
+neighbours in the batch do no harm.
 """
 
 from __future__ import annotations
