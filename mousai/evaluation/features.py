@@ -34,12 +34,12 @@ def decibels(power: Tensor) -> Tensor:
 def statistics(log_power: Tensor) -> Tensor:
     """Pooled statistics of log-mel spectrograms (b, 80, l): (b, 640), whatever the length.
 
-    Per band: mean, standard deviation over time, mean rise from frame to frame, the level that 10 % and 90 % of the
-    frames stay below. Per group of bands: magnitude of the envelope's modulation spectrum up to 8.4 Hz in windows of
-    2.7 s: the rhythm. Short clips are repeated to fill one window.
+    Per band: mean, standard deviation over time, mean rise from frame to frame, the levels that 10 % and 90 % of the
+    frames (every third is looked at) stay below. Per group of bands: magnitude of the envelope's modulation spectrum up
+    to 8.8 Hz in windows of 2.7 s: the rhythm. Short clips are repeated to fill one window.
     """
     rise = log_power.diff(dim=-1).clamp_min(0).mean(-1)
-    low, high = torch.quantile(log_power, torch.tensor([0.1, 0.9], device=log_power.device), dim=-1)
+    low, high = torch.quantile(log_power[..., ::3], torch.tensor([0.1, 0.9], device=log_power.device), dim=-1)
     envelopes = log_power.unflatten(1, (_GROUPS, -1)).mean(2)  # (b, groups, l)
     repeats = -(-_RHYTHM_FRAMES // envelopes.shape[-1])
     windows = envelopes.repeat(1, 1, repeats).unfold(-1, _RHYTHM_FRAMES, _RHYTHM_FRAMES // 2)  # (b, groups, w, 256)

@@ -10,6 +10,7 @@ from mousai.data.synth.render import make
 from mousai.data.synth.styles import STYLES
 from mousai.evaluation.features import NUM_STATISTICS, decibels, mel_power, statistics
 from mousai.evaluation.genre import (
+    NOISE,
     LabelledClips,
     accuracy,
     corrupt,
@@ -18,6 +19,7 @@ from mousai.evaluation.genre import (
     save_classifier,
     train_classifier,
 )
+from mousai.evaluation.metrics import long_term_noise
 from mousai.jobs.synth import synthesise
 
 SECONDS = 3.0
@@ -33,7 +35,7 @@ def clips_of(indices: range) -> tuple[LabelledClips, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def trained():
-    return train_classifier(clips_of(range(40))[0], steps=60, batch=16)
+    return train_classifier(clips_of(range(40))[0], steps=150, batch=32)
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +45,18 @@ def unseen():
 
 def test_unseen_clips_are_named_rightly(trained, unseen) -> None:
     clips, audio = unseen
-    assert accuracy(trained, clips) >= 0.9
-    assert accuracy(trained, clips, torch.Generator().manual_seed(0)) >= 0.8
+    assert accuracy(trained, clips) >= 0.85
+    generator = torch.Generator().manual_seed(0)
+    assert np.mean([accuracy(trained, clips, generator) for _ in range(4)]) >= 0.8
     named = trained.name(audio)
-    assert np.mean([name == clips.labels[target] for name, target in zip(named, clips.targets)]) >= 0.9
+    assert np.mean([name == clips.labels[target] for name, target in zip(named, clips.targets)]) >= 0.85
+
+
+def test_steady_noise_is_not_named_after_its_spectrum(trained, unseen) -> None:
+    generator = torch.Generator().manual_seed(0)
+    colored = torch.stack([long_term_noise(audio, generator) for audio in unseen[1]])
+    assert np.mean([name == NOISE for name in trained.name(colored)]) >= 0.8
+    assert NOISE in trained.name(torch.randn(1, 2, 96000, generator=generator))
 
 
 def test_the_level_of_a_clip_does_not_matter(trained, unseen) -> None:
