@@ -8,6 +8,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import random
+import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -161,6 +162,12 @@ def batches(
     )
     loader = DataLoader(
         dataset, batch_sampler=numbers, num_workers=workers, collate_fn=getattr(dataset, "collate", None),
-        generator=torch.Generator(), pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(), pin_memory=torch.cuda.is_available(), worker_init_fn=leave_signals_to_the_parent,
     )  # fmt: skip
     return iter(loader)
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """A worker that a Ctrl-C or Slurm's SIGTERM ends would take the batch that its parent still waits for with it."""
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, signal.SIG_IGN)

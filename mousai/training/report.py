@@ -37,6 +37,7 @@ class Report:
     def __enter__(self) -> Report:
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
+            cut_log(self.folder / "log.jsonl", self.since[0])
         if self.config.trackers:
             self.accelerator.init_trackers("logs")
         if self.progress:
@@ -102,3 +103,12 @@ class Report:
             self.progress.console.print(line, highlight=False)
         elif self.accelerator.is_main_process:
             print(line, file=sys.stderr, flush=True)
+
+
+def cut_log(path: Path, step: int) -> None:
+    """Drops what a log says of steps after `step`, which a killed run had not saved and which come again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")

@@ -12,12 +12,9 @@ from mousai import config
 RATE = 16000
 CODEC = {
     "type": "dmae", "sample_rate": RATE,
-    "encoder": {"spectrum": "log_magnitude", "channels": 16, "multipliers": [1, 1], "factors": [2], "num_blocks": [1],
-                "out_channels": 4, "n_fft": 127, "hop_length": 32, "resnet_groups": 4},
-    "unet": {"in_channels": 64, "channels": [16, 16], "factors": [1, 2], "items": [1, 1], "inject_channels": [16, 0],
-             "modulation_features": 16, "resnet_groups": 4},
-    "transform": {"type": "mdct", "bands": 32},
-    "prior": {"channels": 16, "blocks": 1},
+    "encoder": {"channels": 16, "multipliers": [1, 1], "factors": [2], "num_blocks": [1], "out_channels": 4, "n_fft": 127, "hop_length": 32},
+    "unet": {"in_channels": 32, "channels": [16, 16], "factors": [1, 2], "items": [1, 1], "inject_channels": [4, 0], "modulation_features": 16},
+    "transform": {"type": "learned", "bands": 16, "window_length": 64, "stride": 64},
     "decode": {"steps": 2, "stride_frames": 32, "context_frames": 4},
 }  # fmt: skip
 GENERATOR = {

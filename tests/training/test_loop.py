@@ -158,7 +158,11 @@ def test_sigkill_loses_only_what_came_after_the_last_save(tmp_path, whole):
     killed = start(tmp_path, "17:SIGKILL")
     assert killed.returncode == -signal.SIGKILL and not killed.stdout
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-0000014"]
+    with open(tmp_path / "log.jsonl", "a") as log:
+        log.write('{"step": 17, "loss": 9}\n{"step": 1')  # of steps that come again; the last line was cut by the kill
     again = main(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "loss" in row] == [10, 20, 30] and all(row.get("loss") != 9 for row in rows)
     assert again["items"][0] == 28 and again["weights"] == whole[0]["weights"]
     assert equal(state_of(tmp_path), whole[1])
 
