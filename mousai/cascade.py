@@ -29,7 +29,7 @@ from mousai.types import Codec, Condition, Conditioner, Generator
 Callback = Callable[[int, int], None]
 
 TEXTS_AT_ONCE = 64
-GPU_BATCH = 8
+CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
 
 
 class Cascade:
@@ -109,7 +109,7 @@ class Cascade:
         condition = self._encode_texts(request.prompts)
         negative = None if request.negative is None else self.conditioner.encode([request.negative])
         sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
-        batch = self.batch_of(request)
+        batch = self.batch_of(request, start.num_samples / self.sample_rate)
         for first in range(0, len(request), batch):
             part = condition[first : first + batch]
             b = len(part)
@@ -148,9 +148,10 @@ class Cascade:
         decode_steps = self.codec.config.decode.steps if request.codec_steps is None else request.codec_steps
         return settings, decode_steps, strength
 
-    def batch_of(self, request: Request) -> int:
-        """How many clips of a request are made at once."""
-        return min(len(request), request.batch or (1 if self.device.type == "cpu" else GPU_BATCH))
+    def batch_of(self, request: Request, seconds: float) -> int:
+        """How many clips of `seconds` are made at once: on a CPU four short ones take a fifth less time than one by one."""
+        most, together = CLIPS_AT_ONCE.get(self.device.type, CLIPS_AT_ONCE["cpu"])
+        return min(len(request), request.batch or max(1, min(most, int(together / seconds))))
 
     def recipe_of(self, request: Request, index: int, seconds: float) -> dict[str, Any]:
         """Everything that clip `index` of `seconds` follows from, plain enough for JSON: what goes into its file."""

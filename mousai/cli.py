@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 import mousai
 from mousai import cli_evaluate
-from mousai.cli_options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, stop_if_signalled
+from mousai.cli_options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, share_processors, stop_if_signalled
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
 
@@ -115,6 +115,7 @@ def generate(
     """Make music: a file for each prompt, with its recipe inside. What is not said is the model's own."""
     import time
 
+    share_processors()
     from mousai.jobs import generate as job
     from mousai.request import Request, read_prompts
 
@@ -148,6 +149,7 @@ def encode(
     as_json: Json = False,
 ) -> None:
     """Turn audio into a codec's latents."""
+    share_processors()
     from mousai.jobs.codec import encode as run
 
     _follow(run, as_json, files, model, out, device=device, dtype=dtype)
@@ -166,6 +168,7 @@ def decode(
     as_json: Json = False,
 ) -> None:
     """Turn a codec's latents into audio, as long as what was encoded."""
+    share_processors()
     from mousai.jobs.codec import decode as run
 
     _follow(run, as_json, files, model, out, format, steps=steps, seed=seed, device=device, dtype=dtype)

@@ -26,6 +26,14 @@ def stop_if_signalled(reason: str) -> None:
         raise typer.Exit(130)
 
 
+def share_processors() -> None:
+    """Lets torch's threads sleep while they wait; to be called before torch is imported.
+
+    Threads that spin make small models many times slower where the processors are shared with anything else.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def print_help(context: typer.Context) -> None:
     """What a group of commands does without one."""
     if context.invoked_subcommand is None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
+CGROUP = Path("/sys/fs/cgroup")
 DTYPES = ("float32", "bfloat16", "float16")
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -47,3 +51,26 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ValueError("float16 is too slow and too coarse on the CPU: use float32 or bfloat16")
     return getattr(torch, name)
+
+
+def limit_threads() -> None:
+    """Brings torch's threads down to the processors' time that a container's quota allows, unless OMP_NUM_THREADS is set.
+
+    More threads than that are stopped in the middle of their work, with the others waiting for them.
+    """
+    import torch
+
+    allowed = _quota()
+    if allowed is not None and "OMP_NUM_THREADS" not in os.environ and allowed < torch.get_num_threads():
+        torch.set_num_threads(allowed)
+
+
+def _quota() -> int | None:
+    """How many processors the control group's quota comes to, at least one; None without a quota (cgroups 2, then 1)."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((CGROUP / file).read_text() for file in files).split()
+        except (OSError, ValueError):
+            continue
+        return math.ceil(int(quota) / int(period)) if quota.isdigit() and int(quota) > 0 else None
+    return None

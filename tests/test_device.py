@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mousai import device
 from mousai.device import choose_device, choose_dtype
 
 CPU = torch.device("cpu")
@@ -36,3 +37,36 @@ def test_dtypes() -> None:
 def test_a_cuda_device() -> None:
     assert choose_device("cuda") == torch.device("cuda:0")
     assert choose_dtype("float16", torch.device("cuda:0")) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "10000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "9900000 100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_threads_keep_to_a_containers_quota(files, expected, tmp_path, monkeypatch) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    asked = []
+    monkeypatch.setattr(device, "CGROUP", tmp_path)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: asked[-1] if asked else 8)
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    device.limit_threads()
+    assert torch.get_num_threads() == expected
+    asked.clear()
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    device.limit_threads()
+    assert asked == []
+
+
+def test_short_names_of_dtypes() -> None:
+    assert choose_dtype("bf16", CPU) == torch.bfloat16 and choose_dtype("fp32", CPU) == torch.float32

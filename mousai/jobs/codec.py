@@ -24,6 +24,7 @@ import mousai
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cascade import check_model, load_codec, place_and_precision
+from mousai.device import limit_threads
 from mousai.jobs.places import free, ready, split_out
 from mousai.recipe import codec_fingerprint
 from mousai.recording import SILENT
@@ -79,6 +80,7 @@ def encode(
     sources = named_once(files)
     folder, name, _ = split_out(out, len(sources), SUFFIX, SUFFIX, (SUFFIX,))
     lengths = [io.info(source).seconds for source in sources]
+    limit_threads()
     place_and_precision(device, dtype)
     check_model(model, ("codec",))
     with ready(folder):
@@ -156,6 +158,7 @@ def decode(
     check_number("seed", seed, 0, SEEDS - 1, whole=True)
     folder, name, format = split_out(out, len(sources), format, "wav")
     latents = [read_header(source) for source in sources]
+    limit_threads()
     place_and_precision(device, dtype)
     check_model(model, ("codec",))
     expected = codec_fingerprint(checkpoint.model_folder(model))

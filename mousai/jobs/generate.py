@@ -61,7 +61,9 @@ def generate(
     folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
     check_recording(request)
     from mousai.cascade import check_model, load, place_and_precision
+    from mousai.device import limit_threads
 
+    limit_threads()
     place_and_precision(device, dtype)
     check_model(model)
     with ready(folder):
