@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mousai.audio.spectral import at_rms, log_mel_distance_db, stft_magnitude
+from mousai.audio.spectral import at_rms, log_mel, log_mel_distance_db, stft_magnitude
 from mousai.evaluation.metrics import griffin_lim, long_term_noise, smooth_spectrum
 
+TONE_N_FFT, TONE_HOP = 4096, 1024
+TONE_BINS = slice(6, 512)  # 70 … 6000 Hz at 48 kHz
+TONE_SMOOTHING = 25  # bins, 290 Hz at 48 kHz: what is narrower counts as a tone
 MAGNITUDE_FLOOR = 1e-3  # of the unscaled STFT of audio at rms 0.1: the log-mel's floor of 1e-6 in power
 FRAMES_PER_ROW = (1, 2)  # Griffin-Lim's trade of bands for frames: this many times the latents' hop, the better one counts
 GRIFFIN_LIM_STEPS = 32
@@ -22,6 +26,8 @@ GRIFFIN_LIM_STEPS = 32
 MEASURES = {  # name: heading of the table
     "log_mel_db": "log-mel distance, dB",
     "log_stft_decades": "log-STFT distance, decades",
+    "tones": "tones",
+    "attacks": "attacks",
     "rms_ratio": "rms ratio",
 }
 
@@ -30,6 +36,33 @@ def log_stft_distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean absolute difference in decades of STFT magnitudes of audio `(..., c, s)`, each item at rms 0.1: `(...)`."""
     levels = [stft_magnitude(at_rms(x)).clamp(min=MAGNITUDE_FLOOR).log10() for x in (a, b)]
     return (levels[0] - levels[1]).abs().mean((-3, -2, -1))
+
+
+def tone_correlation(a: Tensor, b: Tensor) -> float:
+    """Correlation of what stands out from its neighbours along frequency in two spectrograms: 1 = the same tones, 0 = none in common.
+
+    Audio `(c, s)`; log magnitudes between 70 and 6000 Hz, less their mean over 290 Hz (for 48 kHz).
+    """
+    return _correlation(*(_tones(x) for x in (a, b)))
+
+
+def _tones(audio: Tensor) -> Tensor:
+    """Log magnitudes less their local mean along frequency `(c, l, bins)`."""
+    levels = stft_magnitude(at_rms(audio), TONE_N_FFT, TONE_HOP)[:, TONE_BINS].clamp(min=MAGNITUDE_FLOOR).log10().transpose(1, 2)
+    return levels - F.avg_pool1d(levels, TONE_SMOOTHING, 1, TONE_SMOOTHING // 2, count_include_pad=False)
+
+
+def attack_correlation(a: Tensor, b: Tensor, sample_rate: int) -> float:
+    """Correlation over time of how much the log-mel spectrum rises from frame to frame: 1 = the same attacks, 0 = none in common."""
+    rises = [log_mel(at_rms(x), sample_rate).diff(dim=-1).clamp(min=0).mean((0, 1)) for x in (a, b)]
+    return _correlation(*rises)
+
+
+def _correlation(a: Tensor, b: Tensor) -> float:
+    """Pearson's; 0 where one of them is constant."""
+    a, b = (x.double() - x.double().mean() for x in (a, b))
+    power = a.square().sum() * b.square().sum()
+    return ((a * b).sum() / power.sqrt()).item() if power > 0 else 0.0
 
 
 def rms_ratio(a: Tensor, b: Tensor) -> Tensor:
@@ -48,6 +81,8 @@ def measure(candidates: Sequence[Tensor], references: Sequence[Tensor], sample_r
     return {
         "log_mel_db": [log_mel_distance_db(a, b, sample_rate).item() for a, b in pairs],
         "log_stft_decades": [log_stft_distance(a, b).item() for a, b in pairs],
+        "tones": [tone_correlation(a, b) for a, b in pairs],
+        "attacks": [attack_correlation(a, b, sample_rate) for a, b in pairs],
         "rms_ratio": [rms_ratio(a, b).item() for a, b in pairs],
     }
 

@@ -56,6 +56,8 @@ def spectrogram_sheet(pairs: Sequence[tuple[str, Tensor, Tensor]], sample_rate: 
             panel = panels[2 * (number // COLUMNS) + row, number % COLUMNS]
             shown = _panel(panel, picture, original.shape[-1] / sample_rate, sample_rate, top)
             panel.set_title(f"{name}: {what}" if row == 0 else what, fontsize=9)
+            panel.set_ylabel("Hz" if number % COLUMNS == 0 else "", fontsize=8)
+            panel.set_xlabel("seconds" if row else "", fontsize=8)
     figure.suptitle(title)
     figure.colorbar(shown, ax=list(panels.flat), label="dB", shrink=0.6)
     figure.savefig(path, format="png", dpi=90)

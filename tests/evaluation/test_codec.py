@@ -27,6 +27,23 @@ def music() -> list[torch.Tensor]:
 def test_a_perfect_codec_has_no_distance(music) -> None:
     found = measure(music, music, RATE)
     assert found["log_mel_db"] == [0, 0, 0] and found["log_stft_decades"] == [0, 0, 0] and found["rms_ratio"] == [1, 1, 1]
+    assert found["tones"] == pytest.approx([1] * 3) and found["attacks"] == pytest.approx([1] * 3)
+
+
+def test_tones_and_attacks_are_told_apart(music) -> None:
+    """Noise under the music's own envelope keeps attacks and loses tones; a slow swell on it does the opposite."""
+    piano = music[1]
+    generator = torch.Generator().manual_seed(0)
+    frames = piano.square().mean(0).unfold(0, 480, 480).mean(-1).sqrt()
+    hiss = torch.randn(piano.shape, generator=generator) * frames.repeat_interleave(480)[: piano.shape[-1]]
+    steady = measure([hiss, 0.1 * torch.randn(piano.shape, generator=generator)], [piano, piano], RATE)
+    assert steady["attacks"][0] > 0.3 and abs(steady["tones"][0]) < 0.1
+    assert abs(steady["attacks"][1]) < 0.3 and abs(steady["tones"][1]) < 0.1
+    time = torch.arange(RATE) / RATE
+    chord = sum(torch.sin(2 * torch.pi * hertz * time) for hertz in (220, 277.2, 329.6, 880))[None].expand(2, -1)
+    tuned = measure([chord * (1 - 0.9 * time), chord * 1.0], [chord, chord * (1 + (12 * time).floor() % 2)], RATE)
+    assert tuned["tones"][0] > 0.8 and tuned["attacks"][1] < 0.5 < tuned["tones"][1]
+    assert measure([torch.zeros(2, RATE)], [chord], RATE)["tones"] == [0.0]
 
 
 def test_level_alone_shows_in_the_rms_ratio_alone(music) -> None:
