@@ -64,7 +64,7 @@ class DMAEConfig:
             raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
         if self.prior is not None:
             encoder, bands = self.encoder, self.transform.bands
-            if not encoder.linear or encoder.spectrum != "log_magnitude" or encoder.bands % bands:
+            if encoder.linear == "none" or encoder.spectrum != "log_magnitude" or encoder.bands % bands:
                 raise ValueError(f"prior: needs encoder.linear, log_magnitude and a multiple of {bands} bins, came {encoder}")
             if encoder.hop_length != self.transform.hop:
                 raise ValueError(f"encoder.hop_length: expected {self.transform.hop} as the transform's, came {encoder.hop_length}")
@@ -200,7 +200,7 @@ class DMAE(nn.Module):
 
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
         if self.prior is not None:
-            return self.unet(x, t, **condition)
+            return self.unet(x, t, **condition) - x  # the U-Net hands its input on; v of unit-variance data begins at 0
         return self.transform.synthesis(self.unet(self.transform.analysis(x), t, **condition))
 
     # -- use -------------------------------------------------------------------------------------------------------

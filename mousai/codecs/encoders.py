@@ -31,8 +31,8 @@ class EncoderConfig:
     out_channels: int = 32
     patch_size: int = 1
     resnet_groups: int = 8
-    bottleneck: Literal["tanh", "batch_norm", "none"] = "tanh"  # batch_norm: zero mean, unit variance, never saturates
-    linear: bool = False  # a linear map of the spectrum beside the stack, for principal components (see DMAE.initialise)
+    bottleneck: Literal["tanh", "none"] = "tanh"
+    linear: Literal["none", "beside", "only"] = "none"  # a linear map of the spectrum beside the stack, or in its place
     n_fft: int = 1023  # magnitude: odd, so that s samples give exactly s / hop_length frames; mel: even
     hop_length: int = 256
     mel_bands: int = 80  # mel spectra only
@@ -123,6 +123,12 @@ class Encoder(nn.Module):
         self.config = config
         self.hop = config.hop
         self.spectrum = Spectrum(config)
+        self.linear = self.to_in = None
+        if config.linear != "none":  # begins as principal components: see DMAE.initialise
+            factor = config.hop // config.hop_length
+            self.linear = nn.Conv1d(config.in_channels * config.bands, config.out_channels, factor, stride=factor)
+        if config.linear == "only":
+            return
         widths = [config.channels * multiplier for multiplier in config.multipliers]
         self.to_in = Patcher(config.in_channels * config.bands, widths[0], config.patch_size)
         self.downsamples = nn.ModuleList(
@@ -130,17 +136,9 @@ class Encoder(nn.Module):
             for width, after, factor, blocks in zip(widths[:-1], widths[1:], config.factors, config.num_blocks, strict=True)
         )
         self.to_out = nn.Conv1d(widths[-1], config.out_channels, 1)
-        self.linear = None
-        if config.linear:
-            factor = config.hop // config.hop_length
-            self.linear = nn.Conv1d(config.in_channels * config.bands, config.out_channels, factor, stride=factor)
+        if self.linear is not None:
             nn.init.zeros_(self.to_out.weight)
             nn.init.zeros_(self.to_out.bias)
-        self.standardise = nn.BatchNorm1d(config.out_channels, affine=False) if config.bottleneck == "batch_norm" else None
-
-    def train(self, mode: bool = True) -> Encoder:
-        """A frozen encoder keeps the statistics of its `batch_norm` bottleneck."""
-        return super().train(mode and any(p.requires_grad for p in self.parameters()))
 
     def forward(self, audio: Tensor) -> Tensor:
         config = self.config
@@ -153,16 +151,15 @@ class Encoder(nn.Module):
 
     def compressed(self, spectrum: Tensor) -> Tensor:
         """Latents of what `spectrum` gives for audio."""
-        config, x = self.config, spectrum
-        x = x if torch.is_autocast_enabled(x.device.type) else x.to(self.to_out.weight.dtype)
-        direct = 0.0 if self.linear is None else self.linear(x)
-        x = self.to_in(x)
-        for downsample in self.downsamples:
-            x = downsample(x)
-        x = self.to_out(x) + direct
-        if self.standardise is not None:
-            return self.standardise(x.float())
-        return torch.tanh(x) if config.bottleneck == "tanh" else x
+        dtype = next(self.parameters()).dtype
+        spectrum = spectrum if torch.is_autocast_enabled(spectrum.device.type) else spectrum.to(dtype)
+        x = 0.0 if self.linear is None else self.linear(spectrum)
+        if self.to_in is not None:
+            stack = self.to_in(spectrum)
+            for downsample in self.downsamples:
+                stack = downsample(stack)
+            x = x + self.to_out(stack)
+        return torch.tanh(x) if self.config.bottleneck == "tanh" else x
 
 
 class ConvBlock(nn.Module):

@@ -41,6 +41,7 @@ class LatentDiffusionConfig:
     unet: UNet1dConfig
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
+    subtract_input: bool = False  # v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
     latent_bound: float = 0.0  # data predicted beyond this many standard deviations is cut off; 0 = never
     sample: SampleConfig = field(default_factory=SampleConfig)
 
@@ -79,7 +80,7 @@ class LatentDiffusion(nn.Module):
         condition = self._fit(condition, data)
         tokens = torch.where(dropped[:, None, None], self._null(b).to(data), condition.tokens)
         mask = condition.mask | dropped[:, None]
-        predicted = self.unet(add_noise(data, noise, t), t, tokens=tokens, mask=mask)
+        predicted = self._network(add_noise(data, noise, t), t, tokens=tokens, mask=mask)
         error = (predicted.float() - v_target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
         weight = (torch.arange(length, device=data.device) < real[:, None])[:, None].to(error)  # (b, 1, l)
@@ -157,13 +158,17 @@ class LatentDiffusion(nn.Module):
 
         return bounded(
             guided(
-                lambda xx, t: self.unet(xx, t, cache=cache),
-                lambda x, t: self.unet(x, t, cache=alone),
+                lambda xx, t: self._network(xx, t, cache=cache),
+                lambda x, t: self._network(x, t, cache=alone),
                 settings.guidance,
                 interval=settings.interval,
                 rescale=settings.rescale,
             )
         )
+
+    def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
+        v = self.unet(x, t, **condition)
+        return v - x if self.config.subtract_input else v
 
     def _null(self, b: int) -> Tensor:
         return self.null.weight.expand(b, -1, -1)

@@ -1,0 +1,58 @@
+"""The shipped model from two trained ones: a generator's cascade with the newest decoder, in half the bytes.
+
+    python tools/ship_starter.py --codec runs/dmae/model --generator runs/generator/model --card card.md --out mousai/starter
+
+The networks' weights are stored in float16, everything that latents depend on in float32. The codec may have been
+trained on since the generator's cache was made, as long as its latents are the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mousai import checkpoint  # noqa: E402
+from mousai.recipe import codec_fingerprint  # noqa: E402
+
+LIMIT = 64 * 2**20  # bytes of weights that ship with the package
+
+
+def ship(codec: Path, generator: Path, card: Path, out: Path) -> None:
+    """Write the model folder `out`; ValueError or FileNotFoundError says what is wrong with what was given."""
+    made, used = codec_fingerprint(codec), codec_fingerprint(generator)
+    if made != used:
+        raise ValueError(f"{generator} was trained on the latents of codec {used}, {codec} makes those of {made}")
+    codec_settings, codec_state = checkpoint.load_model(codec)
+    settings, state = checkpoint.load_model(generator)
+    state = {name: value for name, value in state.items() if not name.startswith("codec.")}
+    state |= {name: value for name, value in codec_state.items() if name.startswith("codec.")}
+    state = {name: value.half() if ".unet." in name and value.dtype == torch.float32 else value for name, value in state.items()}
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > LIMIT:
+        raise ValueError(f"the weights take {size / 2**20:.1f} MiB, more than the {LIMIT / 2**20:.0f} that ship with the package")
+    settings = {key: value for key, value in settings.items() if key != "format"} | {"codec": codec_settings["codec"]}
+    settings["provenance"] = {**settings["provenance"], "codec": codec_settings["provenance"]}
+    checkpoint.save_model(out, settings, state, card.read_text())
+    print(f"wrote {out}: {size / 2**20:.1f} MiB")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--codec", "--generator", "--card", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        ship(options.codec, options.generator, options.card, options.out)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
