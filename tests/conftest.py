@@ -14,8 +14,8 @@ import pytest  # noqa: E402
 
 TINY_CODEC = {
     "type": "dmae", "stereo": "mid_side",
-    "encoder": {"spectrum": "log_magnitude", "channels": 16, "multipliers": [1, 1], "factors": [2], "num_blocks": [1],
-                "out_channels": 8, "n_fft": 1023, "hop_length": 512, "resnet_groups": 4},
+    "encoder": {"spectrum": "log_magnitude", "bottleneck": "none", "linear": "only", "multipliers": [1, 1], "factors": [4],
+                "num_blocks": [0], "out_channels": 8, "n_fft": 1023, "hop_length": 256},
     "unet": {"in_channels": 512, "channels": [32, 32], "factors": [1, 2], "items": [1, 1], "inject_channels": [16, 0],
              "modulation_features": 16, "resnet_groups": 4},
     "transform": {"type": "mdct", "bands": 256},
@@ -54,15 +54,20 @@ def tiny_encoder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_cascade(tmp_path_factory, tiny_encoder):
     """The folder of a whole cascade with small numbers and random weights, 48 kHz stereo, stored in float16."""
+    import torch
+
     from mousai import checkpoint
     from mousai.recipe import part_from
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}
     parts = {kind: part_from(kind, data) for kind, data in {"codec": TINY_CODEC, "conditioner": conditioner, "generator": TINY_GENERATOR}.items()}
+    models = {kind: parts[kind].build(seed=1) for kind in ("codec", "generator")}
+    noise = torch.Generator().manual_seed(0)
+    models["codec"].loss(0.1 * torch.randn(2, 2, 65536, generator=noise), noise)  # it begins from the first audio that it sees
     state = {}
-    for kind in ("codec", "generator"):
-        for name, value in parts[kind].build(seed=1).state_dict().items():
+    for kind, model in models.items():
+        for name, value in model.state_dict().items():
             state[f"{kind}.{name}"] = value.half() if value.is_floating_point() else value
     data = {"recipe": {"data": {"rms": 0.1}}}
     settings = {kind: part.to_dict() for kind, part in parts.items()} | {"provenance": data | {"codec": data}}
