@@ -43,3 +43,11 @@ def test_wrong_options_are_named(tool, capsys):
         with pytest.raises(SystemExit):
             tool.arguments(words)
         assert message in capsys.readouterr().err
+
+
+def test_the_commands_of_the_docs_are_understood(tool):
+    page = (BENCH.parents[1] / "docs" / "performance.md").read_text()
+    lines = [line.split("compare.py ")[1] for line in page.splitlines() if line.startswith("python tools/bench/compare.py")]
+    assert len(lines) >= 4
+    for line in lines:
+        assert tool.arguments(line.split()).frames
