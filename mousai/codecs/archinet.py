@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mousai.codecs.dmae import DMAEConfig
+from mousai.codecs.dmae_config import DMAEConfig
 from mousai.codecs.encoders import EncoderConfig
 from mousai.networks.unet1d import UNet1dConfig
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # (window (b, d, frames), number of its first frame) -> (b, e, frames · ratio)
@@ -80,3 +81,22 @@ def overlapped(process: Process, pieces: Iterable[Tensor], stride: int, context:
     for piece in pieces:
         yield from stream.feed(piece)
     yield from stream.finish()
+
+
+def whole_frames(pieces: Iterable[Tensor], channels: int, hop: int) -> Iterator[Tensor]:
+    """Audio in pieces as whole latent frames `(b, c * hop, l)`, the last one filled with silence."""
+    rest = None
+    for piece in pieces:
+        if piece.ndim != 3 or piece.shape[1] != channels:
+            raise ValueError(f"expected audio (b, {channels}, s), came {tuple(piece.shape)}")
+        rest = piece if rest is None else torch.cat([rest, piece], dim=-1)
+        whole = rest.shape[-1] // hop
+        if whole:
+            yield _framed(rest[..., : whole * hop], hop)
+            rest = rest[..., whole * hop :]
+    if rest is not None and rest.shape[-1]:
+        yield _framed(F.pad(rest, (0, hop - rest.shape[-1])), hop)
+
+
+def _framed(audio: Tensor, hop: int) -> Tensor:
+    return audio.unflatten(-1, (-1, hop)).transpose(2, 3).flatten(1, 2)  # (b, c, l hop) -> (b, c hop, l)

@@ -12,77 +12,25 @@ Any length goes in and exactly that length comes out, in overlapping windows on 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mousai.codecs.chunks import overlapped
-from mousai.codecs.encoders import LOG_MEAN, LOG_STD, Encoder, EncoderConfig
-from mousai.codecs.prior import NOISE_LOG_MEAN, EnvelopePrior, PriorConfig, principal_components
+from mousai.codecs.chunks import overlapped, whole_frames
+from mousai.codecs.dmae_config import DMAEConfig
+from mousai.codecs.encoders import LOG_MEAN, LOG_STD, Encoder
+from mousai.codecs.prior import NOISE_LOG_MEAN, EnvelopePrior, principal_components
 from mousai.diffusion.process import add_noise, v_target
+from mousai.diffusion.randomness import positional_noise
 from mousai.diffusion.samplers import Callback, sample
 from mousai.diffusion.schedules import schedule
-from mousai.networks.transforms import TransformConfig, build_transform, mid_side
-from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.transforms import build_transform, mel_density, mid_side
+from mousai.networks.unet1d import UNet1d
 
-NOISE_BLOCK = 64  # latent frames whose noise comes from one seed
 LARGEST = 7.6  # asinh(1000)
 MINIMUM_FRAMES = 4  # latent frames the encoder is given at least; shorter audio is followed by silence
-
-
-@dataclass(frozen=True)
-class DecodeConfig:
-    """How to sample when nothing else is asked for."""
-
-    steps: int = 50
-    sampler: str = "ddim"
-    schedule: str = "linear"
-    stride_frames: int = 224  # latent frames that one window yields
-    context_frames: int = 16  # latent frames that it sees on each side, half of them crossfaded
-
-
-@dataclass(frozen=True)
-class DMAEConfig:
-    encoder: EncoderConfig
-    unet: UNet1dConfig
-    transform: TransformConfig = field(default_factory=TransformConfig)
-    prior: PriorConfig | None = None  # with the mdct transform
-    sample_rate: int = 48000
-    channels: int = 2
-    stereo: Literal["left_right", "mid_side"] = "left_right"  # what the encoder looks at
-    band_weights: Literal["flat", "mel"] = "flat"  # of the losses over MDCT bands; mel weighs them as the mel scale does
-    latent_noise: float = 0.0  # standard deviation of noise on the latents in training; generators err by as much
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
-
-    def __post_init__(self) -> None:
-        if (self.prior is None) == (self.transform.type == "mdct"):
-            raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
-        if self.prior is not None:
-            encoder, bands = self.encoder, self.transform.bands
-            if encoder.linear == "none" or encoder.spectrum != "log_magnitude" or encoder.bands % bands:
-                raise ValueError(f"prior: needs encoder.linear, log_magnitude and a multiple of {bands} bins, came {encoder}")
-            if encoder.hop_length != self.transform.hop:
-                raise ValueError(f"encoder.hop_length: expected {self.transform.hop} as the transform's, came {encoder.hop_length}")
-        if self.prior is None and self.band_weights != "flat":
-            raise ValueError("band_weights: mel belongs to the mdct transform")
-        if self.encoder.in_channels != self.channels:
-            raise ValueError(f"encoder.in_channels: expected {self.channels} as in channels, came {self.encoder.in_channels}")
-        expected = self.channels * self.transform.bands
-        if self.unet.in_channels != expected:
-            raise ValueError(f"unet.in_channels: expected channels x bands = {expected}, came {self.unet.in_channels}")
-        if self.encoder.hop % self.transform.hop:
-            raise ValueError(f"transform: its hop {self.transform.hop} does not divide the encoder's, {self.encoder.hop}")
-        if sum(bool(channels) for channels in self.unet.inject_channels) != 1:
-            raise ValueError(f"unet.inject_channels: expected exactly one depth, came {self.unet.inject_channels}")
-
-    @property
-    def inject_depth(self) -> int:
-        return next(depth for depth, channels in enumerate(self.unet.inject_channels) if channels)
 
 
 class DMAE(nn.Module):
@@ -213,7 +161,7 @@ class DMAE(nn.Module):
     def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
         decode = self.config.decode
-        blocks = _blocks(pieces, self.channels, self.hop)
+        blocks = whole_frames(pieces, self.channels, self.hop)
 
         def process(window: Tensor, first: int) -> Tensor:
             frames = window.shape[-1]
@@ -299,7 +247,7 @@ class DMAE(nn.Module):
         x = sample(
             self.config.decode.sampler,
             lambda x, t: self._network(x, t, cache=cache),
-            noise.contiguous(),
+            self.config.decode.temperature * noise.contiguous(),
             times,
             callback=callback,
         )
@@ -308,46 +256,5 @@ class DMAE(nn.Module):
         return x[..., : length * self.hop]
 
 
-def mel_density(bands: int, sample_rate: int) -> Tensor:
-    """How many mels a hertz is worth in each of `bands` equal bands up to half the sample rate, of mean 1."""
-    frequencies = (torch.arange(bands) + 0.5) * sample_rate / (2 * bands)
-    density = 1 / (700 + frequencies)  # the derivative of 2595 log10(1 + f / 700)
-    return density / density.mean()
-
-
-def positional_noise(seeds: list[int], first: int, stop: int, width: int) -> Tensor:
-    """Standard normal noise `(b, stop - first, width)` that depends on the item's seed and the frame's place alone."""
-    blocks = range(first // NOISE_BLOCK, (stop - 1) // NOISE_BLOCK + 1)
-    items = []
-    for seed in seeds:
-        drawn = [torch.randn(NOISE_BLOCK, width, generator=_block_generator(seed, block)) for block in blocks]
-        items.append(torch.cat(drawn)[first - blocks[0] * NOISE_BLOCK :][: stop - first])
-    return torch.stack(items)
-
-
-def _block_generator(seed: int, block: int) -> torch.Generator:
-    digest = hashlib.blake2b(f"{seed}:{block}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
-    return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))
-
-
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
-
-
-def _blocks(pieces: Iterable[Tensor], channels: int, hop: int) -> Iterator[Tensor]:
-    """Audio in pieces as whole latent frames `(b, c * hop, l)`, the last one filled with silence."""
-    rest = None
-    for piece in pieces:
-        if piece.ndim != 3 or piece.shape[1] != channels:
-            raise ValueError(f"expected audio (b, {channels}, s), came {tuple(piece.shape)}")
-        rest = piece if rest is None else torch.cat([rest, piece], dim=-1)
-        whole = rest.shape[-1] // hop
-        if whole:
-            yield _framed(rest[..., : whole * hop], hop)
-            rest = rest[..., whole * hop :]
-    if rest is not None and rest.shape[-1]:
-        yield _framed(F.pad(rest, (0, hop - rest.shape[-1])), hop)
-
-
-def _framed(audio: Tensor, hop: int) -> Tensor:
-    return audio.unflatten(-1, (-1, hop)).transpose(2, 3).flatten(1, 2)  # (b, c, l hop) -> (b, c hop, l)

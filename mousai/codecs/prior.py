@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LOG_SCALE_RANGE = (math.log(1e-5), 4.0)
-NOISE_LOG_MEAN = -0.5 * 0.5772156649  # mean log magnitude in an STFT of white noise of unit variance: -gamma / 2
+# Mean log magnitude of white noise of unit variance in an STFT over sqrt(n_fft) with a Hann window: -gamma / 2 for the
+# exponential distribution of its power, and the window's mean square, 3 / 8.
+NOISE_LOG_MEAN = 0.5 * (-0.5772156649 + math.log(3 / 8))
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ An item drawn from its own generator is the same alone, in any batch, on any dev
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+NOISE_BLOCK = 64  # frames whose positional noise comes from one generator
 
 
 def seeded_generators(seeds: Sequence[int]) -> list[torch.Generator]:
@@ -37,3 +40,18 @@ def randn(
         raise ValueError("noise needs at least one generator: one an item")
     items = [torch.randn(tuple(shape), generator=generator, dtype=torch.float32) for generator in generators]
     return torch.stack(items).to(device=device, dtype=dtype)
+
+
+def positional_noise(seeds: Sequence[int], first: int, stop: int, width: int) -> Tensor:
+    """Standard normal noise `(b, stop - first, width)` that depends on the item's seed and the frame's place alone."""
+    blocks = range(first // NOISE_BLOCK, (stop - 1) // NOISE_BLOCK + 1)
+    items = []
+    for seed in seeds:
+        drawn = [torch.randn(NOISE_BLOCK, width, generator=_block_generator(seed, block)) for block in blocks]
+        items.append(torch.cat(drawn)[first - blocks[0] * NOISE_BLOCK :][: stop - first])
+    return torch.stack(items)
+
+
+def _block_generator(seed: int, block: int) -> torch.Generator:
+    digest = hashlib.blake2b(f"{seed}:{block}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))

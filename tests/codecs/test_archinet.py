@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai.codecs import archinet
-from mousai.codecs.dmae import DMAE, DMAEConfig
+from mousai.codecs.dmae import DMAE
+from mousai.codecs.dmae_config import DMAEConfig
 from mousai.codecs.encoders import EncoderConfig
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
