@@ -41,12 +41,13 @@ def export(out: str | Path) -> Path:
 def calibrated_codec(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and weights of a trained codec, which measures the scale of its latents on training audio first.
 
-    With a frozen encoder the latents, and so their scale, stay those of `train.start_from`.
+    Where a model was the start and its encoder is frozen, the latents, and so their scale, stay that model's.
     """
     codec = recipe.codec.build()
     checkpoint.load_strict(codec, averaged, where)
     codec.eval()
-    if hasattr(codec, "calibrate") and "encoder" not in recipe.train.freeze:
+    same_latents = recipe.train.start_from is not None and "encoder" in recipe.train.freeze
+    if hasattr(codec, "calibrate") and not same_latents:
         fixed = replace(recipe.data, pool=None, workers=0)
         crops = AudioCrops(open_sources(fixed.sources), fixed, fixed.split, codec.sample_rate, codec.channels, recipe.seed)
         codec.calibrate(calibration(crops))
