@@ -49,6 +49,8 @@ class DMAE(nn.Module):
         self.prior = None
         if config.prior is not None:
             self.prior = EnvelopePrior(config.prior, self.latent_channels, self.transform.features, self.ratio)
+            injected = config.unet.inject_channels[config.inject_depth]
+            self.injection = nn.Conv1d(config.prior.channels, config.band_groups * injected, 1)
             weights = mel_density(config.transform.bands, config.sample_rate) if config.band_weights == "mel" else torch.ones(1)
             weights = weights.expand(config.transform.bands).repeat(config.channels)[:, None]
             self.register_buffer("loss_weights", weights, persistent=False)  # (features, 1), of mean 1
@@ -56,16 +58,11 @@ class DMAE(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(self.latent_channels, 1))
         self.register_buffer("latent_std", torch.ones(self.latent_channels, 1))
 
-        injected = config.unet.inject_channels[config.inject_depth]
-        expected = config.prior.channels if config.prior else self.latent_channels
-        if injected != expected:
-            raise ValueError(f"unet.inject_channels: expected {expected} at depth {config.inject_depth}, came {injected}")
-        frames = self.unet.depth_factor(config.inject_depth)
-        if frames != (1 if config.prior else self.ratio):
-            raise ValueError(
-                f"unet.inject_channels: what is injected at depth {config.inject_depth} has a frame for every "
-                f"{1 if config.prior else self.ratio} of the network's, that depth one for every {frames}"
-            )
+        expected = 1 if config.prior else self.ratio
+        if config.prior is None and config.unet.inject_channels[config.inject_depth] != self.latent_channels:
+            raise ValueError(f"unet.inject_channels: expected {self.latent_channels} as the latents, came {config.unet.inject_channels}")
+        if self.unet.depth_factor(config.inject_depth) != expected:
+            raise ValueError(f"unet.inject_channels: expected them at the depth that has a frame for every {expected} of the first")
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -84,7 +81,7 @@ class DMAE(nn.Module):
         if self.prior is None:
             data, inject, distance = audio, raw, 0.0
         else:
-            log_scale, inject = self.prior(raw)
+            log_scale, inject = self._told(raw)
             error = (log_scale - self._log_scale_target(spectrum)).abs()
             distance = logs["prior"] = (self.loss_weights * error).mean()
             data = self._compress(self.transform.analysis(audio.float())[..., :-1], log_scale.detach())
@@ -146,9 +143,18 @@ class DMAE(nn.Module):
         """The inverse of `_compress`, bounded at 60 dB above the scale."""
         return torch.sinh((x * self.prior.spread).clamp(-LARGEST, LARGEST)) * torch.exp(log_scale)
 
+    def _told(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """What the latents say: the log scale `(b, features, l)`, and what is injected for each group `(b * groups, d, l)`."""
+        log_scale, hidden = self.prior(raw)
+        return log_scale, self.injection(hidden).unflatten(1, (self.config.band_groups, -1)).flatten(0, 1)
+
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
         if self.prior is not None:
-            return self.unet(x, t, **condition) - x  # the U-Net hands its input on; v of unit-variance data begins at 0
+            groups = self.config.band_groups
+            grouped = x.unflatten(1, (self.channels, groups, -1)).transpose(1, 2).flatten(2, 3).flatten(0, 1)
+            v = self.unet(grouped, t if t.ndim == 0 else t.repeat_interleave(groups), **condition)
+            v = v.unflatten(0, (-1, groups)).unflatten(2, (self.channels, -1)).transpose(1, 2).flatten(1, 3)
+            return v - x  # the U-Net hands its input on; v of unit-variance data begins at 0
         return self.transform.synthesis(self.unet(self.transform.analysis(x), t, **condition))
 
     # -- use -------------------------------------------------------------------------------------------------------
@@ -236,7 +242,7 @@ class DMAE(nn.Module):
         padded = F.pad(latents, (0, -(length + 1) % multiple + 1), mode="replicate")  # the MDCT needs one frame more
         raw = padded * self.latent_std + self.latent_mean
         raw = raw.clamp(-1, 1) if self.config.encoder.bottleneck == "tanh" else raw
-        log_scale, inject = self.prior(raw) if self.prior is not None else (None, raw)
+        log_scale, inject = self._told(raw) if self.prior is not None else (None, raw)
         width = self.hop * self.channels
         noise = positional_noise(seeds, first, first + padded.shape[-1], width).to(latents.device)
         if self.prior is not None:  # (b, l, hop * c) -> (b, c * bands, l * ratio)

@@ -33,6 +33,7 @@ class DMAEConfig:
     channels: int = 2
     stereo: Literal["left_right", "mid_side"] = "left_right"  # what the encoder looks at
     band_weights: Literal["flat", "mel"] = "flat"  # of the losses over MDCT bands; mel weighs them as the mel scale does
+    band_groups: int = 1  # MDCT bands are cut into so many groups of neighbours, which the U-Net takes one by one
     latent_noise: float = 0.0  # standard deviation of noise on the latents in training; generators err by as much
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
@@ -49,9 +50,11 @@ class DMAEConfig:
             raise ValueError("band_weights: mel belongs to the mdct transform")
         if self.encoder.in_channels != self.channels:
             raise ValueError(f"encoder.in_channels: expected {self.channels} as in channels, came {self.encoder.in_channels}")
-        expected = self.channels * self.transform.bands
+        if self.band_groups < 1 or self.transform.bands % self.band_groups or (self.prior is None and self.band_groups > 1):
+            raise ValueError(f"band_groups: expected a divisor of the {self.transform.bands} mdct bands, came {self.band_groups}")
+        expected = self.channels * self.transform.bands // self.band_groups
         if self.unet.in_channels != expected:
-            raise ValueError(f"unet.in_channels: expected channels x bands = {expected}, came {self.unet.in_channels}")
+            raise ValueError(f"unet.in_channels: expected channels x bands / band_groups = {expected}, came {self.unet.in_channels}")
         if self.encoder.hop % self.transform.hop:
             raise ValueError(f"transform: its hop {self.transform.hop} does not divide the encoder's, {self.encoder.hop}")
         if sum(bool(channels) for channels in self.unet.inject_channels) != 1:
