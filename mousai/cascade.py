@@ -189,7 +189,7 @@ def load(path_or_name: str | Path, device: torch.device | str | None = None, dty
     check_model(path_or_name)
     folder = checkpoint.model_folder(path_or_name)
     settings, state = checkpoint.load_model(folder)
-    codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)) for kind in ("codec", "generator"))
+    codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
     conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
     _check_text(conditioner, generator, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
@@ -203,7 +203,7 @@ def load_codec(
     where, precision = place_and_precision(device, dtype)
     check_model(path_or_name, ("codec",))
     settings, state = checkpoint.load_model(checkpoint.model_folder(path_or_name))
-    codec = part_with_weights("codec", settings, state, str(path_or_name)).to(where)
+    codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
     set_precision(codec, precision)
     return codec, training_rms(settings, "codec")
 

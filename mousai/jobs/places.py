@@ -26,7 +26,7 @@ def split_out(out: str | Path | None, count: int, format: str | None, default: s
     suffix = path.suffix.lower().removeprefix(".")
     if format is not None and format not in formats:
         raise ValueError(f"unknown format {format!r}: expected {', '.join(formats)}")
-    if path.is_dir() or suffix not in (*formats, *OTHER_AUDIO):
+    if path.is_dir() or suffix not in (*formats, *FORMATS, *OTHER_AUDIO):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; name a folder, or a file that ends in .{', .'.join(formats)}")
         return path, None, format or default

@@ -1,0 +1,102 @@
+"""Where files go: folders that are made or refused before any work, names that are still free."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mousai.jobs.places import free, ready, slug, split_out
+
+
+def test_a_folder_or_a_file_name(tmp_path: Path):
+    there = tmp_path / "v1.wav"
+    there.mkdir()
+    for out in (None, "songs", "songs/v1.0", there):
+        folder, name, format = split_out(out, 3, None, "wav")
+        assert (folder, name, format) == (Path(out or "."), None, "wav")
+    assert split_out("songs", 3, "opus", "wav") == (Path("songs"), None, "opus")
+    assert split_out("a/b.c.FLAC", 1, None, "wav") == (Path("a"), "b.c", "flac")
+    assert split_out("b.ogg", 1, "ogg", "wav") == (Path("."), "b", "ogg")
+
+
+@pytest.mark.parametrize(
+    ("out", "count", "format", "message"),
+    [
+        ("a.mp3", 1, None, "a.mp3: .mp3 cannot be written; use wav, flac, ogg, opus"),
+        ("a.wav", 1, "flac", "is to be flac, the name says wav"),
+        ("a.wav", 2, None, "is one file, there are 2 to be written; name a folder"),
+        (None, 1, "mp3", "unknown format 'mp3': expected wav, flac, ogg, opus"),
+        ("there", 1, None, "there is a file; name a folder"),
+    ],
+)
+def test_places_that_cannot_be(out, count, format, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_text("x")
+    with pytest.raises(ValueError, match=message):
+        split_out(out, count, format, "wav")
+
+
+def test_folders_are_made_and_go_again_if_nothing_was_written(tmp_path: Path):
+    with ready(tmp_path / "a" / "b") as folder:
+        assert folder.is_dir()
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(KeyError), ready(tmp_path / "a" / "b"):
+        raise KeyError
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(KeyError), ready(tmp_path / "a" / "b") as folder:
+        (folder / "x").write_text("x")
+        raise KeyError
+    assert os.listdir(tmp_path / "a" / "b") == ["x"]
+    (tmp_path / "empty").mkdir()
+    with ready(tmp_path / "empty"):
+        pass
+    assert (tmp_path / "empty").is_dir()
+
+
+def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path, monkeypatch):
+    (tmp_path / "file").write_text("x")
+    for place in (tmp_path / "file" / "sub", Path("/proc/mousai")):
+        with pytest.raises(OSError, match="cannot write to .*; name another place") as caught, ready(place):
+            pass
+        assert "\n" not in str(caught.value)
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(OSError, match="No space left on device; name another place"), ready(tmp_path / "new"):
+        pass
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Slow piano, melancholic!", "slow-piano-melancholic"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("a\\b:c*d?\n\t\"<>|", "a-b-c-d"),
+        ("Übung in C♯, 音楽", "übung-in-c-音楽"),
+        ("?!…", "clip"),
+        (".hidden", "hidden"),
+        ("snake_case 90 BPM", "snake-case-90-bpm"),
+    ],
+)
+def test_names_from_prompts(text, name):
+    assert slug(text) == name
+
+
+def test_names_are_short_in_bytes_whole_in_letters():
+    for text in ("word " * 100, "音" * 500, "é" * 500):
+        name = slug(text)
+        assert 0 < len(name.encode()) <= 64 and name.isprintable() and not name.endswith("-")
+
+
+def test_a_taken_name_gets_a_number(tmp_path: Path):
+    assert free(tmp_path, "a", "wav").name == "a.wav"
+    (tmp_path / "a.wav").write_text("")
+    assert free(tmp_path, "a", "wav").name == "a-2.wav"
+    assert free(tmp_path, "a", "flac").name == "a.flac"
+    (tmp_path / "a-2.png").symlink_to("nowhere")
+    assert free(tmp_path, "a", "wav", ("png",)).name == "a-3.wav"
