@@ -86,9 +86,14 @@ class NonFiniteLoss(ValueError):
 
 
 def accelerator_for(config: TrainConfig, folder: str | Path) -> Accelerator:
-    """The Accelerator that `train` works on: device, processes, precision and trackers."""
+    """The Accelerator that `train` works on: device, processes, precision and trackers; ImportError for one that is not installed."""
     precision = {"fp32": "no", "bf16": "bf16", None: None}[config.precision]
-    return processes(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+    accelerator = processes(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
+    absent = set(config.trackers) - {"all", *map(str, accelerator.log_with)}  # Accelerate leaves them out silently
+    if absent:
+        hint = "pip install 'mousai[tensorboard]'" if "tensorboard" in absent else "install the package of that name"
+        raise ImportError(f"train.trackers: {', '.join(sorted(absent))} cannot be imported: {hint}, or take it off the list")
+    return accelerator
 
 
 def learning_rate(config: TrainConfig, step: int) -> float:
@@ -157,7 +162,7 @@ def train(
                 logs.append(parts)
             norm = gradient_norm(module, config.clip)
 
-            total, norm, stop = agree(accelerator, total, norm, interrupt.requested)
+            total, norm, stop = agree(accelerator, total, norm, interrupt)
             if not math.isfinite(total) or not math.isfinite(norm):
                 raise NonFiniteLoss(
                     f"step {step}: the loss is {total} and its gradient's norm {norm}; the state of {state.saved_as} is kept: "
@@ -176,8 +181,9 @@ def train(
             if stop or step % config.save_every == 0 or step == config.steps:
                 report.note(f"saved {state.save(step, meta or {})}")
             if stop:
-                report.note(f"stopped at step {step} of {config.steps} ({interrupt.reason or 'another process'}); the same command goes on from here")
-                return Outcome(step, "signal" if interrupt.signalled else "time limit")
+                asked = interrupt.signal.name if interrupt.signal else stop
+                report.note(f"stopped at step {step} of {config.steps} ({asked}); the same command goes on from here")
+                return Outcome(step, stop)
     return Outcome(step, "done")
 
 
@@ -201,13 +207,14 @@ def gradient_norm(module: nn.Module, clip: float) -> Tensor:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
-def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, stop: bool) -> tuple[float, float, bool]:
-    """The mean loss over the processes, the norm, and whether any process was asked to stop: the same on all of them."""
-    values = torch.stack([loss.float(), norm.float(), loss.new_tensor(float(stop), dtype=torch.float32)])
+def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, interrupt: Interrupt) -> tuple[float, float, str]:
+    """The mean loss over the processes, the norm, and what asks any process to stop ("" = nothing): the same on all."""
+    asked = loss.new_tensor([float(interrupt.signalled), float(interrupt.requested)], dtype=torch.float32)
+    values = torch.cat([torch.stack([loss.float(), norm.float()]), asked])
     if accelerator.num_processes > 1:
         values = accelerator.reduce(values, "mean")
-    mean_loss, mean_norm, stops = values.tolist()
-    return mean_loss, mean_norm, stops > 0
+    mean_loss, mean_norm, signalled, requested = values.tolist()
+    return mean_loss, mean_norm, "signal" if signalled > 0 else "time limit" if requested > 0 else ""
 
 
 @torch.no_grad()

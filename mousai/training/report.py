@@ -47,8 +47,8 @@ class Report:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.progress:
             self.progress.stop()
-        if self.config.trackers:
-            self.accelerator.end_training()
+        for tracker in self.accelerator.trackers:  # not end_training, which also takes the processes apart
+            tracker.finish()
 
     def step(self, step: int, loss: float, norm: float, lr: float, logs: Sequence[Mapping[str, object]]) -> None:
         """Notes a finished step; every `log_every` steps says the mean loss since, the speed and the time left."""
