@@ -39,12 +39,16 @@ def begin(request: Request, codec: Codec, rms: float | None, device: torch.devic
     recording = read(place, codec)
     total = recording.shape[-1]
     request.check_length(total / codec.sample_rate)
-    level = float(recording.square().mean().sqrt())
-    gain = rms / level if rms and level > SILENT else 1.0
+    gain = level_gain(float(recording.square().mean().sqrt()), rms)
     if request.inpaint is not None:
         return _gap(request, recording, gain, codec, device)
     wanted = total if request.seconds is None else min(total, max(1, round(request.seconds * codec.sample_rate)))
     return Start(wanted, codec.encode(recording[None, :, :wanted].to(device) * gain), gain=gain)
+
+
+def level_gain(level: float, rms: float | None) -> float:
+    """The factor that brings audio of root mean square `level` to `rms`; 1 where there is no `rms`, and next to nothing to hear."""
+    return rms / level if rms and level > SILENT else 1.0
 
 
 def _gap(request: Request, recording: Tensor, gain: float, codec: Codec, device: torch.device) -> Start:

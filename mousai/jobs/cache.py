@@ -24,6 +24,7 @@ from mousai.data.captions import caption
 from mousai.data.loader import open_sources
 from mousai.data.sources import Source, Track
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
+from mousai.recording import level_gain
 from mousai.training.interrupt import Interrupt
 from mousai.training.parallel import processes
 from mousai.training.randomness import seed_of
@@ -143,9 +144,7 @@ def encode(
 ) -> tuple[Tensor, list[Tensor]]:
     """The latents `(d, l)` of a segment and the tokens `(n, e)` of its captions."""
     audio = source.read(track, start / codec.sample_rate, length, codec.sample_rate, codec.channels)
-    rms = float(audio.square().mean().sqrt())
-    if recipe.data.rms is not None and rms > 0:
-        audio = audio * (recipe.data.rms / rms)
+    audio = audio * level_gain(float(audio.square().mean().sqrt()), recipe.data.rms)
     device = next(codec.parameters()).device
     condition = conditioner.encode(captions)
     tokens = [each[mask] for each, mask in zip(condition.tokens, condition.mask)]

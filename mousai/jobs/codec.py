@@ -27,7 +27,7 @@ from mousai.cascade import check_model, load_codec, place_and_precision
 from mousai.device import limit_threads
 from mousai.jobs.places import free, ready, split_out
 from mousai.recipe import codec_fingerprint
-from mousai.recording import SILENT
+from mousai.recording import level_gain
 from mousai.request import MAX_STEPS, SEEDS, check_number
 
 FORMAT = "1"
@@ -77,7 +77,7 @@ def encode(
     `out` is a folder (default: this one), or a file name for one file; a taken name gets a number. `progress(done,
     total)` counts seconds of audio. Wrong input raises ValueError or OSError before weights are read.
     """
-    sources = named_once(files)
+    sources = as_paths(files)
     folder, name, _ = split_out(out, len(sources), SUFFIX, SUFFIX, (SUFFIX,))
     lengths = [io.info(source).seconds for source in sources]
     limit_threads()
@@ -109,8 +109,7 @@ def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Calla
     size = round(BLOCK_SECONDS * codec.sample_rate)
     gain, taken = 1.0, 0
     if rms is not None:
-        level = level_of(io.blocks(source, codec.sample_rate, codec.channels, size))
-        gain = rms / level if level > SILENT else 1.0
+        gain = level_gain(level_of(io.blocks(source, codec.sample_rate, codec.channels, size)), rms)
 
     def pieces() -> Iterator[Tensor]:
         nonlocal taken
@@ -153,7 +152,7 @@ def decode(
 
     Arguments as of `encode`; `format` is wav, flac, ogg or opus. ValueError for latents that another codec made.
     """
-    sources = named_once(files)
+    sources = as_paths(files)
     check_number("steps", steps, 1, MAX_STEPS, whole=True)
     check_number("seed", seed, 0, SEEDS - 1, whole=True)
     folder, name, format = split_out(out, len(sources), format, "wav")
@@ -230,7 +229,7 @@ def read_header(path: Path) -> LatentFile:
     return read
 
 
-def named_once(files: Iterable[str | Path]) -> list[Path]:
+def as_paths(files: Iterable[str | Path]) -> list[Path]:
     """The files as paths; ValueError for none."""
     paths = [Path(file) for file in files]
     if not paths:
