@@ -46,8 +46,8 @@ class Codec(Protocol):
     def encode(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)`."""
 
-    def decode(self, latents: Tensor, num_samples: int, *, seed: int = 0, steps: int | None = None) -> Tensor:
-        """Audio `(b, c, num_samples)` for latents `(b, d, l)`, `num_samples` at most `l * hop`."""
+    def decode(self, latents: Tensor, num_samples: int, *, seeds: list[int], steps: int | None = None) -> Tensor:
+        """Audio `(b, c, num_samples)` for latents `(b, d, l)`, `num_samples` at most `l * hop`; item i drawn from `seeds[i]`."""
 
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The training objective for audio `(b, c, s)`, with scalars worth logging."""
