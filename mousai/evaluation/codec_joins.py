@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import HOP, log_mel, stft_magnitude
+from mousai.audio.spectral import HOP, log_mel
 from mousai.evaluation.joins import JoinTest, change_across, dip_within, flux_within, grid_test, join_places, mean_within
 
-LEVEL_FLOOR = 1e-3  # of a frame's power; music at rms 0.1 has about 10^4
+SIDES = 3  # times as much as half a fade is looked at before and after it
 STEPS_DB = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 SIGNALS = {"original": "original (no joins)", "decoded": "decoded", "error": "decoded − original"}
 CURVES = {  # name: (feature, curve)
@@ -44,27 +44,18 @@ class Grid:
 def grid_of(stride: int, context: int) -> Grid:
     """The grid of windows that yield `stride` frames and are faded over `context` frames."""
     gap = max(1, -(-context // 2))
-    return Grid(stride, gap, max(4, gap))
-
-
-def levels(audio: Tensor) -> Tensor:
-    """Level in dB of every frame of audio `(c, s)`: `(1, l)`, frames as those of `log_mel`."""
-    power = stft_magnitude(audio).square().sum((0, 1))
-    return 10 * power.clamp(min=LEVEL_FLOOR).log10()[None]
+    return Grid(stride, gap, max(4, SIDES * gap))
 
 
 def features(original: Tensor, decoded: Tensor, sample_rate: int) -> dict[str, dict[str, Tensor]]:
-    """Log-mel spectrum `(c * bands, l)` and level `(1, l)`, in dB, of each signal; audio is `(c, s)`.
+    """Log-mel spectrum `(c * bands, l)` and its mean over bands, the level, `(1, l)`, in dB, of each signal; audio is `(c, s)`.
 
     Both are scaled by what brings the original to rms 0.1.
     """
     scale = 0.1 / original.square().mean().sqrt().clamp(min=1e-9)
-    found = {
-        who: {"spectrum": log_mel(audio * scale, sample_rate).flatten(0, 1), "level": levels(audio * scale)}
-        for who, audio in (("original", original), ("decoded", decoded))
-    }
-    found["error"] = {name: found["decoded"][name] - found["original"][name] for name in found["original"]}
-    return found
+    before, after = (log_mel(audio * scale, sample_rate).flatten(0, 1) for audio in (original, decoded))
+    signals = {"original": before, "decoded": after, "error": after - before}
+    return {who: {"spectrum": spectrum, "level": spectrum.mean(0, keepdim=True)} for who, spectrum in signals.items()}
 
 
 @dataclass(frozen=True)
@@ -105,8 +96,8 @@ class JoinVerdict:
 def _cell(test: JoinTest, signed: bool = False) -> str:
     if signed:
         return f"{test.at_joins:+.2f} ({test.low:+.2f} … {test.high:+.2f})"
-    if not test.elsewhere:
-        return f"{test.ratio:.2f}"
+    if test.ratio is None:
+        return "nothing elsewhere" if test.found else "none at all"
     return f"{test.ratio:.2f} ({test.low / test.elsewhere:.2f} … {test.high / test.elsewhere:.2f})"
 
 

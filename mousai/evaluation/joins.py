@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFTS = 2000  # grids moved to other places
+NEGLIGIBLE = 1e-4  # dB, or standard deviations of latents: rounding
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class JoinTest:
     p: float  # share of the moved grids with a mean at least as high
 
     @property
-    def ratio(self) -> float:
-        """1 where nothing is to be found; of use where the curve cannot be negative."""
-        return self.at_joins / self.elsewhere if self.elsewhere else 1.0 if self.at_joins == 0 else float("inf")
+    def ratio(self) -> float | None:
+        """1 where nothing is to be found; None where there is nothing elsewhere. Of use where the curve cannot be negative."""
+        return self.at_joins / self.elsewhere if abs(self.elsewhere) > NEGLIGIBLE else None
 
     @property
     def found(self) -> bool:
         """Whether the joins stand out."""
-        return self.at_joins > self.high
+        return self.at_joins > max(self.high, NEGLIGIBLE)
 
-    def to_dict(self) -> dict[str, float | int | bool]:
+    def to_dict(self) -> dict[str, float | int | bool | None]:
         return {**asdict(self), "ratio": self.ratio, "found": self.found}
 
 

@@ -62,6 +62,16 @@ def test_a_higher_curve_at_the_joins_is_found() -> None:
         grid_test([curve], [range(50, 1000, 50)], 50, 25)
 
 
+def test_nothing_at_all_is_not_found() -> None:
+    """Windows that give what the whole gives, but for rounding."""
+    rounding = 1e-8 * torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    rounding[50::50] *= 100
+    found = grid_test([rounding], [range(50, 1000, 50)], 50, 5)
+    assert not found.found and found.ratio is None
+    rounding[50::50] = 1.0
+    assert grid_test([rounding], [range(50, 1000, 50)], 50, 5).found
+
+
 def judged(fault: str = "") -> JoinJudge:
     """Pieces of noise of changing level and colour, decoded with noise added and latents that are a little off; with a fault at the joins."""
     judge = JoinJudge(STRIDE, CONTEXT, HOP, RATE)
