@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -206,12 +206,15 @@ def load_classifier(path: str | Path) -> GenreClassifier:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no genre classifier at {path}; train one on a practice set first")
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if "genre_classifier" not in metadata:
-            raise ValueError(f"{path} is not a genre classifier: its metadata has no 'genre_classifier'")
-        config = json.loads(metadata["genre_classifier"])
-        state = {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a genre classifier, or cut: {error}") from error
+    if "genre_classifier" not in metadata:
+        raise ValueError(f"{path} is not a genre classifier: its metadata has no 'genre_classifier'")
+    config = json.loads(metadata["genre_classifier"])
     model = GenreClassifier(GenreConfig(**{**config, "labels": tuple(config["labels"])}))
     model.load_state_dict(state, strict=True)
     return model.eval()

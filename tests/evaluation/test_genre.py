@@ -80,6 +80,9 @@ def test_what_is_no_classifier_is_refused(tmp_path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     with pytest.raises(ValueError, match="not a genre classifier"):
         load_classifier(tmp_path / "x.safetensors")
+    (tmp_path / "y.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ValueError, match="not a genre classifier, or cut"):
+        load_classifier(tmp_path / "y.safetensors")
 
 
 def test_training_repeats_itself_and_leaves_the_global_stream_alone() -> None:
