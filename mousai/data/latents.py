@@ -66,10 +66,11 @@ class LatentCrops(Dataset):
         for spec in weights:
             if not any(item["source"] == spec for item in cached):
                 raise ValueError(f"latent cache {config.cache} has nothing of {spec}; run `mousai cache` with this recipe")
-        self.items: Sequence[Item] = [i for i in cached if i["source"] in weights and split in (None, i["split"])]
+        cached = [item for item in cached if item["source"] in weights]
+        self.splits = sorted({item["split"] for item in cached})
+        self.items: Sequence[Item] = [item for item in cached if split in (None, item["split"])]
         if not self.items:
-            splits = ", ".join(sorted({item["split"] for item in cached}))
-            raise ValueError(f"latent cache {config.cache} has nothing of split {split!r}; splits there: {splits}")
+            raise ValueError(f"latent cache {config.cache} has nothing of split {split!r}; splits there: {', '.join(self.splits)}")
         missing = {item["shard"] for item in self.items if not (Path(config.cache) / item["shard"]).is_file()}
         if missing:
             raise FileNotFoundError(f"{config.cache} lacks {min(missing)} ({len(missing)} shards are missing); run `mousai cache` again")
@@ -83,6 +84,11 @@ class LatentCrops(Dataset):
         latents = self.reader.latents(item, rng.randint(0, item["frames"] - frames), frames)
         tokens = self.reader.tokens(item, rng.randrange(len(item["lengths"])))
         return {"latents": pad(latents, (0, size - frames)), "tokens": tokens, "frames": torch.tensor(frames)}
+
+    @property
+    def longest_caption(self) -> int:
+        """Tokens of the longest caption."""
+        return max(max(item["lengths"]) for item in self.items)
 
     @property
     def seconds(self) -> float:

@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mousai import checkpoint, config
-from mousai.data.cache import check_header, read_items
+from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import calibration, export
@@ -111,16 +111,21 @@ def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: n
 def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     """Trains the generator on cached latents."""
     data, setting = recipe.data, recipe.train
-    header = {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict()}
+    made_with = {name: getattr(data, name) for name in ("segment_seconds", "rms", "captions", "caption_drop")}
+    header = {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict(), **made_with}
     check_header(data.cache, header, "run `mousai cache` again")
     generator = first_weights(recipe.generator, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
-    if generator.latent_channels != windows.header["latent_channels"]:
-        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as in the codec, came {generator.latent_channels}")
+    channels, longest = windows.header["latent_channels"], windows.longest_caption
+    if generator.latent_channels != channels or generator.config.max_tokens < longest:
+        raise ValueError(
+            f"generator: expected {channels} latent channels as the codec's and at least {longest} max_tokens for the cached "
+            f"captions, came {generator.latent_channels} and {generator.config.max_tokens}"
+        )
     if accelerator.is_main_process:
         introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
     valid = None
-    if data.valid_split is not None and setting.valid_every and any(i["split"] == data.valid_split for i in read_items(data.cache)):
+    if data.valid_split is not None and setting.valid_every and data.valid_split in windows.splits:
         valid = LatentCrops(replace(data, workers=0), data.valid_split, recipe.seed + 1)
     place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
     return run(
@@ -186,7 +191,7 @@ def note_changes(recipe: Recipe, out: Path) -> None:
     if not (out / "config.yaml").exists() or not (out / "state").exists():
         return
     before, now = flat(config.read_yaml(out / "config.yaml")), flat(recipe.to_dict())
-    for key in sorted(before.keys() | now.keys()):
+    for key in sorted((before.keys() | now.keys()) - {"train.time_limit_minutes"}):
         if before.get(key) != now.get(key):
             print(f"going on with another {key}: {before.get(key)} -> {now.get(key)}", file=sys.stderr)
 

@@ -27,13 +27,6 @@ class Interrupt:
         """Whether to stop after this step."""
         return self.signalled or (self.deadline is not None and time.monotonic() >= self.deadline)
 
-    @property
-    def reason(self) -> str:
-        """What asked for the stop, in words; empty if nothing did."""
-        if self.signal is not None:
-            return self.signal.name
-        return "time limit" if self.requested else ""
-
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python takes no handlers
             self._before = {name: signal.signal(name, self._note) for name in SIGNALS}

@@ -66,19 +66,26 @@ def is_sharded(config: TrainConfig) -> bool:
 
 
 def split(module: nn.Module, accelerator: Accelerator) -> None:
-    """Shards `module` in place, on the accelerator's device: the blocks of its lists one by one, then the rest."""
+    """Shards `module` in place, on the accelerator's device: its blocks one by one, then the rest."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     if accelerator.num_processes < 2:
         raise ValueError("train.shard: there is one process, nothing to split over; start with accelerate launch or torchrun")
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
-    lists = (nn.ModuleList, nn.ModuleDict)  # these have no forward pass to hook into
-    blocks = [child for part in module.modules() if isinstance(part, nn.ModuleList) for child in part]
-    for block in reversed(blocks):  # inner ones first
-        if not isinstance(block, lists) and sum(p.numel() for p in block.parameters()) >= SHARD_PARAMETERS:
-            fully_shard(block, mesh=mesh)
+    for block in blocks(module):
+        fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh, reshard_after_forward=True)  # what is gathered for validation must not stay so
+
+
+def blocks(module: nn.Module) -> Iterator[nn.Module]:
+    """The outermost members of lists that are large and run by their own forward pass, as FSDP needs it."""
+    for child in module.children():
+        runs = type(child).forward is not nn.Module.forward
+        if isinstance(module, nn.ModuleList) and runs and sum(p.numel() for p in child.parameters()) >= SHARD_PARAMETERS:
+            yield child
+        else:
+            yield from blocks(child)
 
 
 @contextmanager

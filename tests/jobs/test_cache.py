@@ -29,13 +29,13 @@ if sys.argv[2] == "kill":
         done.append(1)
         return encode(*arguments)
     job.encode = killed
-print(os.environ.get("RANK", "0"), job.cache(sys.argv[1], shard_seconds=float(sys.argv[3])), flush=True)
+os.write(1, f"{job.cache(sys.argv[1], shard_seconds=float(sys.argv[3]))}\n".encode())
 """
 
 
 def start(*arguments, launch=()):
     env = {**os.environ, "PYTHONPATH": str(Path(mousai.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *launch, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *launch, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=900)
 
 
 def test_an_item_is_its_segment_s_latents_and_its_captions_tokens(generator_recipe, codec_folder, tmp_path):

@@ -3,6 +3,7 @@
 It is no test module: the tests call `main`, or start it in a process of its own, alone or under torchrun, and kill it.
 """
 
+import hashlib
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from torch import nn
 
 from mousai import config
 from mousai.data.loader import batches
+from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.training import parallel
 from mousai.training.loop import TrainConfig, accelerator_for, train
 from mousai.training.randomness import generator_of
@@ -42,6 +44,22 @@ class Denoiser(nn.Module):
         return error, {"rms": error.detach().sqrt()}
 
 
+class UNetDenoiser(nn.Module):
+    """The same with the U-Net, whose items are what FSDP splits."""
+
+    def __init__(self):
+        super().__init__()
+        parts = {"attentions": (0, 1), "cross_attentions": (1, 1), "attention_heads": 2, "attention_features": 4, "embedding_features": 4}
+        self.unet = UNet1d(UNet1dConfig(4, (8, 8), (1, 2), (1, 2), modulation_features=8, inject_channels=(4, 0), **parts))
+
+    def loss(self, data, generator):
+        data = data.view(-1, 4, 2)  # (b, d, l)
+        t = torch.rand(len(data), generator=generator)
+        x = data + t[:, None, None] * torch.randn(data.shape, generator=generator)
+        error = (self.unet(x, t, tokens=x.mT, inject={0: x}) - data).square().mean()
+        return error, {}
+
+
 class Items(torch.utils.data.Dataset):
     """Item `i` is noise drawn from `i`."""
 
@@ -53,11 +71,11 @@ class Items(torch.utils.data.Dataset):
         return {"data": torch.randn(WIDTH, generator=generator_of((index,)))}
 
 
-def main(folder, *assignments, faults=None, **options):
-    """Trains; `faults` maps a batch's number to poison (an infinite item) or the name of a signal for this process."""
+def main(folder, *assignments, faults=None, model=Denoiser, **options):
+    """Trains `model`; `faults` maps a batch's number to poison (an infinite item) or the name of a signal for this process."""
     setting = config.from_dict(TrainConfig, config.override({"train": SETTINGS}, [f"train.{a}" for a in assignments])["train"])
     torch.manual_seed(1)
-    model, items = Denoiser(), Items()
+    model, items = model(), Items()
     accelerator = accelerator_for(setting, folder)
     place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
 
@@ -72,11 +90,14 @@ def main(folder, *assignments, faults=None, **options):
         model, lambda model, batch, generator: model.loss(batch["data"], generator), stream, setting, folder, accelerator, seed=4,
         valid=lambda: itertools.islice(batches(Items(), 2, 1000, **place), 2), **options,
     )  # fmt: skip
-    weights = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in model.parameters()]
+    weights = hashlib.sha256()
+    for parameter in model.parameters():
+        weights.update((parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter).detach().numpy())
     return {
-        "step": outcome.step, "reason": outcome.reason, "items": items.drawn, "weights": [p.tolist() for p in weights],
+        "step": outcome.step, "reason": outcome.reason, "items": items.drawn, "weights": weights.hexdigest(),
         "processes": accelerator.num_processes, "rank": accelerator.process_index,
         "sharded": sum(hasattr(p, "full_tensor") for p in model.parameters()),
+        "blocks": sum(type(module).__name__.startswith("FSDP") for module in model.modules()),
     }  # fmt: skip
 
 
@@ -85,4 +106,6 @@ if __name__ == "__main__":
     runs = [list(group) for end, group in itertools.groupby(sys.argv[1:], lambda a: a == "--") if not end]
     for run in runs:
         faults = dict((int(n), f) for n, f in (a.split(":") for a in run if ":" in a))
-        print(json.dumps(main(*(a for a in run if ":" not in a), faults=faults)), flush=True)
+        model = {"model": UNetDenoiser} if "unet" in run else {}
+        seen = json.dumps(main(*(a for a in run if ":" not in a and a != "unet"), faults=faults, **model))
+        os.write(1, f"{seen}\n".encode())  # at once: two processes share the pipe

@@ -57,7 +57,7 @@ def equal(one, other):
 
 def start(*arguments, launch=()):
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *launch, str(SCRIPT), *map(str, arguments)], env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, *launch, str(SCRIPT), *map(str, arguments)], env=env, capture_output=True, text=True, timeout=900)
 
 
 def launch_file(name):
@@ -211,6 +211,17 @@ def test_two_processes_are_two_see_different_data_and_agree(tmp_path, whole):
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
     assert main(tmp_path / "fsdp", "steps=31")["step"] == 31
+
+
+def test_the_unet_is_split_by_its_items(tmp_path):
+    runs = [tmp_path / "ddp", "unet", "steps=3", "precision=fp32", "shard=false"], [tmp_path / "fsdp", "unet", "steps=3", "shard=true"]
+    done = start(*runs[0], "--", *runs[1], launch=launch_file("cpu.yaml"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert sorted(one["blocks"] for one in seen) == [0, 0, 6, 6]
+    one, other = state_of(tmp_path / "ddp"), state_of(tmp_path / "fsdp")
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
 
 
 def test_sharding_needs_processes(tmp_path):
