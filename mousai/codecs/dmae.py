@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from mousai.codecs.chunks import overlapped, whole_frames
 from mousai.codecs.dmae_config import DMAEConfig
 from mousai.codecs.encoders import LOG_MEAN, LOG_STD, Encoder
+from mousai.codecs.griffin_lim import consistent
 from mousai.codecs.prior import NOISE_LOG_MEAN, EnvelopePrior, principal_components
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.randomness import positional_noise
@@ -143,6 +144,15 @@ class DMAE(nn.Module):
         """The inverse of `_compress`, bounded at 60 dB above the scale."""
         return torch.sinh((x * self.prior.spread).clamp(-LARGEST, LARGEST)) * torch.exp(log_scale)
 
+    def _start(self, noise: Tensor, log_scale: Tensor | None, t: Tensor) -> Tensor:
+        """Where sampling starts: noise, or at `t` < 1 the prior's noise with consistent phases, and noise added."""
+        if t == 1:
+            return noise
+        rough = self.transform.synthesis(F.pad(noise * torch.exp(log_scale), (0, 1)))
+        smooth = consistent(rough, log_scale, self.config.decode.griffin_lim)
+        data = self._compress(self.transform.analysis(smooth)[..., :-1], log_scale)
+        return add_noise(data, noise, t)
+
     def _told(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """What the latents say: the log scale `(b, features, l)`, and what is injected for each group `(b * groups, d, l)`."""
         log_scale, hidden = self.prior(raw)
@@ -219,7 +229,7 @@ class DMAE(nn.Module):
         """
         decode = self.config.decode
         steps = decode.steps if steps is None else steps
-        times = schedule(decode.schedule, steps)
+        times = schedule(decode.schedule, steps, decode.start)
         total = steps * max(1, -(-((num_frames or 0) - decode.context_frames) // decode.stride_frames))
         done = 0
 
@@ -253,7 +263,7 @@ class DMAE(nn.Module):
         x = sample(
             self.config.decode.sampler,
             lambda x, t: self._network(x, t, cache=cache),
-            self.config.decode.temperature * noise.contiguous(),
+            self._start(noise.contiguous(), log_scale, times[0]),
             times,
             callback=callback,
         )

@@ -18,9 +18,18 @@ class DecodeConfig:
     steps: int = 50
     sampler: str = "ddim"
     schedule: str = "linear"
-    temperature: float = 1.0  # standard deviation of the noise to start from; below 1 is smoother and nearer on average
+    griffin_lim: int = 0  # iterations that give the prior's noise consistent phases (griffin_lim.py); 0 = none
+    start: float = 1.0  # time to sample from: 1 is noise, below it what griffin_lim made with noise added
     stride_frames: int = 224  # latent frames that one window yields
     context_frames: int = 16  # latent frames that it sees on each side, half of them crossfaded
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.griffin_lim < 0 or not 0 < self.start <= 1:
+            raise ValueError(f"expected steps >= 1, griffin_lim >= 0 and 0 < start <= 1, came {self}")
+        if (self.start < 1) != (self.griffin_lim > 0):
+            raise ValueError(f"start: below 1 it needs griffin_lim iterations, and they a start below 1; came {self}")
+        if not 0 <= self.context_frames <= self.stride_frames or self.stride_frames < 1:
+            raise ValueError(f"expected 0 <= context_frames <= stride_frames, came {self}")
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ class DMAEConfig:
                 raise ValueError(f"prior: needs encoder.linear, log_magnitude and a multiple of {bands} bins, came {encoder}")
             if encoder.hop_length != self.transform.hop:
                 raise ValueError(f"encoder.hop_length: expected {self.transform.hop} as the transform's, came {encoder.hop_length}")
+        if self.prior is None and self.decode.griffin_lim:
+            raise ValueError("decode.griffin_lim: needs the envelope prior")
         if self.prior is None and self.band_weights != "flat":
             raise ValueError("band_weights: mel belongs to the mdct transform")
         if self.encoder.in_channels != self.channels:

@@ -5,12 +5,14 @@ from mousai import config
 from mousai.codecs.dmae import DMAE
 from mousai.codecs.dmae_config import DecodeConfig, DMAEConfig
 from mousai.codecs.encoders import EncoderConfig
+from mousai.codecs.griffin_lim import consistent
 from mousai.codecs.prior import PriorConfig, principal_components
 from mousai.diffusion.randomness import positional_noise
 from mousai.networks.transforms import TransformConfig, mel_density
 from mousai.networks.unet1d import UNet1dConfig
 
 DECODE = DecodeConfig(steps=2, stride_frames=16, context_frames=4)
+WARM = DecodeConfig(steps=2, start=0.3, griffin_lim=3, stride_frames=16, context_frames=4)
 
 
 def paper_like() -> DMAEConfig:
@@ -40,7 +42,7 @@ def starter_like(**changes) -> DMAEConfig:
         stereo="mid_side",
         band_weights="mel",
         latent_noise=0.1,
-        decode=DECODE,
+        decode=WARM,
         **changes,
     )  # fmt: skip
 
@@ -161,6 +163,20 @@ def test_compression_is_undone_and_has_unit_variance():
     torch.testing.assert_close(codec._expand(codec._compress(frames, log_scale), log_scale), frames, rtol=1e-3, atol=1e-5)
     fitted = codec.prior.base + codec.prior.linear(codec.encoder.linear(codec.encoder.spectrum(codec._looked_at(audio))))
     torch.testing.assert_close(codec._compress(frames, fitted).std((0, 2)), torch.ones(512), rtol=0.02, atol=0)
+
+
+def test_griffin_lim_brings_the_magnitudes_nearer():
+    """A tone's envelope on noise becomes a tone: magnitudes near what was asked for."""
+    time = torch.arange(65536) / 48000
+    tone = (0.3 * torch.sin(2 * torch.pi * 1000 * time) + 1e-3 * torch.randn(65536)).expand(1, 2, -1)
+    codec = DMAE(starter_like())
+    log_scale = codec._log_scale_target(codec.encoder.spectrum(codec._looked_at(tone)))
+    rough = codec.transform.synthesis(torch.nn.functional.pad(torch.randn_like(log_scale) * log_scale.exp(), (0, 1)))
+
+    def error(audio):
+        return (codec._log_scale_target(codec.encoder.spectrum(codec._looked_at(audio))) - log_scale)[:, :256].abs().mean()
+
+    assert error(consistent(rough, log_scale, 16)) < 0.7 * error(rough)
 
 
 def test_mel_density_favours_low_bands():
