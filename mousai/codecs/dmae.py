@@ -62,6 +62,8 @@ class DMAE(nn.Module):
         expected = 1 if config.prior else self.ratio
         if config.prior is None and config.unet.inject_channels[config.inject_depth] != self.latent_channels:
             raise ValueError(f"unet.inject_channels: expected {self.latent_channels} as the latents, came {config.unet.inject_channels}")
+        if self.unet.total_factor % self.ratio and self.ratio % self.unet.total_factor:
+            raise ValueError(f"unet.factors: their product {self.unet.total_factor} and the {self.ratio} frames a latent do not divide")
         if self.unet.depth_factor(config.inject_depth) != expected:
             raise ValueError(f"unet.inject_channels: expected them at the depth that has a frame for every {expected} of the first")
 

@@ -7,6 +7,8 @@ from typing import Literal
 
 from mousai.codecs.encoders import EncoderConfig
 from mousai.codecs.prior import PriorConfig
+from mousai.diffusion.samplers import V_SAMPLERS
+from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 
@@ -28,6 +30,8 @@ class DecodeConfig:
             raise ValueError(f"expected steps >= 1, griffin_lim >= 0 and 0 < start <= 1, came {self}")
         if (self.start < 1) != (self.griffin_lim > 0):
             raise ValueError(f"start: below 1 it needs griffin_lim iterations, and they a start below 1; came {self}")
+        if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
+            raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
         if not 0 <= self.context_frames <= self.stride_frames or self.stride_frames < 1:
             raise ValueError(f"expected 0 <= context_frames <= stride_frames, came {self}")
 

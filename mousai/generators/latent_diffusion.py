@@ -16,7 +16,8 @@ from mousai.diffusion.guidance import guided
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.randomness import randn, seeded_generators
-from mousai.diffusion.samplers import Callback, sample
+from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
+from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.diffusion.schedules import schedule
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.types import Condition
@@ -35,6 +36,12 @@ class SampleConfig:
     interval: tuple[float, float] = (0.0, 1.0)  # times within which guidance is on
     resamples: int = 5  # of every step of an inpainting
 
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.resamples < 1 or self.guidance < 0 or not 0 <= self.eta <= 1 or not 0 <= self.rescale <= 1:
+            raise ValueError(f"expected steps and resamples >= 1, guidance >= 0, eta and rescale from 0 to 1; came {self}")
+        if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
+            raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
+
 
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
@@ -42,7 +49,6 @@ class LatentDiffusionConfig:
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
     subtract_input: bool = False  # v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
-    latent_bound: float = 0.0  # data predicted beyond this many standard deviations is cut off; 0 = never
     sample: SampleConfig = field(default_factory=SampleConfig)
 
     def __post_init__(self) -> None:
@@ -144,26 +150,12 @@ class LatentDiffusion(nn.Module):
             tokens, mask = torch.cat([tokens, other.tokens]), torch.cat([mask, other.mask])
         cache = self.unet.cache(times[:-1], tokens, mask)
         alone = cache[:b]
-        bound = self.config.latent_bound
-
-        def bounded(predict):
-            def inside(x: Tensor, t: Tensor) -> Tensor:
-                v = predict(x, t)
-                angle = t.double() * torch.pi / 2
-                alpha, sigma = float(angle.cos()), float(angle.sin())
-                data = alpha * x - sigma * v
-                return v if sigma == 0 else (alpha * x - data.clamp(-bound, bound)) / sigma
-
-            return inside if bound else predict
-
-        return bounded(
-            guided(
-                lambda xx, t: self._network(xx, t, cache=cache),
-                lambda x, t: self._network(x, t, cache=alone),
-                settings.guidance,
-                interval=settings.interval,
-                rescale=settings.rescale,
-            )
+        return guided(
+            lambda xx, t: self._network(xx, t, cache=cache),
+            lambda x, t: self._network(x, t, cache=alone),
+            settings.guidance,
+            interval=settings.interval,
+            rescale=settings.rescale,
         )
 
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
