@@ -43,7 +43,7 @@ def practice(tmp_path_factory) -> Path:
 
 def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_path) -> None:
     steps = []
-    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", seconds=0.8, steps=2, batch=2, progress=lambda done, total: steps.append((done, total)))
+    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", seconds=1.2, steps=2, batch=2, progress=lambda done, total: steps.append((done, total)))
     assert json.loads((tmp_path / "out/codec.json").read_text()) == report
     assert (tmp_path / "out/codec.png").read_bytes()[:8] == PNG
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["codec.json", "codec.md", "codec.png"]
@@ -54,7 +54,7 @@ def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_
     text = (tmp_path / "out/codec.md").read_text()
     assert report["fingerprint"] in text and "Griffin-Lim, 4 mel bands a channel every 1024 samples" in text
     assert steps[-1][0] == steps[-1][1] and [done for done, _ in steps] == sorted(done for done, _ in steps)
-    again = evaluate_codec(tiny_cascade, recordings, tmp_path / "again", seconds=0.8, steps=2, batch=3)
+    again = evaluate_codec(tiny_cascade, recordings, tmp_path / "again", seconds=1.2, steps=2, batch=3)
     assert again["rows"]["decode(encode(x))"]["log_mel_db"]["clips"] == pytest.approx(ours["log_mel_db"]["clips"], abs=1e-3)
 
 
@@ -80,7 +80,7 @@ def test_prompts_are_generated_named_and_counted(tiny_cascade, practice, tmp_pat
     assert confusion.sum() == 16 == len(report["clips"]) and sorted(set(confusion.sum(1).tolist())) in ([2], [0, 2])
     assert report["accuracy"] == confusion.diagonal().sum().item() / 16 and report["chance"] == 1 / 8
     low, high = report["interval_95"]
-    assert low < report["accuracy"] < high
+    assert low <= report["accuracy"] < high
     assert report["recordings"]["clips"] == 8 == report["recordings_through_codec"]["clips"]
     assert report["recordings"]["accuracy"] > report["recordings_through_codec"]["accuracy"]  # a codec of random weights ruins them
     assert report["distances_db"]["one prompt, two seeds"]["least"] > 0
