@@ -44,7 +44,7 @@ class Grid:
 def grid_of(stride: int, context: int) -> Grid:
     """The grid of windows that yield `stride` frames and are faded over `context` frames."""
     gap = max(1, -(-context // 2))
-    return Grid(stride, gap, max(4, SIDES * gap))
+    return Grid(stride, gap, max(4, min(SIDES * gap, stride // 4 - gap)))  # some places must lie far from every join
 
 
 def features(original: Tensor, decoded: Tensor, sample_rate: int) -> dict[str, dict[str, Tensor]]:

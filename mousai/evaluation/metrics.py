@@ -1,4 +1,4 @@
-"""Tables and pictures of an evaluation: log-mel distances beside their baselines, and the confusion of styles."""
+"""The confusion of styles as a table and a picture, and sounds to compare a codec with: coloured noise, Griffin-Lim."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import at_rms, log_mel_distance_db, mel_filterbank
+from mousai.audio.spectral import at_rms, mel_filterbank
 
 
 def confusion_table(prompted: Sequence[str], named: Sequence[str], labels: Sequence[str]) -> Tensor:
@@ -89,24 +89,6 @@ def griffin_lim(audio: Tensor, bands: int, hop: int, sample_rate: int = 48000, s
         estimate = torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
         phase = torch.stft(estimate, n_fft, hop, window=window, pad_mode="constant", return_complex=True).angle()
     return torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
-
-
-def distance_table(references: Sequence[Tensor], candidates: dict[str, Sequence[Tensor]]) -> dict[str, tuple[float, float]]:
-    """Log-mel distance in dB to each reference (c, s), by method: mean and standard deviation over the clips."""
-    rows = {}
-    for name, clips in candidates.items():
-        if len(clips) != len(references):
-            raise ValueError(f"{name}: expected {len(references)} clips, one a reference, came {len(clips)}")
-        distances = torch.stack([log_mel_distance_db(clip, reference) for clip, reference in zip(clips, references)])
-        rows[name] = (distances.mean().item(), distances.std(correction=0).item())
-    return rows
-
-
-def markdown_table(rows: dict[str, tuple[float, float]]) -> str:
-    """A distance table as Markdown, nearest first."""
-    lines = ["| | log-mel distance, dB | sd over clips |", "|---|---|---|"]
-    lines += [f"| {name} | {mean:.2f} | {sd:.2f} |" for name, (mean, sd) in sorted(rows.items(), key=lambda row: row[1])]
-    return "\n".join(lines)
 
 
 def _rms(audio: Tensor) -> float:

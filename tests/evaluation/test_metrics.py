@@ -10,10 +10,8 @@ from mousai.data.synth.render import make
 from mousai.evaluation.metrics import (
     confusion_png,
     confusion_table,
-    distance_table,
     griffin_lim,
     long_term_noise,
-    markdown_table,
     table_accuracy,
 )
 
@@ -51,13 +49,3 @@ def test_griffin_lim_beats_noise_and_more_bands_beat_fewer(music) -> None:
     distances = [log_mel_distance_db(clip, music).item() for clip in (many, few, noise)]
     assert distances[0] < distances[1] < distances[2]
     assert torch.equal(few, griffin_lim(music, 16, 1024, steps=8))
-
-
-def test_distance_tables_list_the_nearest_first(music) -> None:
-    other = torch.from_numpy(make(0, 4, 2.0)[0])
-    rows = distance_table([music, other], {"swapped": [other, music], "itself, quieter": [0.5 * music, other]})
-    assert rows["itself, quieter"][0] < 1e-3 and rows["swapped"][0] > 5
-    lines = markdown_table(rows).splitlines()
-    assert len(lines) == 4 and "itself" in lines[2] and "swapped" in lines[3]
-    with pytest.raises(ValueError, match="expected 2 clips"):
-        distance_table([music, other], {"short": [music]})
