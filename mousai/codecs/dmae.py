@@ -30,7 +30,7 @@ from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import build_transform, mel_density, mid_side
 from mousai.networks.unet1d import UNet1d
 
-LARGEST = 7.6  # asinh(1000)
+LARGEST = 3.5  # asinh of the largest coefficient / scale that is decoded, 24 dB; beyond lie a small decoder's slips
 MINIMUM_FRAMES = 4  # latent frames the encoder is given at least; shorter audio is followed by silence
 
 
@@ -143,7 +143,7 @@ class DMAE(nn.Module):
         return torch.asinh(frames * torch.exp(-log_scale)) / self.prior.spread
 
     def _expand(self, x: Tensor, log_scale: Tensor) -> Tensor:
-        """The inverse of `_compress`, bounded at 60 dB above the scale."""
+        """The inverse of `_compress`, bounded at 24 dB above the scale."""
         return torch.sinh((x * self.prior.spread).clamp(-LARGEST, LARGEST)) * torch.exp(log_scale)
 
     def _start(self, noise: Tensor, log_scale: Tensor | None, t: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ if sys.argv[2] == "kill":
         done.append(1)
         return encode(*arguments)
     job.encode = killed
-os.write(1, f"{job.cache(sys.argv[1], shard_seconds=float(sys.argv[3]))}\n".encode())
+os.write(1, f"{job.cache(sys.argv[1], shard_seconds=float(sys.argv[3]))}\\n".encode())
 """
 
 

@@ -135,7 +135,9 @@ def test_a_real_interruption_of_a_real_process(tiny_cascade, tmp_path):
     files = sorted(tmp_path.glob("out/*"))
     assert process.returncode == 130 and len(err.splitlines()) == 1 and "interrupted" in err
     said = json.loads(out)
-    assert sorted(file["path"] for file in said["files"]) == [str(file) for file in files] and 2 <= len(files) < 500 and said["wanted"] == 500
+    named = {file["path"] for file in said["files"]}
+    assert named <= {str(file) for file in files} and len(files) - len(named) <= 1  # one may be whole and not yet noted
+    assert 2 <= len(files) < 500 and said["wanted"] == 500
     assert all(io.info(file).num_samples == 48000 for file in files)
 
 
