@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -36,9 +37,20 @@ def ship(codec: Path, generator: Path, card: Path, out: Path) -> None:
     if size > LIMIT:
         raise ValueError(f"the weights take {size / 2**20:.1f} MiB, more than the {LIMIT / 2**20:.0f} that ship with the package")
     settings = {key: value for key, value in settings.items() if key != "format"} | {"codec": codec_settings["codec"]}
-    settings["provenance"] = {**settings["provenance"], "codec": codec_settings["provenance"]}
+    settings["provenance"] = relative({**settings["provenance"], "codec": codec_settings["provenance"]})
     checkpoint.save_model(out, settings, state, card.read_text())
     print(f"wrote {out}: {size / 2**20:.1f} MiB")
+
+
+def relative(value: Any) -> Any:
+    """`value` with the last two parts of every absolute path in it: what lay where on one machine means nothing elsewhere."""
+    if isinstance(value, dict):
+        return {key: relative(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [relative(item) for item in value]
+    if isinstance(value, str) and value.startswith("/"):
+        return "/".join(Path(value).parts[-2:])
+    return value
 
 
 def main() -> int:
