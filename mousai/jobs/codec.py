@@ -119,8 +119,25 @@ def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Calla
             if report:
                 report(taken / codec.sample_rate)
 
-    latents = torch.cat([piece[0].float().cpu() for piece in codec.encode_stream(pieces())], dim=-1)
-    return latents, taken, gain
+    return gathered(piece[0] for piece in codec.encode_stream(pieces())), taken, gain
+
+
+def gathered(pieces: Iterable[Tensor]) -> Tensor:
+    """Pieces `(d, any)` as one `(d, l)` float32 on the CPU.
+
+    They are copied into room that doubles: small tensors kept among the large ones of every window would hold the heap open.
+    """
+    room, frames = None, 0
+    for piece in pieces:
+        end = frames + piece.shape[-1]
+        if room is None or end > room.shape[-1]:
+            larger = torch.empty(piece.shape[0], max(2 * end, 4096))
+            if room is not None:
+                larger[:, :frames] = room[:, :frames]
+            room = larger
+        room[:, frames:end] = piece
+        frames = end
+    return room[:, :frames].contiguous()
 
 
 def level_of(blocks: Iterable[Tensor]) -> float:
