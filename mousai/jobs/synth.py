@@ -120,6 +120,8 @@ def _write_clip(out: Path, seed: int, seconds: float, format: str, mark: str, in
             sink.comment = json.dumps({"mousai_synth": {"seed": seed, "index": index, "caption": metadata["caption"]}})
             sink.write(audio.T)
         os.replace(beside, path)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
     finally:
         beside.unlink(missing_ok=True)
     return index
@@ -143,5 +145,7 @@ def _replace(path: Path, text: str) -> None:
     try:
         beside.write_text(text)
         os.replace(beside, path)
+    except soundfile.LibsndfileError as error:
+        raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
     finally:
         beside.unlink(missing_ok=True)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from mousai.training.loop import TrainConfig
 
+WAIT = timedelta(hours=12)  # for the others: an export or the last hour of a cache may fall to one process
 SHARD_PARAMETERS = 1_000_000  # a block of at least so many is gathered on its own
 
 
@@ -39,7 +42,8 @@ def processes(**settings: object) -> Accelerator:
     Without a device Accelerate has to be told so, or processes under torchrun would each believe to be alone and write
     over one another.
     """
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **settings)
+    waiting = InitProcessGroupKwargs(timeout=WAIT)
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[waiting], **settings)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise ValueError(f"{started} processes were started, but each sees {accelerator.num_processes}; see docs/training.md on launching")
