@@ -102,7 +102,7 @@ def grid_test(curves: Sequence[Tensor], places: Sequence[Sequence[int]], period:
     joins too: only then is a join no likelier to stand out by chance than the test says.
     """
     if period < 2 * margin + 2:
-        raise ValueError(f"expected a join at most every {2 * margin + 2} frames to leave frames between, came {period}")
+        raise ValueError(f"expected joins at least {2 * margin + 2} frames apart, to leave frames between; came {period}")
     held = [
         [place for place in list_ if place < len(curve) and not curve[place].isnan()]
         for curve, list_ in zip(curves, places, strict=True)
