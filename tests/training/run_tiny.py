@@ -109,3 +109,6 @@ if __name__ == "__main__":
         model = {"model": UNetDenoiser} if "unet" in run else {}
         seen = json.dumps(main(*(a for a in run if ":" not in a and a != "unet"), faults=faults, **model))
         os.write(1, f"{seen}\n".encode())  # at once: two processes share the pipe
+    if torch.distributed.is_initialized():  # gloo may abort a process whose peer has left without a word
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
