@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
-from mousai.jobs.places import free, ready, slug, split_out
+from mousai.jobs.places import free, ready, split_out
+from mousai.piece import slug
 from mousai.request import Request
 
 if TYPE_CHECKING:

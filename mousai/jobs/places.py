@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 from mousai.audio.write import FORMATS
 
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
-SLUG_BYTES = 64
 
 
 def split_out(out: str | Path | None, count: int, format: str | None, default: str, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple[Path, str | None, str]:
@@ -64,13 +61,6 @@ def _remove_empty(folders: list[Path]) -> None:
         if any(folder.iterdir()):
             return
         folder.rmdir()
-
-
-def slug(text: str) -> str:
-    """A file name's worth of a text: its words in small letters, joined by hyphens."""
-    words = re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text).lower())
-    name = "-".join(words).encode()[:SLUG_BYTES].decode(errors="ignore").strip("-")
-    return name or "clip"
 
 
 def free(folder: Path, name: str, suffix: str, beside: tuple[str, ...] = ()) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mousai.jobs.places import free, ready, slug, split_out
+from mousai.jobs.places import free, ready, split_out
 
 
 def test_a_folder_or_a_file_name(tmp_path: Path):
@@ -69,28 +69,6 @@ def test_a_place_that_cannot_be_written_is_said_at_once(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="No space left on device; name another place"), ready(tmp_path / "new"):
         pass
     assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("Slow piano, melancholic!", "slow-piano-melancholic"),
-        ("../../etc/passwd", "etc-passwd"),
-        ("a\\b:c*d?\n\t\"<>|", "a-b-c-d"),
-        ("Übung in C♯, 音楽", "übung-in-c-音楽"),
-        ("?!…", "clip"),
-        (".hidden", "hidden"),
-        ("snake_case 90 BPM", "snake-case-90-bpm"),
-    ],
-)
-def test_names_from_prompts(text, name):
-    assert slug(text) == name
-
-
-def test_names_are_short_in_bytes_whole_in_letters():
-    for text in ("word " * 100, "音" * 500, "é" * 500):
-        name = slug(text)
-        assert 0 < len(name.encode()) <= 64 and name.isprintable() and not name.endswith("-")
 
 
 def test_a_taken_name_gets_a_number(tmp_path: Path):
