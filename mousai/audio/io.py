@@ -17,14 +17,15 @@ import soxr
 import torch
 from torch import Tensor
 
+from mousai.audio.chapters import Chapter, read_chapters
 from mousai.audio.container import AudioError, File, Member
 from mousai.audio.decoder import Decoder
 from mousai.audio.remix import remix
-from mousai.audio.write import FORMATS, AudioWriter, Written, write
+from mousai.audio.write import FORMATS, AudioWriter, Written, write, write_blocks
 
 __all__ = [
-    "FORMATS", "AudioError", "AudioInfo", "AudioWriter", "File", "Member", "Written", "blocks", "info", "read",
-    "read_metadata", "remix", "resampled_length", "write",
+    "FORMATS", "AudioError", "AudioInfo", "AudioWriter", "Chapter", "File", "Member", "Written", "blocks", "info", "read",
+    "read_metadata", "remix", "resampled_length", "write", "write_blocks",
 ]  # fmt: skip
 
 BLOCK_SAMPLES = 65536
@@ -33,7 +34,7 @@ RESAMPLER_REACH = 256  # samples of the lower rate beyond which soxr's filter is
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What an audio file holds; `num_samples` counts at the file's own rate, `tags` are named as libsndfile's strings."""
+    """What an audio file holds; `num_samples` and `chapters` count at the file's own rate, `tags` are named as libsndfile's strings."""
 
     sample_rate: int
     channels: int
@@ -41,6 +42,7 @@ class AudioInfo:
     format: str  # "WAV", "FLAC", "OGG", "MP3", …
     subtype: str  # "PCM_16", "FLOAT", "VORBIS", "OPUS", …
     tags: dict[str, str]
+    chapters: tuple[Chapter, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -65,6 +67,7 @@ def info(file: File) -> AudioInfo:
             decoder.format,
             decoder.subtype,
             decoder.tags,
+            read_chapters(decoder.windows[0], decoder.sample_rate, decoder.num_samples),
         )
 
 

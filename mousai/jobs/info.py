@@ -74,7 +74,7 @@ def describe_latents(path: Path) -> dict[str, Any]:
 
 
 def describe_audio(path: Path) -> dict[str, Any]:
-    """Format and length of an audio file and, where mousai made it, the recipe that it carries."""
+    """Format, length and chapters of an audio file and, where mousai made it, the recipe that it carries."""
     from mousai.audio import io
 
     audio = io.info(path)
@@ -87,5 +87,6 @@ def describe_audio(path: Path) -> dict[str, Any]:
         "num_samples": audio.num_samples,
         "seconds": audio.num_samples / audio.sample_rate,
         "tags": audio.tags,
+        "chapters": [{"seconds": chapter.sample / audio.sample_rate, "title": chapter.title} for chapter in audio.chapters],
         "made_by": io.read_metadata(path),
     }

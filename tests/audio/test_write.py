@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai.audio import io, write
+from mousai.audio import encode, io, write
 
 KINDS = [
     ("wav", "PCM_16", 5e-5), ("wav", "PCM_24", 2e-7), ("wav", "FLOAT", 0), ("flac", "PCM_16", 5e-5), ("flac", "PCM_24", 2e-7),
@@ -76,13 +76,66 @@ def test_full_scale_itself_does_not_wrap(tmp_path: Path) -> None:
 
 
 def test_a_wav_beyond_four_gigabytes_is_an_rf64(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(write, "WAV_MAX_BYTES", 40_000)
+    monkeypatch.setattr(encode, "WAV_MAX_BYTES", 40_000)
     for num_samples, format, magic in ((5_000, "WAV", b"RIFF"), (10_001, "RF64", b"RF64")):
         io.write(tmp_path / "a.wav", music(num_samples, 1), metadata=METADATA, subtype="FLOAT")
         assert (tmp_path / "a.wav").read_bytes()[:4] == magic
         assert io.info(tmp_path / "a.wav").format == format
         assert torch.equal(io.read(tmp_path / "a.wav", channels=1), music(num_samples, 1))
         assert io.read_metadata(tmp_path / "a.wav") == METADATA
+
+
+@pytest.mark.parametrize(("suffix", "subtype", "tolerance"), KINDS)
+def test_blocks_of_any_length_make_the_file_that_a_writer_makes(
+    tmp_path: Path, suffix: str, subtype: str | None, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.TemporaryFile", None)
+    audio = music(150_003)
+    cuts = audio.split([1, 0, 100_000, 49_000, 1_002], dim=1)
+    written = io.write_blocks(tmp_path / f"a.{suffix}", iter(cuts), 150_003, 48_000, 2, metadata=METADATA, subtype=subtype)
+    assert written == write.Written(tmp_path / f"a.{suffix}", 150_003, pytest.approx(audio.abs().max().item()), 1.0)
+    monkeypatch.undo()
+    io.write(tmp_path / f"b.{suffix}", audio, subtype=subtype)
+    assert torch.equal(io.read(tmp_path / f"a.{suffix}"), io.read(tmp_path / f"b.{suffix}"))
+    assert io.read_metadata(tmp_path / f"a.{suffix}") == METADATA
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [f".{suffix}"] * 2
+
+
+@pytest.mark.parametrize(("suffix", "subtype", "tolerance"), KINDS)
+def test_blocks_beyond_full_scale_are_refused_and_never_wrap(tmp_path: Path, suffix: str, subtype: str | None, tolerance: float) -> None:
+    for peak in (1.00005, 1.3):
+        audio = torch.sin(torch.arange(20_000) * 0.03)[None] * peak
+        blocks = audio.split(7_000, dim=1)
+        if peak == 1.3 and subtype != "FLOAT":
+            with pytest.raises(ValueError, match=f"a.{suffix}: a peak of 1.3 is above full scale"):
+                io.write_blocks(tmp_path / f"a.{suffix}", blocks, 20_000, 48_000, 1, subtype=subtype)
+        else:
+            io.write_blocks(tmp_path / f"a.{suffix}", blocks, 20_000, 48_000, 1, subtype=subtype)
+            assert (io.read(tmp_path / f"a.{suffix}", channels=1) - audio).abs().max() <= (tolerance and tolerance + 1e-4)
+
+
+def test_blocks_that_are_not_what_was_promised_leave_what_was_there(tmp_path: Path) -> None:
+    def broken():
+        yield music(50)
+        raise ValueError("the source is broken")
+
+    def missing():
+        yield music(50)
+        raise FileNotFoundError("no such audio file: source.wav")
+
+    io.write(tmp_path / "a.wav", music(10))
+    for blocks, num_samples, error, message in (
+        ([music(50)], 51, ValueError, "51 samples were to be written, 50 came"),
+        ([music(50)] * 3, 99, ValueError, "99 samples were to be written, at least 150 came"),
+        ([music(50, 1)], 50, ValueError, "expected audio"),
+        ([music(50) * torch.nan], 50, ValueError, "NaN"),
+        ([], 0, ValueError, "no audio"),
+        (broken(), 100, ValueError, "^the source is broken$"),
+        (missing(), 100, FileNotFoundError, "^no such audio file: source.wav$"),
+    ):
+        with pytest.raises(error, match=message):
+            io.write_blocks(tmp_path / "a.wav", blocks, num_samples, 48_000, 2)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.wav"] and io.info(tmp_path / "a.wav").num_samples == 10
 
 
 def test_metadata_of_others_is_none_of_ours(tmp_path: Path) -> None:
@@ -155,14 +208,30 @@ def test_a_full_disk_is_one_error_and_no_file(tmp_path: Path, suffix: str, limit
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
+@pytest.mark.parametrize(("suffix", "limits"), [("wav", (600, 240_010)), ("flac", (600, 100_000)), ("ogg", (600, 24_000)), ("opus", (600, 22_000))])
+def test_a_full_disk_while_blocks_are_written_is_one_error_and_no_file(tmp_path: Path, suffix: str, limits: tuple[int, ...]) -> None:
+    noise = 0.3 * torch.rand(2, 60_000, generator=torch.Generator().manual_seed(0))
+    chapters = [io.Chapter(i, f"chapter {i}") for i in range(50)]
+    for limit in limits:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            with pytest.raises(OSError, match=f"^cannot write .*a.{suffix}: "):
+                io.write_blocks(tmp_path / f"a.{suffix}", noise.split(8_192, dim=1), 60_000, 48_000, 2, chapters=chapters)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs resource limits")
 def test_a_disk_that_fills_while_encoding_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = io.AudioWriter.encode
+    whole = io.AudioWriter.encode
 
     def encode_on_a_small_disk(self: io.AudioWriter, part: Path, scale: float) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
         try:
-            encode(self, part, scale)
+            whole(self, part, scale)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

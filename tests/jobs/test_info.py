@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from mousai import checkpoint, cli
+from mousai.audio import io
 from mousai.jobs.info import describe
 
 
@@ -39,7 +40,18 @@ def test_an_audio_file(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.flac", np.zeros((441, 2)), 44_100)
     found = describe(tmp_path / "x.flac")
     assert (found["sample_rate"], found["channels"], found["num_samples"], found["seconds"]) == (44_100, 2, 441, 0.01)
-    assert "FLAC" in found["format"]
+    assert "FLAC" in found["format"] and found["chapters"] == []
+
+
+def test_the_chapters_of_an_audio_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    chapters = [io.Chapter(0, "dawn"), io.Chapter(12_000, "a: “storm”")]
+    io.write_blocks(tmp_path / "x.ogg", [torch.zeros(2, 24_000)], 24_000, 48_000, 2, chapters=chapters)
+    found = describe(tmp_path / "x.ogg")
+    assert found["chapters"] == [{"seconds": 0.0, "title": "dawn"}, {"seconds": 0.25, "title": "a: “storm”"}]
+    for flags in ([], ["--json"]):
+        with pytest.raises(SystemExit):
+            cli.main(["info", str(tmp_path / "x.ogg"), *flags])
+        assert "a: “storm”" in capsys.readouterr().out
 
 
 def test_a_latent_cache(generator_recipe: Path, tmp_path: Path) -> None:
