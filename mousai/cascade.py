@@ -35,16 +35,18 @@ CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and 
 class Cascade:
     """Codec, conditioner and generator that belong together; `name` and `fingerprint` say which model it is.
 
-    `rms` is the level at which the model was shown music, None if it was shown it as it came.
+    `rms` is the level at which the model was shown music, None if it was shown it as it came; `crop_frames` is how many
+    latent frames of it at once, None if nobody knows.
     """
 
     def __init__(
-        self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "", rms: float | None = None
-    ) -> None:
+        self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "",
+        rms: float | None = None, crop_frames: int | None = None,
+    ) -> None:  # fmt: skip
         if codec.latent_channels != generator.latent_channels:
             raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
         self.codec, self.conditioner, self.generator = codec, conditioner, generator
-        self.name, self.fingerprint, self.rms = name, fingerprint, rms
+        self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
         self.device = torch.device("cpu")
 
     @property
@@ -106,7 +108,7 @@ class Cascade:
         settings, decode_steps, strength = self.settings(request)
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
-        condition = self._encode_texts(request.prompts)
+        condition = self.encode_texts(request.prompts)
         negative = None if request.negative is None else self.conditioner.encode([request.negative])
         sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
         batch = self.batch_of(request, start.num_samples / self.sample_rate)
@@ -167,7 +169,7 @@ class Cascade:
             made |= {"inpaint": named(request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
         return made | {"model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__}
 
-    def _encode_texts(self, prompts: Sequence[str]) -> Condition:
+    def encode_texts(self, prompts: Sequence[str]) -> Condition:
         """The condition of all prompts, each different one read once."""
         texts = list(dict.fromkeys(prompts))
         row_of = {text: row for row, text in enumerate(texts)}
@@ -193,7 +195,8 @@ def load(path_or_name: str | Path, device: torch.device | str | None = None, dty
     conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
     _check_text(conditioner, generator, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
-    return Cascade(codec, conditioner, generator, rms=training_rms(settings, "generator"), **origin).to(where, precision)
+    shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
+    return Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
 
 
 def load_codec(
@@ -205,7 +208,7 @@ def load_codec(
     settings, state = checkpoint.load_model(checkpoint.model_folder(path_or_name))
     codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
     set_precision(codec, precision)
-    return codec, training_rms(settings, "codec")
+    return codec, training_data(settings, "codec").get("rms")
 
 
 def check_model(path_or_name: str | Path, kinds: Sequence[str] = tuple(REGISTRIES)) -> dict[str, Any]:
@@ -239,12 +242,12 @@ def set_precision(part: nn.Module, dtype: torch.dtype | None) -> None:
             module.to(dtype)
 
 
-def training_rms(settings: Mapping[str, Any], kind: str) -> float | None:
-    """The level to which the recipe of a model folder brought its audio; None if it did not, or if nobody knows."""
+def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """What the recipe of a model folder says of its data; nothing if nobody knows."""
     made = settings.get("provenance") or {}
     if kind == "codec" and "generator" in settings:
         made = made.get("codec") or {}
-    return ((made.get("recipe") or {}).get("data") or {}).get("rms")
+    return (made.get("recipe") or {}).get("data") or {}
 
 
 def repeated(condition: Condition, b: int) -> Condition:

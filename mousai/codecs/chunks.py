@@ -13,47 +13,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# (window (b, d, frames), number of its first frame) -> (b, e, frames · ratio)
-Process = Callable[[Tensor, int], Tensor]
+# (windows (b, d, frames), number of the first frame of each) -> (b, e, frames · ratio) for each
+Process = Callable[[list[Tensor], list[int]], list[Tensor]]
+
+
+def first_frame(window: int, stride: int, context: int) -> int:
+    """The frame with which window number `window` begins."""
+    return max(0, window * stride - context)
 
 
 class OverlapStream:
-    """`process` over a sequence that arrives in pieces; memory is bounded by one window.
+    """`process` over a sequence that arrives in pieces; memory is bounded by `batch` windows.
 
-    `ratio` is how many output positions one input frame stands for. Every window but the last has the same length.
+    `ratio` is how many output positions one input frame stands for. Every window but the first and the last has the same
+    length. With `start`, what windows before number `start` yield is left out, and the pieces begin with frame
+    `first_frame(start - 1, …)`: the window before is needed for the crossfade.
     """
 
-    def __init__(self, process: Process, stride: int, context: int, ratio: int = 1) -> None:
+    def __init__(self, process: Process, stride: int, context: int, ratio: int = 1, *, start: int = 0, batch: int = 1) -> None:
         if stride < 1 or context < 0 or stride < context:
             raise ValueError(f"expected stride >= context >= 0 and stride >= 1, came stride {stride}, context {context}")
+        if start < 0 or batch < 1:
+            raise ValueError(f"expected start >= 0 and batch >= 1, came {start} and {batch}")
         self.process, self.stride, self.context, self.ratio = process, stride, context, ratio
+        self.start, self.batch = start, batch
+        self.index = max(0, start - 1)  # number of the next window
         self.pending: list[Tensor] = []
-        self.first = 0  # number of the first pending frame
-        self.index = 0  # number of the next window
+        self.first = first_frame(self.index, stride, context)  # number of the first pending frame
         self.tail: Tensor | None = None  # the last window's half of the next crossfade
+
+    @property
+    def end(self) -> int:
+        """The number of frames that have come."""
+        return self.first + sum(piece.shape[-1] for piece in self.pending)
 
     def feed(self, piece: Tensor) -> Iterator[Tensor]:
         """Take `piece (b, d, l)`; yield what is final now."""
         self.pending.append(piece)
-        # A window is certain not to be the last one only when a frame beyond its own context is there.
-        while self.first + sum(p.shape[-1] for p in self.pending) > (self.index + 1) * self.stride + self.context:
-            yield self._window(last=False)
+        while self._certain() >= self.batch:
+            yield from self._windows(self.batch)
 
     def finish(self) -> Iterator[Tensor]:
         """Yield the rest."""
-        if self.pending and self.first + sum(p.shape[-1] for p in self.pending) > 0:
-            yield self._window(last=True)
+        if certain := self._certain():
+            yield from self._windows(certain)
+        if self.end > self.first:
+            yield from self._windows(1, last=True)
 
-    def _window(self, last: bool) -> Tensor:
+    def _certain(self) -> int:
+        """How many windows are certain not to be the last one: a frame beyond their own context is there."""
+        return max(0, (self.end - self.context - 1) // self.stride - self.index)
+
+    def _windows(self, count: int, last: bool = False) -> Iterator[Tensor]:
         held = torch.cat(self.pending, dim=-1)
-        start = max(0, self.index * self.stride - self.context)
-        stop = self.first + held.shape[-1] if last else (self.index + 1) * self.stride + self.context
-        output = self.process(held[..., start - self.first : stop - self.first], start)
-        done, tail = self._join(output, start, stop, last)
-        self.index += 1
-        keep = max(0, self.index * self.stride - self.context)
-        self.pending, self.first, self.tail = [held[..., keep - self.first :]], keep, tail
-        return done
+        spans = [(first_frame(k, self.stride, self.context), (k + 1) * self.stride + self.context) for k in range(self.index, self.index + count)]
+        if last:
+            spans = [(spans[0][0], self.end)]
+        outputs = self.process([held[..., start - self.first : stop - self.first] for start, stop in spans], [start for start, _ in spans])
+        for output, (start, stop) in zip(outputs, spans):
+            done, self.tail = self._join(output, start, stop, last)
+            self.index += 1
+            if self.index > self.start:
+                yield done
+        keep = first_frame(self.index, self.stride, self.context)
+        self.pending, self.first = [held[..., keep - self.first :]], keep
 
     def _join(self, output: Tensor, start: int, stop: int, last: bool) -> tuple[Tensor, Tensor | None]:
         """What of `output` is final, its beginning faded into the previous tail, and its own tail.
@@ -75,9 +98,11 @@ class OverlapStream:
         return body[..., : -2 * half], body[..., -2 * half :]
 
 
-def overlapped(process: Process, pieces: Iterable[Tensor], stride: int, context: int, ratio: int = 1) -> Iterator[Tensor]:
+def overlapped(
+    process: Process, pieces: Iterable[Tensor], stride: int, context: int, ratio: int = 1, *, start: int = 0, batch: int = 1
+) -> Iterator[Tensor]:
     """The output of `process` over all of `pieces`, as an iterator of tensors that follow one another."""
-    stream = OverlapStream(process, stride, context, ratio)
+    stream = OverlapStream(process, stride, context, ratio, start=start, batch=batch)
     for piece in pieces:
         yield from stream.feed(piece)
     yield from stream.finish()

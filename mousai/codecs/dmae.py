@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mousai.codecs.chunks import overlapped, whole_frames
+from mousai.codecs.chunks import first_frame, overlapped, whole_frames
 from mousai.codecs.dmae_config import DMAEConfig
 from mousai.codecs.encoders import LOG_MEAN, LOG_STD, Encoder
 from mousai.codecs.griffin_lim import consistent
@@ -181,7 +181,10 @@ class DMAE(nn.Module):
         decode = self.config.decode
         blocks = whole_frames(pieces, self.channels, self.hop)
 
-        def process(window: Tensor, first: int) -> Tensor:
+        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
+            return [encode(window) for window in windows]
+
+        def encode(window: Tensor) -> Tensor:
             frames = window.shape[-1]
             audio = F.pad(window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2), (0, self._short(frames)))
             raw = self.latents(audio)[..., :frames]
@@ -224,10 +227,14 @@ class DMAE(nn.Module):
         steps: int | None = None,
         callback: Callback | None = None,
         num_frames: int | None = None,
+        start: int = 0,
+        batch: int = 1,
     ) -> Iterator[Tensor]:
         """The audio of latents that come in `pieces (b, d, any)`, hop samples a frame; the cuts make no difference.
 
-        `num_frames`, where it is known, lets `callback` say of how many steps.
+        `num_frames`, where it is known, lets `callback` say of how many steps. With `start`, decoding goes on with the
+        window of that number, see `resume`.
+        `batch` windows are decoded at once.
         """
         decode = self.config.decode
         steps = decode.steps if steps is None else steps
@@ -239,16 +246,31 @@ class DMAE(nn.Module):
             if callback:
                 callback(done + step, max(total, done + steps))
 
-        def process(window: Tensor, first: int) -> Tensor:
+        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
             nonlocal done
-            audio = self._decode_window(window, first, seeds or list(range(len(window))), times, count)
-            done += steps
-            return audio
+            audio = {}
+            for length in sorted({window.shape[-1] for window in windows}):
+                alike = [index for index, window in enumerate(windows) if window.shape[-1] == length]
+                found = self._decode_windows([windows[i] for i in alike], [firsts[i] for i in alike], seeds, times, count)
+                audio |= dict(zip(alike, found))
+                done += steps * len(alike)
+            return [audio[index] for index in range(len(windows))]
 
-        yield from overlapped(process, pieces, decode.stride_frames, decode.context_frames, ratio=self.hop)
+        yield from overlapped(process, pieces, decode.stride_frames, decode.context_frames, ratio=self.hop, start=start, batch=batch)
 
-    def _decode_window(self, latents: Tensor, first: int, seeds: list[int], times: Tensor, callback: Callback) -> Tensor:
-        """Audio `(b, c, l * hop)` of a window whose first latent frame is number `first` of the piece."""
+    def resume(self, sample: int) -> tuple[int, int, int]:
+        """Where `decode_stream` goes on for the audio from `sample` on: (`start`, first latent frame, first sample that comes)."""
+        stride, context = self.config.decode.stride_frames, self.config.decode.context_frames
+        early = context * self.hop // 2  # a window's own audio begins in the middle of the fade
+        window = max(0, (sample + early) // (stride * self.hop))
+        return window, first_frame(max(0, window - 1), stride, context), max(0, window * stride * self.hop - early)
+
+    def _decode_windows(
+        self, windows: list[Tensor], firsts: list[int], seeds: list[int] | None, times: Tensor, callback: Callback
+    ) -> list[Tensor]:
+        """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""
+        b = len(windows[0])
+        seeds, latents = seeds or list(range(b)), torch.cat(windows)
         length = latents.shape[-1]
         multiple = max(1, self.unet.total_factor // self.ratio)  # latent frames that the network can halve
         padded = F.pad(latents, (0, -(length + 1) % multiple + 1), mode="replicate")  # the MDCT needs one frame more
@@ -256,7 +278,7 @@ class DMAE(nn.Module):
         raw = raw.clamp(-1, 1) if self.config.encoder.bottleneck == "tanh" else raw
         log_scale, inject = self._told(raw) if self.prior is not None else (None, raw)
         width = self.hop * self.channels
-        noise = positional_noise(seeds, first, first + padded.shape[-1], width).to(latents.device)
+        noise = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
         if self.prior is not None:  # (b, l, hop * c) -> (b, c * bands, l * ratio)
             noise = noise.unflatten(2, (self.ratio, -1)).flatten(1, 2).transpose(1, 2)
         else:  # (b, l, hop * c) -> (b, c, l * hop)
@@ -271,7 +293,7 @@ class DMAE(nn.Module):
         )
         if self.prior is not None:
             x = self.transform.synthesis(F.pad(self._expand(x, log_scale), (0, 1)))
-        return x[..., : length * self.hop]
+        return list(x[..., : length * self.hop].split(b))
 
 
 def _noise(like: Tensor, generator: torch.Generator) -> Tensor:

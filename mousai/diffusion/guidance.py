@@ -42,11 +42,15 @@ def guided(
     def predict(x: Tensor, t: Tensor) -> Tensor:
         if scale == 1.0 or not low <= float(t) <= high:
             return predict_cond(x, t)
-        cond, uncond = predict_both(torch.cat([x, x]), t).to(x.dtype).chunk(2)
-        mixed = uncond + scale * (cond - uncond)
-        return rescaled(mixed, cond, rescale) if rescale else mixed
+        return mixed(*predict_both(torch.cat([x, x]), t).to(x.dtype).chunk(2), scale, rescale)
 
     return predict
+
+
+def mixed(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
+    """uncond + scale (cond - uncond), brought back by `rescale` to the standard deviation of `cond`."""
+    result = uncond + scale * (cond - uncond)
+    return rescaled(result, cond, rescale) if rescale else result
 
 
 def rescaled(mixed: Tensor, cond: Tensor, phi: float) -> Tensor:

@@ -81,7 +81,8 @@ def inpaint(
     x = add_noise(data, noise, times[0]) if times[0] < 1 else noise
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         for j in range(resamples):
-            x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, generators)
+            fresh = randn(x.shape[1:], generators, x.device, x.dtype) if eta else None
+            x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, fresh)
             x = torch.where(keep, data if t_next == 0 else add_noise(data, noise, t_next), x)
             if callback:
                 callback(i * resamples + j + 1, steps * resamples)

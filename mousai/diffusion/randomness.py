@@ -47,11 +47,12 @@ def positional_noise(seeds: Sequence[int], first: int, stop: int, width: int) ->
     blocks = range(first // NOISE_BLOCK, (stop - 1) // NOISE_BLOCK + 1)
     items = []
     for seed in seeds:
-        drawn = [torch.randn(NOISE_BLOCK, width, generator=_block_generator(seed, block)) for block in blocks]
+        drawn = [torch.randn(NOISE_BLOCK, width, generator=block_generator(seed, block)) for block in blocks]
         items.append(torch.cat(drawn)[first - blocks[0] * NOISE_BLOCK :][: stop - first])
     return torch.stack(items)
 
 
-def _block_generator(seed: int, block: int) -> torch.Generator:
+def block_generator(seed: int, block: int) -> torch.Generator:
+    """A generator for the `block` of a stream of noise that belongs to `seed`."""
     digest = hashlib.blake2b(f"{seed}:{block}".encode(), digest_size=4).digest()  # torch reads 32 bits of a seed
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest, "little"))

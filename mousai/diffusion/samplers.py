@@ -71,16 +71,15 @@ def ddim_step(
     t: Tensor,
     t_next: Tensor,
     eta: float = 0.0,
-    generators: Sequence[torch.Generator] | None = None,
+    fresh: Tensor | None = None,
 ) -> Tensor:
-    """x at `t_next` from x and v at `t` (DDIM, equation 12); `eta` > 0 puts fresh noise in, from each generator."""
+    """x at `t_next` from x and v at `t` (DDIM, equation 12); `eta` > 0 puts `fresh` noise in, of x's shape."""
     alpha, sigma = amplitudes(t)
     alpha_next, sigma_next = amplitudes(t_next)
     data, noise = alpha * x - sigma * v, sigma * x + alpha * v
     if eta == 0.0:
         return alpha_next * data + sigma_next * noise
     variance = (eta * sigma_next / sigma) ** 2 * (1 - (alpha / alpha_next) ** 2)  # equation 16, squared
-    fresh = randn(x.shape[1:], generators, x.device, x.dtype)
     return alpha_next * data + math.sqrt(max(sigma_next**2 - variance, 0.0)) * noise + math.sqrt(variance) * fresh
 
 
@@ -102,7 +101,8 @@ def ddim(
         checked_generators(generators, x, "eta > 0")
     x = constrain(x, times[0]) if constrain else x
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, generators)
+        fresh = randn(x.shape[1:], generators, x.device, x.dtype) if eta else None
+        x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, fresh)
         x = constrain(x, t_next) if constrain else x
         if callback:
             callback(i + 1, len(times) - 1)

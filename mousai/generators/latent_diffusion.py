@@ -6,13 +6,14 @@ condition" in their place, for classifier-free guidance.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mousai.diffusion.guidance import guided
+from mousai.diffusion.guidance import guided, mixed
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.randomness import randn, seeded_generators
@@ -21,6 +22,8 @@ from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.diffusion.schedules import schedule
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.types import Condition
+
+RowPredict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,29 @@ class LatentDiffusion(nn.Module):
             interval=settings.interval,
             rescale=settings.rescale,
         )
+
+    def rows(self, told: Sequence[Condition | None], settings: SampleConfig, times: Tensor) -> RowPredict:
+        """`predict(x, t, item, negative)`: v under guidance for rows that differ in time and condition, as in long pieces.
+
+        x is `(b, d, l)`, l a multiple of `unet.total_factor`; `t (b,)` on the CPU, each among `times[:-1]`; `item (b,)` and
+        `negative (b,)` say which of `told`, conditions of one item each, a row has; None there is "no condition".
+        """
+        like = self.null.weight
+        null = Condition(self._null(1).to(like), torch.ones(1, self.config.max_tokens, dtype=torch.bool, device=like.device))
+        fitted = [null if each is None else self._fit(each, like) for each in told]
+        tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
+        cache, (low, high) = self.unet.cache(times[:-1], tokens, mask), settings.interval
+
+        def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor) -> Tensor:
+            twice = torch.nonzero((low <= t) & (t <= high) & (settings.guidance != 1.0))[:, 0]
+            which, there = torch.cat([item, negative[twice]]).to(like.device), twice.to(x.device)
+            v = self._network(torch.cat([x, x[there]]), torch.cat([t, t[twice]]), cache=cache[which]).to(x.dtype)
+            cond, other = v[: len(x)], v[len(x) :]
+            if len(twice):
+                cond[there] = mixed(cond[there], other, settings.guidance, settings.rescale)
+            return cond
+
+        return predict
 
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
         v = self.unet(x, t, **condition)

@@ -17,7 +17,7 @@ class Context:
     tokens: Tensor | None = None  # (b, n, e)
     mask: Tensor | None = None  # (b, 1, 1, n)
     inject: dict[int, Tensor] | None = None  # depth -> (b, d, l at that depth)
-    row: Tensor | None = None  # (1, UNet1d.table_width): every scale and shift for one t
+    row: Tensor | None = None  # (b | 1, UNet1d.table_width): every scale and shift for t
     keys_values: list[KeysValues] | None = None
     injected: list[Tensor] | None = None  # projected, one an inject layer
 
@@ -27,21 +27,25 @@ class Context:
 
 
 class StepCache:
-    """What a `UNet1d` needs besides x for each time of a schedule; `cache[:n]` is that of the first n items."""
+    """What a `UNet1d` needs besides x for each time of a schedule.
+
+    `cache[:n]` is that of the first n items, `cache[rows]`, a LongTensor `(b,)`, that of so many rows, each of any item.
+    """
 
     def __init__(self, times: Tensor, table: Tensor, context: Context) -> None:
         self.times, self.table, self.context = times, table, context
         self.rows = {time: index for index, time in enumerate(times.tolist())}
 
     def at(self, t: Tensor) -> Context:
-        """The context for the 0-d float32 tensor `t`, which must be one of the times exactly."""
-        if t.ndim:
-            raise ValueError(f"a cache takes one time for the whole batch: t must be 0-d, came {tuple(t.shape)}")
-        row = self.rows.get(float(t))
-        if row is None:
-            raise ValueError(f"t = {float(t)} is not among the {len(self.times)} times that this cache was made for")
+        """The context for the float32 tensor `t`, 0-d or `(b,)`, whose entries must be among the times exactly."""
+        times = t.reshape(-1).tolist()
+        for time in times:
+            if time not in self.rows:
+                raise ValueError(f"t = {time} is not among the {len(self.times)} times that this cache was made for")
+        row = self.rows[times[0]]
+        table = self.table[[self.rows[time] for time in times]] if t.ndim else self.table[row : row + 1]
         c = self.context
-        return Context(mask=c.mask, row=self.table[row : row + 1], keys_values=c.keys_values, injected=c.injected)
+        return Context(mask=c.mask, row=table, keys_values=c.keys_values, injected=c.injected)
 
     @property
     def items(self) -> int:
@@ -49,7 +53,7 @@ class StepCache:
         batches = [k.shape[0] for k, _ in self.context.keys_values] + [y.shape[0] for y in self.context.injected]
         return max(batches, default=1)
 
-    def __getitem__(self, index: slice) -> StepCache:
+    def __getitem__(self, index: slice | Tensor) -> StepCache:
         c = self.context
         context = Context(
             mask=None if c.mask is None else c.mask[index],

@@ -17,7 +17,7 @@ PIECES, FRAMES = 4, 300  # latent frames a piece
 def test_joins_lie_where_windows_meet(length: int) -> None:
     """The windows of codecs/chunks.py begin, but for their context, at the places."""
     starts = []
-    list(overlapped(lambda window, first: starts.append(first) or window, [torch.zeros(1, 1, length)], stride=32, context=8))
+    list(overlapped(lambda windows, firsts: starts.extend(firsts) or windows, [torch.zeros(1, 1, length)], stride=32, context=8))
     assert [first + 8 for first in starts[1:]] == join_places(length, 32, 8)
 
 
