@@ -68,6 +68,23 @@ def evaluate_joins(
     _evaluate("evaluate_joins", as_json, out, split, model=model, data=data, seconds=seconds, pieces=pieces, steps=steps, seed=seed, device=device, dtype=dtype)
 
 
+@app.command("seams")
+def evaluate_seams(
+    files: Annotated[list[Path], typer.Argument(help="Pieces of `mousai render`, or their .job.json; with --every any audio.", metavar="FILE...", show_default=False)],
+    out: Figures,
+    every: Annotated[Optional[float], option("Seconds from boundary to boundary; as the file says unless given.", callback=between(0, 86400, above=True))] = None,
+    first: Annotated[Optional[float], option("Where the first boundary lies, in seconds; --every unless given.", callback=between(0, 86400, above=True))] = None,
+    overlap: Annotated[Optional[float], option("Seconds that windows overlap, around each boundary; 0 unless given.", callback=between(0, 86400))] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether more changes where the windows of long pieces meet than elsewhere in the same pieces."""
+    from mousai.jobs.evaluate_seams import evaluate_seams
+
+    with progress_bar("seconds") as progress:
+        found = evaluate_seams(files, out, every=every, first=first, overlap=overlap, progress=progress)
+    report(found, (out / "seams.md").read_text(encoding="utf-8").rstrip(), as_json)
+
+
 @app.command("prompts")
 def evaluate_prompts(
     model: Evaluated,

@@ -61,7 +61,7 @@ def evaluate_codec(
     codec, rms = load_codec(model, device, dtype)
     source = open_source(data, split)
     chosen = draw_clips(source, seconds, clips, codec.sample_rate, codec.channels, seed)
-    out = _folder(out)
+    out = folder_for(out)
     references = [_at_level(clip.audio, rms) for clip in chosen]
     decoded = _round_trip(codec, references, steps, batch, seed, progress)
     candidates = {OURS: decoded, **baselines(references, codec.sample_rate, codec.hop, codec.latent_channels, seed)}
@@ -136,7 +136,7 @@ def evaluate_joins(
     if seconds < least:
         raise ValueError(f"seconds: expected at least {least:.1f}, two of this codec's windows, came {seconds:g}")
     chosen = draw_clips(source, seconds, min(pieces, len(source)), codec.sample_rate, codec.channels, seed, least)
-    out = _folder(out)
+    out = folder_for(out)
     for number, clip in enumerate(chosen):
         audio = _at_level(clip.audio, rms)
         judge.add(audio, *_long_round_trip(codec, audio, steps, seed + number, _part(progress, number, len(chosen))))
@@ -203,7 +203,7 @@ def evaluate_prompts(
         ear, classifier = practice_classifier(manifest)
     else:
         ear = load_classifier(classifier)
-    out = _folder(out)
+    out = folder_for(out)
     clips = _generate(cascade, request, [clip.label for clip in asked], out / "clips", progress)
     named = [ear.name(clip[None])[0] for clip in clips]
     heard = confusion_table([clip.label for clip in asked], named, ear.config.labels)
@@ -263,7 +263,7 @@ def _provenance(model: str | Path, data: str | Path, split: str | None, seed: in
     return {"model": str(model), "fingerprint": fingerprint, "data": str(data), "split": split, "seed": seed, "codec_steps": steps}
 
 
-def _folder(out: str | Path) -> Path:
+def folder_for(out: str | Path) -> Path:
     """The folder to write to, made before anything takes long."""
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -273,10 +273,15 @@ def _folder(out: str | Path) -> Path:
 
 
 def _write(out: Path, report: dict[str, Any], text: str) -> dict[str, Any]:
-    """The figures as JSON and the text as Markdown, each beside its place and renamed; gives the figures back."""
+    """Writes figures about a model, under a heading that says what they were made of; gives the figures back."""
     head = f"# {report['evaluates']}: {report['model']} ({report['fingerprint']})\n\n"
     head += f"data {report['data']}, split {report['split']}; {report['codec_steps']} decoding steps, seed {report['seed']}\n\n"
-    for suffix, content in (("json", json.dumps(report, indent=1)), ("md", head + text)):
+    return save(out, report, head + text)
+
+
+def save(out: Path, report: dict[str, Any], text: str) -> dict[str, Any]:
+    """The figures as JSON and the text as Markdown, each beside its place and renamed; gives the figures back."""
+    for suffix, content in (("json", json.dumps(report, indent=1)), ("md", text)):
         path = out / f"{report['evaluates']}.{suffix}"
         beside = path.with_name(f"{path.name}.{os.getpid()}.part")
         try:
