@@ -7,7 +7,7 @@ within a transition what the sections on both sides predict is interpolated fram
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,7 +19,7 @@ from torch import Tensor
 from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
 from mousai.cascade import Cascade
 from mousai.diffusion.schedules import schedule
-from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid
+from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.piece import Piece
 from mousai.recording import level_gain
 from mousai.request import Request
@@ -32,6 +32,8 @@ WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are sl
 SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
 EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
 LEAD_SHARE = 0.5  # of the first window that a recording fills where a piece goes on from it
+MIN_LEAD_SECONDS = 1.0  # of a recording that a piece can go on from
+LOOP_SHARE = 2 / 3  # of a loop that a window takes at most: its end must be another's than its beginning
 
 
 @dataclass(frozen=True)
@@ -52,27 +54,31 @@ class Rendering:
     def __init__(self, cascade: Cascade, piece: Piece, lead: Lead | None = None) -> None:
         self.cascade, self.codec, self.device = cascade, cascade.codec, cascade.device
         self.piece, self.settings = resolved(cascade, piece)
-        rate, hop, multiple = cascade.sample_rate, self.codec.hop, cascade.generator.unet.total_factor
+        rate = cascade.sample_rate
         self.num_samples = max(1, round(piece.seconds * rate))
-        window, overlap = (max(multiple, round(seconds * rate / hop / multiple) * multiple) for seconds in (self.piece.window, self.piece.overlap))
-        overlap = min(overlap, window // 2 // multiple * multiple)
-        self.gain, self.prefix, self.recording, self.lead = 1.0, None, None, overlap if piece.loop else 0
+        self.gain, self.prefix, self.recording, self.lead = 1.0, None, None, None
         if lead is not None:
             self.gain, self.recording = level_gain(lead.rms, cascade.rms), lead.audio
             latents = self.codec.encode(lead.audio[None].to(self.device) * self.gain)[0]
             self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
-        # A loop repeats whole frames: it is cut to the sample afterwards, half a frame off at most.
-        frames = round(self.num_samples / hop) if piece.loop else math.ceil(self.num_samples / hop)
-        self.grid = WindowGrid(frames + self.lead, window, overlap, multiple)
+        self.grid, self.lead = grid_of(cascade, self.piece, self.lead)
         self._transitions = [begin for begin, _ in self.piece.transitions], [end for _, end in self.piece.transitions]
         self._told, self._negatives = self._read_texts()
 
     @staticmethod
     def lead_samples(cascade: Cascade, piece: Piece, available: int) -> int:
-        """How many of the last samples of a recording of `available` a piece that goes on from it needs."""
+        """How many of the last samples of a recording of `available` a piece that goes on from it needs; ValueError if there are too few."""
+        if available < MIN_LEAD_SECONDS * cascade.sample_rate:
+            lasts = f"{available / cascade.sample_rate:.3f} s"
+            raise ValueError(f"extend: the recording lasts {lasts}, a piece goes on from {MIN_LEAD_SECONDS:g} s or more")
         hop, whole = cascade.codec.hop, resolved(cascade, piece)[0]
         frames = round(whole.window * cascade.sample_rate / hop * LEAD_SHARE)
         return min(frames, available // hop) * hop
+
+    @property
+    def rows_at_once(self) -> int:
+        """Windows in one pass of the generator."""
+        return ROWS_AT_ONCE.get(self.device.type, 1) if self.piece.method == "joint" else 1
 
     # -- latents ---------------------------------------------------------------------------------------------------
 
@@ -81,12 +87,12 @@ class Rendering:
         settings = self.settings
         times = schedule(settings.schedule, settings.steps)
         place = {"prefix": self.prefix, "loop": self.piece.loop, "device": self.device}
-        arguments = (self._predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
+        arguments = (self.predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
         if self.piece.method == "continuation":
             return Continuation(*arguments, resamples=settings.resamples, **place)
-        return JointDenoiser(*arguments, eta=settings.eta, batch=ROWS_AT_ONCE.get(self.device.type, 1), **place)
+        return JointDenoiser(*arguments, eta=settings.eta, batch=self.rows_at_once, **place)
 
-    def _predictor(self, times: Tensor):
+    def predictor(self, times: Tensor) -> WindowPredict:
         """`predict(x, t, firsts)` for windows that begin at the stream's frames `firsts`."""
         generator, told, negatives = self.cascade.generator, self._told, self._negatives
 
@@ -115,14 +121,14 @@ class Rendering:
 
     def weights(self, first: int, count: int) -> list[tuple[int, Tensor]]:
         """The sections that have a say in the `count` frames from `first` of the stream on, each with its share `(count,)`."""
-        seconds = (torch.arange(first, first + count) - self.lead + 0.5) * self.codec.hop / self.cascade.sample_rate
+        seconds = (torch.arange(first, first + count, dtype=torch.float64) - self.lead + 0.5) * self.codec.hop / self.cascade.sample_rate
         begins, ends = self._transitions
-        low, high = bisect_right(ends, float(seconds[0])), bisect_left(begins, float(seconds[-1]))
-        come = [torch.ones(count)]  # how much of each section, or of what follows it, is there
+        low, high = bisect_right(ends, float(seconds[0])), bisect_right(begins, float(seconds[-1]))
+        come = [torch.ones_like(seconds)]  # how much of each section, or of what follows it, is there
         for begin, end in zip(begins[low:high], ends[low:high]):
-            come.append(((seconds - begin) / (end - begin)).clamp(0, 1) if end > begin else (seconds >= begin).float())
-        come.append(torch.zeros(count))
-        return [(low + index, before - after) for index, (before, after) in enumerate(zip(come, come[1:]))]
+            come.append(((seconds - begin) / (end - begin)).clamp(0, 1) if end > begin else (seconds >= begin).double())
+        come.append(torch.zeros_like(seconds))
+        return [(low + index, (before - after).float()) for index, (before, after) in enumerate(zip(come, come[1:]))]
 
     def _read_texts(self):
         """The conditions of every section's prompt and negative prompt, None for none; each different text is read once."""
@@ -137,7 +143,11 @@ class Rendering:
     @property
     def join(self) -> int:
         """Samples at the end of a recording within which it is faded into what goes on from it."""
-        return 0 if self.recording is None else min(round(FADE_SECONDS * self.cascade.sample_rate), self.lead * self.codec.hop)
+        return 0 if self.recording is None else self._fade
+
+    @property
+    def _fade(self) -> int:
+        return min(round(FADE_SECONDS * self.cascade.sample_rate), self.lead * self.codec.hop)
 
     @property
     def total(self) -> int:
@@ -148,15 +158,16 @@ class Rendering:
         """The samples `(c, any)` from number `done` on, wherever that is; `latents(frame)` gives the stream's `(d, any)` from a frame on."""
         opening = self._opening(latents) if self.lead else None
         skip = self.lead * self.codec.hop - self.join
-        blocks = self._decoded(latents, skip + done, skip + self.total)
+        late = max(0, done - (self.total - self._fade)) if self.piece.loop else 0  # a fade is made as a whole
+        blocks = self._decoded(latents, skip + done - late, skip + self.total)
         if self.recording is not None:
             return self._joined(blocks, opening, done)
-        return self._closed(blocks, opening) if self.piece.loop else blocks
+        return self._closed(blocks, opening, late) if self.piece.loop else blocks
 
     def _decoded(self, latents: Callable[[int], Iterator[Tensor]], first: int, stop: int) -> Iterator[Tensor]:
         """The stream's samples first … stop - 1."""
         window, frame, position = self.codec.resume(first)
-        pieces = (piece[None].to(self.device) for piece in latents(frame))
+        pieces = (piece[None].to(self.device) for piece in self._on_and_on(latents, frame))
         settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": WINDOWS_AT_ONCE.get(self.device.type, 1)}
         for block in self.codec.decode_stream(pieces, start=window, **settings):
             begin, end = max(0, first - position), min(block.shape[-1], stop - position)
@@ -165,6 +176,12 @@ class Rendering:
             position += block.shape[-1]
             if position >= stop:
                 return
+
+    def _on_and_on(self, latents: Callable[[int], Iterator[Tensor]], frame: int) -> Iterator[Tensor]:
+        """The stream from a frame on; behind a loop's last one comes its first again, for samples beyond whole frames."""
+        yield from latents(frame)
+        if self.piece.loop:
+            yield next(latents(self.lead))[:, :1]
 
     def _opening(self, latents: Callable[[int], Iterator[Tensor]]) -> Tensor:
         """What came before the piece, as the codec gives it."""
@@ -180,16 +197,16 @@ class Rendering:
             yield torch.cat([faded[:, done : done + block.shape[-1]], block[:, max(0, self.join - done) :] * level], dim=-1)
             done += block.shape[-1]
 
-    def _closed(self, blocks: Iterator[Tensor], opening: Tensor) -> Iterator[Tensor]:
-        """The blocks, their end faded into what comes before their beginning."""
-        fade = round(FADE_SECONDS * self.cascade.sample_rate)
+    def _closed(self, blocks: Iterator[Tensor], opening: Tensor, late: int) -> Iterator[Tensor]:
+        """The blocks, their end faded into what comes before their beginning; without the first `late` samples of the fade."""
+        fade = self._fade
         held = torch.zeros(self.codec.channels, 0)
         for block in blocks:
             held = torch.cat([held, block], dim=-1)
             if held.shape[-1] > fade:
                 yield held[:, :-fade]
             held = held[:, -fade:]
-        yield crossfade(held, opening[:, -held.shape[-1] :])
+        yield crossfade(held, opening[:, -fade:])[:, late:]
 
     # -- what it follows from --------------------------------------------------------------------------------------
 
@@ -201,6 +218,16 @@ class Rendering:
         inside = [place for place in places if 0 < place < self.piece.seconds * per_second]
         found = {"first": inside[0] / per_second} if inside else {"first": 0.0}
         return found | {"every": self.grid.stride / per_second, "count": len(inside), "overlap": shared / per_second}
+
+
+def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
+    """The windows of a resolved piece, and how many frames of the stream come before it: `lead`, or a loop's overlap, or none."""
+    rate, hop, multiple = cascade.sample_rate, cascade.codec.hop, cascade.generator.unet.total_factor
+    window, overlap = (round(seconds * rate / hop / multiple) * multiple for seconds in (piece.window, piece.overlap))
+    window = max(window, 2 * multiple)
+    overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
+    lead = (overlap if piece.loop else 0) if lead is None else lead
+    return WindowGrid(math.ceil(max(1, round(piece.seconds * rate)) / hop) + lead, window, overlap, multiple), lead
 
 
 def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
@@ -218,6 +245,11 @@ def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
     settings, codec_steps, _ = cascade.settings(request)
     seconds = cascade.codec.hop / cascade.sample_rate
     window = piece.window or (cascade.crop_frames or DEFAULT_WINDOW) * seconds
+    if piece.loop and window > piece.seconds * LOOP_SHARE:
+        if piece.window:
+            most = f"{piece.seconds * LOOP_SHARE:g} s, {LOOP_SHARE:.0%} of it"
+            raise ValueError(f"window: a loop of {piece.seconds:g} s has windows of at most {most}; came {window:g} s")
+        window = piece.seconds * LOOP_SHARE
     said = {name: getattr(settings, name) for name in ("steps", "guidance", "schedule", "rescale", "interval")}
     said |= {"codec_steps": codec_steps, "method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
     return replace(piece, **said), settings

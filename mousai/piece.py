@@ -15,6 +15,7 @@ from mousai.piece_checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS,
 DEFAULT_TRANSITION = 8.0  # seconds
 MIN_LOOP_SECONDS = 15.0
 SLUG_BYTES = 64
+EMPTY_PROMPT = 'prompt: is empty; say what to play, for example "slow piano, melancholic"'
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
 
 
@@ -27,7 +28,7 @@ def slug(text: str) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A stretch of a piece under one prompt. Problems, a ValueError, with a line for each value that cannot be."""
+    """A stretch of a piece under one prompt; "" is none, where a recording is extended. Problems, a ValueError, with a line for each value that cannot be."""
 
     prompt: str
     seconds: float
@@ -83,6 +84,7 @@ class Piece:
             raise Problems(["sections: expected a Section at least"])
         object.__setattr__(self, "sections", tuple(sections))
         settled, lines = settle(vars(self), PIECE_CHECKS)
+        lines += _unsaid(self.sections, settled.get("extend") is not None)
         _keep(self, settled, lines + _together(settled, self.sections) + _lengths(settled, self.sections))
 
     @property
@@ -121,9 +123,10 @@ class Piece:
         lines = unknown_keys(data, ("sections", *PIECE_CHECKS, *of_section), ("pieces", "defaults"), "the file")
         if "sections" in data:
             lines += [f"{name}: belongs to the sections, not here" for name in of_section if name in data]
-            sections, wrong = _many(data["sections"])
+            sections, wrong = _many(data["sections"], data.get("extend") is not None)
         else:
             sections, wrong = _one(data, lines)
+            wrong += _unsaid(sections, data.get("extend") is not None)
         settled, more = settle(data, PIECE_CHECKS)
         lines += wrong + more + _together(settled, sections)
         if sections and not wrong:
@@ -168,14 +171,21 @@ def _one(data: Mapping[str, Any], lines: list[str]) -> tuple[list[Section], list
     return [Section(**settled)] if {"prompt", "seconds"} <= settled.keys() and not wrong else [], wrong
 
 
-def _many(data: Any) -> tuple[list[Section], list[str]]:
+def _unsaid(sections: Iterable[Section], extends: bool) -> list[str]:
+    """A line for each section that says nothing, where no recording says it instead."""
+    return [] if extends else [EMPTY_PROMPT for section in sections if not section.prompt]
+
+
+def _many(data: Any, extends: bool) -> tuple[list[Section], list[str]]:
     """The sections that can be made of a list of mappings, and the lines of the others."""
     if not isinstance(data, (list, tuple)) or not data:
         return [], [f"sections: expected a list of sections, came {'an empty one' if data in ([], ()) else came(data)}"]
     made, lines = [], []
     for number, values in enumerate(data, 1):
         try:
-            made.append(Section.from_dict(values))
+            section = Section.from_dict(values)
+            lines += [f"section {number}: {line}" for line in _unsaid([section], extends)]
+            made.append(section)
         except Problems as error:
             lines += [f"section {number}: {line}" for line in error.problems]
     return made, lines
@@ -189,8 +199,8 @@ def _together(values: Mapping[str, Any], sections: Iterable[Section]) -> list[st
     if values.get("guidance") == 1 and any(section.negative for section in sections):
         lines.append("negative: works through guidance, and guidance 1 is none; raise it, or leave the negative prompt away")
     window, overlap = values.get("window"), values.get("overlap")
-    if window is not None and overlap is not None and overlap >= window:
-        lines.append(f"overlap: expected less than the window, {window:g} s, came {overlap:g}")
+    if window is not None and overlap is not None and overlap > window / 2:
+        lines.append(f"overlap: expected at most half of the window, {window / 2:g} s, came {overlap:g}")
     return lines
 
 

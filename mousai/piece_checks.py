@@ -109,7 +109,7 @@ def _title(name: str, value: Any) -> str | None:
 
 
 def _prompt(name: str, value: Any) -> str:
-    return checked_text("" if value is None else value, name)
+    return checked_text("" if value is None else value, name, may_be_empty=True)  # a piece that extends a recording may do without
 
 
 def _negative(name: str, value: Any) -> str | None:

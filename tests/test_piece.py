@@ -78,7 +78,7 @@ def test_transitions_never_overlap_nor_leave_their_sections():
             {"guidance": 1, "sections": (Section("a", 9, negative="b"),)},
             ["negative: works through guidance, and guidance 1 is none; raise it, or leave the negative prompt away"],
         ),
-        ({"window": 20, "overlap": 20}, ["overlap: expected less than the window, 20 s, came 20"]),
+        ({"window": 20, "overlap": 11}, ["overlap: expected at most half of the window, 10 s, came 11"]),
         ({"sections": ()}, ["sections: expected a Section at least"]),
         ({"sections": ("a",)}, ["sections: expected a Section at least"]),
         ({"seed": None}, ["seed: expected a number, came null"]),
@@ -109,13 +109,13 @@ def test_what_cannot_be_is_said(values, lines):
 
 def test_a_section_says_all_that_is_wrong_with_it():
     with pytest.raises(Problems) as caught:
-        Section(" ", 0.5, negative=3, transition=-1)
+        Section(5, 0.5, negative=3, transition=-1)
     assert [line.split(": ")[0] for line in caught.value.problems] == ["prompt", "seconds", "negative", "transition"]
     assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems
 
 
 def test_the_ends_of_the_ranges_belong_to_them():
-    Piece(sections(15), loop=True, loudness=-70, true_peak=0, window=600, overlap=599, interval=(0, 1), guidance=0)
+    Piece(sections(15), loop=True, loudness=-70, true_peak=0, window=600, overlap=300, interval=(0, 1), guidance=0)
     Piece((Section("a", 86399), Section("b", 1, transition=2)), title="a", seed=2**32 - 1, format="opus", method="continuation")
     Piece(tuple(Section("a", 864.1) for _ in range(99)) + (Section("a", 864.1 - 10),), loudness=None)
 

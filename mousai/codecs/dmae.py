@@ -233,8 +233,7 @@ class DMAE(nn.Module):
         """The audio of latents that come in `pieces (b, d, any)`, hop samples a frame; the cuts make no difference.
 
         `num_frames`, where it is known, lets `callback` say of how many steps. With `start`, decoding goes on with the
-        window of that number, see `resume`.
-        `batch` windows are decoded at once.
+        window of that number, see `resume`. `batch` windows are decoded at once.
         """
         decode = self.config.decode
         steps = decode.steps if steps is None else steps
@@ -261,8 +260,8 @@ class DMAE(nn.Module):
     def resume(self, sample: int) -> tuple[int, int, int]:
         """Where `decode_stream` goes on for the audio from `sample` on: (`start`, first latent frame, first sample that comes)."""
         stride, context = self.config.decode.stride_frames, self.config.decode.context_frames
-        early = context * self.hop // 2  # a window's own audio begins in the middle of the fade
-        window = max(0, (sample + early) // (stride * self.hop))
+        early = context * self.hop // 2  # a window's audio begins with the fade, which lies before its own frames
+        window = max(0, (sample // self.hop - context) // stride)  # one that there is: the last one may have `context` frames more
         return window, first_frame(max(0, window - 1), stride, context), max(0, window * stride * self.hop - early)
 
     def _decode_windows(

@@ -24,6 +24,8 @@ from mousai.diffusion.process import add_noise
 from mousai.diffusion.randomness import block_generator, positional_noise
 from mousai.diffusion.samplers import checked_eta, checked_times, ddim_step
 
+STREAM = 2**32  # noise streams of a seed are so far apart; the first of them is left to whoever decodes the latents
+
 # (x (b, d, l), t (b,), first frame of each row) -> v (b, d, l)
 WindowPredict = Callable[[Tensor, Tensor, list[int]], Tensor]
 
@@ -158,7 +160,7 @@ class JointDenoiser:
         """The noise `(d, stop - first)` of a stream at its place; with `loop` that of the repeated frames is the first ones'."""
         begin = self.grid.num_frames - self.grid.overlap if self.loop else stop
         parts = [(first, min(stop, begin)), (max(first, begin) - begin, stop - begin)]
-        drawn = [positional_noise([self.seed + (stream << 32)], a, b, self.channels)[0] for a, b in parts if a < b]
+        drawn = [positional_noise([self.seed + (stream + 1) * STREAM], a, b, self.channels)[0] for a, b in parts if a < b]
         return torch.cat(drawn).T.to(self.device)
 
     def state(self) -> dict[str, Tensor]:
@@ -209,7 +211,7 @@ class Continuation:
             begin, end = max(0, place), min(len(keep), place + known.shape[-1])
             if begin < end:
                 data[:, begin:end], keep[begin:end] = known[:, begin - place : end - place], True
-        generator = block_generator(self.seed, self.index)
+        generator = block_generator(self.seed + STREAM, self.index)
         noise = torch.randn(data.shape, generator=generator).to(self.device)
         x = inpaint(
             lambda x, t: self.predict(x, t.expand(1), [first]), noise[None], data[None], keep[None, None], self.times,

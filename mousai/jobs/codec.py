@@ -7,8 +7,6 @@ codec's fingerprint and the gain that brought the audio to the level the codec w
 from __future__ import annotations
 
 import math
-import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.cascade import check_model, load_codec, place_and_precision
 from mousai.device import limit_threads
-from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.places import beside, free, ready, split_out
 from mousai.recipe import codec_fingerprint
 from mousai.recording import level_gain
 from mousai.request import MAX_STEPS, SEEDS, check_number
@@ -151,14 +149,11 @@ def level_of(blocks: Iterable[Tensor]) -> float:
 
 def save_latents(path: Path, latents: Tensor, header: dict[str, str]) -> None:
     """Writes a latent file, beside its place and renamed."""
-    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        save_file({"latents": latents.contiguous()}, part, header)
-        os.replace(part, path)
-    except (SafetensorError, OSError) as error:
-        raise OSError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with beside(path) as part:
+        try:
+            save_file({"latents": latents.contiguous()}, part, header)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
 
 
 def decode(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -105,12 +103,8 @@ def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) ->
     """Draws a clip's spectrogram, beside its place and renamed."""
     from mousai.audio.spectral import spectrogram_png
 
-    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
+    with beside(path) as part:
         spectrogram_png(audio, sample_rate, part, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

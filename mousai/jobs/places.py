@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from mousai.audio.encode import sync_folder
 from mousai.audio.write import FORMATS
 
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
@@ -54,6 +58,28 @@ def ready(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         _remove_empty(made)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what is there when the block ends is on the disk and is called `path` then. OSError in one line."""
+    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
+    try:
+        yield part
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON, beside its place and renamed."""
+    with beside(path) as part:
+        part.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _remove_empty(folders: list[Path]) -> None:

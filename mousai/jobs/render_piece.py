@@ -1,0 +1,203 @@
+"""One long piece from its first latent to its finished files, going on from whatever an earlier run left."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+import mousai
+from mousai.audio import io
+from mousai.cascade import Cascade
+from mousai.jobs.codec import level_of
+from mousai.jobs.render_finish import finish
+from mousai.jobs.render_plan import Target
+from mousai.jobs.render_state import Audio, RenderState, Say
+from mousai.long_form import Lead, Rendering
+
+SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
+NOTE_SECONDS = 2.0
+BLOCK_SAMPLES = 480_000  # of a recording that is copied
+SAME = ("asked", "fingerprint", "recording")  # what a piece that goes on must have been begun with
+
+Tell = Callable[[float, str], None]  # (share of the piece that is done, what is being done)
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A signal asked to stop; everything so far is saved."""
+
+
+def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[[], bool]) -> dict[str, Any]:
+    """Renders a piece and returns what its job file says; the state folder is gone then.
+
+    Busy if another process is at it, Stopped after saving when `stop()` says so; ValueError or OSError in one line.
+    """
+    state = RenderState(target.state, say)
+    with state.locked():
+        made_from, lead = begin(target, cascade)
+        state.begin(made_from, SAME)
+        work = Work(target, cascade, Rendering(cascade, target.piece, lead), state, tell, stop)
+        with state.audio(cascade.sample_rate, cascade.codec.channels) as audio:
+            work.render(audio)
+            made = finish(target, work.rendering, audio.wav, made_from, work.tell)
+        state.remove()
+    return made
+
+
+def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None]:
+    """What the piece is made from, and the end of the recording that it goes on from, if it does."""
+    made_from: dict[str, Any] = {
+        "asked": target.asked, "model": cascade.name, "fingerprint": cascade.fingerprint, "mousai": mousai.__version__,
+        "torch": torch.__version__, "device": cascade.device.type, "dtype": str(cascade.generator.unet.dtype).removeprefix("torch."),
+        "machine": platform.machine(), "recording": None,
+    }  # fmt: skip
+    if target.piece.extend is None:
+        return made_from, None
+    recording = Path(target.piece.extend)
+    rate, channels = cascade.sample_rate, cascade.codec.channels
+    info = io.info(recording)
+    total = io.resampled_length(info.num_samples, info.sample_rate, rate)
+    wanted = Rendering.lead_samples(cascade, target.piece, total)
+    audio = io.read(recording, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
+    made_from["recording"] = {"file": recording.name, "hash": file_hash(recording), "num_samples": total}
+    return made_from, Lead(audio, level_of(io.blocks(recording, rate, channels, BLOCK_SAMPLES)))
+
+
+class Work:
+    """Latents and audio of one piece, each going on from what its folder holds."""
+
+    def __init__(self, target: Target, cascade: Cascade, rendering: Rendering, state: RenderState, tell: Tell, stop: Callable[[], bool]) -> None:
+        self.target, self.cascade, self.rendering, self.state, self.stop = target, cascade, rendering, state, stop
+        self._tell, self.began, self.noted = tell, time.monotonic(), 0.0
+        self.denoiser = rendering.denoiser()
+        self.begun_with = 0.0  # share that was done when this run began
+        self.share = 0.0
+
+    @property
+    def took(self) -> float:
+        """Seconds of this run."""
+        return time.monotonic() - self.began
+
+    def render(self, audio: Audio) -> None:
+        """Fills the growing audio to its end."""
+        piece, rendering = self.target.piece, self.rendering
+        before = 0 if piece.extend is None else self._copy_recording(audio)
+        done = audio.num_samples - before
+        if done >= rendering.total:
+            return
+        self._resume(done)
+        for block in rendering.audio(self._latents, done):
+            audio.append(block)
+            done += block.shape[-1]
+            self.tell(0.5 * self.denoiser.done / self.denoiser.total + 0.5 * done / rendering.total, "rendering")
+            self._stop_if_asked()
+
+    def _copy_recording(self, audio: Audio) -> int:
+        """Puts the recording that the piece goes on from into the audio, but for its faded end; how many samples that is."""
+        rate, channels = self.cascade.sample_rate, self.cascade.codec.channels
+        place, left = 0, begin_length(self.target, rate) - self.rendering.join
+        before = left
+        for block in io.blocks(self.target.piece.extend, rate, channels, BLOCK_SAMPLES):
+            block = block[:, :left]
+            if place >= audio.num_samples and block.shape[-1]:
+                audio.append(block)
+            place, left = place + block.shape[-1], left - block.shape[-1]
+        return before
+
+    def _resume(self, done: int) -> None:
+        """Brings generation to where the folder's newest usable state was."""
+        rendering, stride = self.rendering, self.rendering.grid.stride
+        skip = rendering.lead * rendering.codec.hop - rendering.join
+        frame = rendering.codec.resume(skip + done)[1]
+        opening = rendering.lead + rendering.codec.config.decode.stride_frames * 2 if rendering.lead else 0
+
+        def needed(index: int) -> bool:
+            return (index + 1) * stride > frame or index * stride < opening
+
+        state = self.state.resume(needed)
+        if state is not None:
+            self.denoiser.restore(state)
+        self.begun_with = 0.5 * self.denoiser.done / self.denoiser.total + 0.5 * done / rendering.total
+
+    def _latents(self, frame: int) -> Iterator[Tensor]:
+        """The stream's latents from a frame on: those that are there, then those to come, each kept before it is used."""
+        stride = self.rendering.grid.stride
+        yield from self.state.latents(frame, stride)
+        fresh = self._generate(frame, stride)
+        yield from ahead(fresh, self.cascade.device) if self.cascade.device.type == "cuda" else fresh
+
+    def _generate(self, frame: int, stride: int) -> Iterator[Tensor]:
+        saved = time.monotonic()
+        while self.denoiser.done < self.denoiser.total:
+            frames = self.denoiser.advance()
+            stop = self.stop()
+            if frames is not None or stop or time.monotonic() - saved > SAVE_SECONDS:
+                first = self.state.segments * stride
+                self.state.add(frames, self.denoiser.state(), self.denoiser.done)
+                saved = time.monotonic()
+            if stop:
+                raise Stopped
+            if frames is not None and first + frames.shape[-1] > frame:
+                yield frames[:, max(0, frame - first) :].cpu()
+            elif frames is None:
+                self.tell(max(self.share, 0.5 * self.denoiser.done / self.denoiser.total), "rendering")
+
+    def _stop_if_asked(self) -> None:
+        if self.stop():
+            raise Stopped
+
+    def tell(self, share: float, doing: str) -> None:
+        """Passes on how far the piece is, and notes it in the folder now and then."""
+        self.share = share
+        self._tell(share, doing)
+        now = time.monotonic()
+        if now - self.noted < NOTE_SECONDS:
+            return
+        self.noted, seconds = now, self.rendering.piece.seconds
+        speed = (share - self.begun_with) * seconds / max(self.took, 1e-9)
+        left = (1 - share) * seconds / speed if speed > 0 else None
+        self.state.note({
+            "share": share, "doing": doing, "seconds": seconds, "times_real_time": speed, "left": left,
+            "host": socket.gethostname(), "process": os.getpid(), "written": time.time(),
+        })  # fmt: skip
+
+
+def begin_length(target: Target, sample_rate: int) -> int:
+    """Samples of the recording that a piece goes on from, at another rate."""
+    info = io.info(target.piece.extend)
+    return io.resampled_length(info.num_samples, info.sample_rate, sample_rate)
+
+
+def file_hash(path: Path) -> str:
+    """A hash of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def ahead(items: Iterator[T], device: torch.device) -> Iterator[T]:
+    """`items`, each made, on a stream of its own where the device has such, while the one before is being used."""
+
+    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def make_next() -> T | None:
+        with torch.cuda.stream(stream):  # None is no stream, and does nothing
+            item = next(items, None)
+        if stream is not None:
+            stream.synchronize()
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(make_next)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(make_next)
+            yield item
