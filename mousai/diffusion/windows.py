@@ -24,6 +24,7 @@ from mousai.diffusion.process import add_noise
 from mousai.diffusion.randomness import block_generator, positional_noise
 from mousai.diffusion.samplers import checked_eta, checked_times, ddim_step
 
+LOOP_PULL = 4.0  # how far all steps together bring the end of a loop to its beginning: (1 - rise)**4 of the way is left
 STREAM = 2**32  # noise streams of a seed are so far apart; the first of them is left to whoever decodes the latents
 
 # (x (b, d, l), t (b,), first frame of each row) -> v (b, d, l)
@@ -152,7 +153,7 @@ class JointDenoiser:
             self.head[level] = x[:, : self.grid.stride].clone()
         head, begin = self.head[level], self.grid.num_frames - self.grid.overlap
         place = torch.arange(first, first + x.shape[-1], device=x.device) - begin  # in the repetition
-        rise = ((place + 0.5) / self.grid.overlap).clamp(0, 1)
+        rise = 1 - (1 - ((place + 0.5) / self.grid.overlap).clamp(0, 1)) ** (LOOP_PULL / len(self.next))
         again = head[:, place.clamp(0, head.shape[-1] - 1)]
         return torch.where((place >= 0) & (place < head.shape[-1]), torch.lerp(x, again, rise), x)
 
