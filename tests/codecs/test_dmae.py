@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -47,12 +49,18 @@ def starter_like(**changes) -> DMAEConfig:
     )  # fmt: skip
 
 
-@pytest.fixture(params=[paper_like, starter_like])
-def codec(request) -> DMAE:
+@pytest.fixture(scope="module", params=[paper_like, starter_like])
+def built(request) -> DMAE:
     torch.manual_seed(0)
     codec = DMAE(request.param())
     codec.loss(0.1 * torch.randn(2, 2, 65536), torch.Generator().manual_seed(0))  # the prior's first look at a batch
     return codec.eval()
+
+
+@pytest.fixture
+def codec(built) -> DMAE:
+    torch.manual_seed(0)
+    return copy.deepcopy(built)
 
 
 @pytest.mark.parametrize("length", [1, 1000, 1024, 1025, 30_000, 70_001])
@@ -71,6 +79,37 @@ def test_cuts_make_no_difference(codec):
     assert torch.equal(torch.cat(pieces, -1), latents)
     streamed = codec.decode_stream(latents.split(5, dim=-1), seeds=[3])
     assert torch.equal(torch.cat(list(streamed), -1)[..., :60_000], codec.decode(latents, 60_000, seeds=[3]))
+
+
+@pytest.mark.parametrize("num_frames", [3, 16, 20, 21, 51, 53, 68, 69])
+def test_decoding_goes_on_from_any_sample_to_the_bit(codec, num_frames):
+    """The grid is of 16 frames of 1024 samples, 4 more on each side; also where the last window is but a few frames."""
+    latents = torch.randn(1, 32, num_frames)
+    whole = codec.decode(latents, seeds=[3])
+    starts = {sample: codec.resume(sample) for frame in range(num_frames) for sample in (frame * 1024, frame * 1024 + 1023)}
+    assert all(0 <= first <= sample < first + (16 + 4 + 2) * 1024 for sample, (_, _, first) in starts.items())
+    for start, frame, first in set(starts.values()):
+        rest = codec.decode_stream(latents[..., frame:].split(5, dim=-1), seeds=[3], start=start)
+        assert torch.equal(torch.cat(list(rest), -1), whole[..., first:])
+
+
+@pytest.mark.parametrize("batch", [2, 3, 64])
+def test_windows_can_be_decoded_together(codec, batch):
+    latents = torch.randn(2, 32, 75)
+    whole = codec.decode(latents, seeds=[3, 8])
+    pieces = list(codec.decode_stream(latents.split(13, dim=-1), seeds=[3, 8], batch=batch))
+    torch.testing.assert_close(torch.cat(pieces, -1), whole, atol=1e-5, rtol=1e-4)
+    start, frame, first = codec.resume(50_000)
+    rest = codec.decode_stream(latents[..., frame:].split(13, dim=-1), seeds=[3, 8], batch=batch, start=start)
+    torch.testing.assert_close(torch.cat(list(rest), -1), whole[..., first:], atol=1e-5, rtol=1e-4)
+
+
+def test_steps_are_counted_for_every_window(codec):
+    for batch in (1, 3):
+        heard = []
+        list(codec.decode_stream([torch.randn(1, 32, 75)], callback=lambda *now: heard.append(now), num_frames=75, batch=batch))
+        dones, totals = zip(*heard)
+        assert heard[-1] == (10, 10) and set(totals) == {10} and all(a <= b for a, b in zip(dones, dones[1:]))
 
 
 def test_an_item_is_the_same_in_any_batch(codec):

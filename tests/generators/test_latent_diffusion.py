@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mousai.diffusion.schedules import schedule
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig, SampleConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.types import Condition
@@ -48,6 +49,69 @@ def test_guidance_equals_two_passes():
         cond = model.unet(x, times[0], tokens=padded, mask=mask)
         uncond = model.unet(x, times[0], tokens=model.null.weight[None], mask=torch.ones_like(mask))
         torch.testing.assert_close(predict(x, times[0]), uncond + 3 * (cond - uncond), atol=1e-5, rtol=1e-4)
+
+
+TIMES = schedule("linear", 4)
+
+
+def told_by_row(model, settings, negative=None):
+    """`rows` of three conditions, then none and the negative one, and the conditions themselves."""
+    three = condition(3)
+    return model.rows([three[:1], three[1:2], three[2:], None, negative], settings, TIMES), three
+
+
+@pytest.mark.parametrize("subtract_input", [False, True])
+@pytest.mark.parametrize("with_negative", [False, True])
+@pytest.mark.parametrize("change", [{}, {"guidance": 1.0}, {"rescale": 0.7}, {"interval": (0.3, 0.9)}, {"guidance": 0.0}], ids=str)
+@torch.no_grad()
+def test_rows_of_one_time_are_those_of_a_plain_sample(change, with_negative, subtract_input):
+    model, x = tiny(subtract_input=subtract_input).eval(), torch.randn(3, 4, 8)
+    settings = SampleConfig(**{"steps": 4, "guidance": 3.0} | change)
+    other = Condition(torch.randn(1, 2, 6), torch.tensor([[True, False]])) if with_negative else None
+    rows, three = told_by_row(model, settings, other)
+    negative = None if other is None else Condition(other.tokens.expand(3, -1, -1), other.mask.expand(3, -1))
+    plain = model._predictor(three, negative, settings, TIMES, x)
+    for t in TIMES[:-1]:
+        found = rows(x, t.expand(3), torch.arange(3), torch.full((3,), 4 if with_negative else 3))
+        torch.testing.assert_close(found, plain(x, t), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+@torch.no_grad()
+def test_rows_that_differ_in_all_are_each_as_alone(rescale):
+    """In time (in and out of the guidance interval), condition, negative condition and order."""
+    model = tiny().eval()
+    settings = SampleConfig(steps=4, guidance=3.0, rescale=rescale, interval=(0.4, 0.9))
+    rows, three = told_by_row(model, settings, Condition(-2 * condition(1).tokens, condition(1).mask))
+    x, t = torch.randn(6, 4, 8), TIMES[[2, 0, 1, 3, 1, 2]]
+    item, negative = torch.tensor([2, 0, 2, 1, 0, 1]), torch.tensor([3, 4, 4, 3, 3, 3])
+    together = rows(x, t, item, negative)
+    for i in range(6):
+        alone = rows(x[i : i + 1], t[i : i + 1], item[i : i + 1], negative[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
+        if negative[i] == 3:
+            plain = model._predictor(three[int(item[i]) : int(item[i]) + 1], None, settings, TIMES, x)
+            torch.testing.assert_close(together[i : i + 1], plain(x[i : i + 1], t[i]), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(rows(x, t, item, torch.full_like(item, 3)), together, atol=1e-3)
+
+
+@torch.no_grad()
+def test_rows_outside_the_guidance_interval_cost_half(monkeypatch):
+    model, sizes = tiny().eval(), []
+    rows, _ = told_by_row(model, SampleConfig(steps=4, guidance=3.0, interval=(0.4, 0.9)))
+    network = model._network
+    monkeypatch.setattr(model, "_network", lambda x, *rest, **more: sizes.append(len(x)) or network(x, *rest, **more))
+    item = torch.zeros(4, dtype=torch.long)
+    for times in ([0, 3, 3, 0], [1, 2, 1, 1], [0, 1, 2, 3]):
+        rows(torch.randn(4, 4, 8), TIMES[times], item, item + 3)
+    assert sizes == [4, 8, 6]
+
+
+def test_rows_of_a_time_that_was_not_said_are_refused():
+    rows, _ = told_by_row(tiny(), SampleConfig(steps=4))
+    item = torch.zeros(2, dtype=torch.long)
+    with pytest.raises(ValueError, match="t = 0.3.* is not among the 4 times"):
+        rows(torch.randn(2, 4, 8), torch.tensor([0.5, 0.3]), item, item + 3)
 
 
 def test_the_known_part_of_an_inpainting_stays():
