@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 import mousai
-from mousai import cli_evaluate
+from mousai import cli_evaluate, cli_render
 from mousai.cli_options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, share_processors, stop_if_signalled
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> None:
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
-        code = _complain(_in_words(error), 2)
+        for line in getattr(error, "problems", None) or [_in_words(error)]:  # of a job file, all that is wrong
+            code = _complain(line, 2)
     except (RuntimeError, MemoryError) as error:
         if debug or not _is_out_of_memory(error):
             raise
@@ -137,6 +138,11 @@ def generate(
         if made:
             summary = job.summary(made, time.perf_counter() - began)
             report(summary | {"wanted": len(request)}, job.in_words(summary), as_json)
+
+
+app.command()(cli_render.render)
+app.command()(cli_render.extend)
+app.command()(cli_render.replay)
 
 
 @app.command()

@@ -42,6 +42,8 @@ FLOORS = {
     "cli": 6,
     "cli_evaluate": 6,
     "cli_options": 6,
+    "cli_progress": 6,
+    "cli_render": 6,
     "__main__": 7,
     "__init__": 7,
 }

@@ -58,6 +58,9 @@ class Summary:
 class Listener:
     """Hears how a job goes; this one does nothing with it."""
 
+    def plans(self, targets: Sequence[Target]) -> None:
+        """These are all the pieces, in the order in which they were asked for."""
+
     def begins(self, target: Target, number: int, count: int) -> None:
         """Work on a piece begins, the `number`th of `count` to be made."""
 
@@ -104,6 +107,7 @@ def render(
     targets, fingerprint = prepared(pieces, model, out, format, device, dtype)
     to_do, place = check(targets, fingerprint), Place.found()
     results = {target.name: Result(target.name, "there", target.file, seconds_of(target)) for target in targets if target not in to_do}
+    listener.plans(targets)
     for result in results.values():
         listener.ends(result)
     with launched(place) as launch, ready(targets[0].folder):
