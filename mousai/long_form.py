@@ -69,7 +69,7 @@ class Rendering:
     def lead_samples(cascade: Cascade, piece: Piece, available: int) -> int:
         """How many of the last samples of a recording of `available` a piece that goes on from it needs; ValueError if there are too few."""
         if available < MIN_LEAD_SECONDS * cascade.sample_rate:
-            lasts = f"{available / cascade.sample_rate:.3f} s"
+            lasts = f"{1000 * available // cascade.sample_rate / 1000:.3f} s"
             raise ValueError(f"extend: the recording lasts {lasts}, a piece goes on from {MIN_LEAD_SECONDS:g} s or more")
         hop, whole = cascade.codec.hop, resolved(cascade, piece)[0]
         frames = round(whole.window * cascade.sample_rate / hop * LEAD_SHARE)
@@ -227,7 +227,9 @@ def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[Wi
     window = max(window, 2 * multiple)
     overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
     lead = (overlap if piece.loop else 0) if lead is None else lead
-    return WindowGrid(math.ceil(max(1, round(piece.seconds * rate)) / hop) + lead, window, overlap, multiple), lead
+    length = max(1, round(piece.seconds * rate)) / hop
+    frames = round(length) if piece.loop else math.ceil(length)  # a loop repeats whole frames: half a frame off, at most
+    return WindowGrid(frames + lead, window, overlap, multiple), lead
 
 
 def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
@@ -239,7 +241,7 @@ def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
         steps = math.ceil(own.steps / own.resamples)  # each is done several times over
     negative = next((section.negative for section in piece.sections if section.negative), None)
     request = Request(
-        piece.sections[0].prompt, seed=piece.seed, steps=steps, guidance=piece.guidance, negative=negative, sampler="ddim",
+        "any", seed=piece.seed, steps=steps, guidance=piece.guidance, negative=negative, sampler="ddim",
         schedule=piece.schedule, rescale=piece.rescale, interval=piece.interval, codec_steps=piece.codec_steps,
     )  # fmt: skip
     settings, codec_steps, _ = cascade.settings(request)
