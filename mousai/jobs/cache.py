@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from mousai.data.sources import Source, Track
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
 from mousai.recording import level_gain
 from mousai.training.interrupt import Interrupt
-from mousai.training.parallel import processes
+from mousai.training.parallel import leave, processes
 from mousai.training.randomness import seed_of
 from mousai.types import Conditioner
 
@@ -60,13 +61,13 @@ def cache(recipe: str | Path, overrides: Iterable[str] = (), *, shard_seconds: f
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
     conditioner = loaded.conditioner.build().to(accelerator.device)
     opened = open_sources(loaded.data.sources)
-    if not accelerator.is_main_process:
+    with store.locked(folder) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            store.begin(folder, header_of(loaded, codec))
         accelerator.wait_for_everyone()
-        return encode_share(loaded, folder, opened, codec, conditioner, accelerator, shard_seconds)
-    with store.locked(folder):
-        store.begin(folder, header_of(loaded, codec))
-        accelerator.wait_for_everyone()
-        return encode_share(loaded, folder, opened, codec, conditioner, accelerator, shard_seconds)
+        cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, shard_seconds)
+    leave(accelerator)
+    return cached
 
 
 def header_of(recipe: Recipe, codec: nn.Module) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import calibration, export
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
+from mousai.training.parallel import leave
 from mousai.types import Condition
 
 
@@ -50,7 +51,7 @@ def train(
     accelerator.wait_for_everyone()
     if outcome.reason != "signal" and accelerator.is_main_process:
         print(f"wrote {export(out)}", file=sys.stderr)
-    accelerator.wait_for_everyone()
+    leave(accelerator)
     return outcome
 
 

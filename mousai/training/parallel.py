@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import InitProcessGroupKwargs
 from ema_pytorch import EMA
 from torch import Tensor, nn
@@ -36,18 +37,31 @@ class LossOf(nn.Module):
         return self.loss(self.model, batch, generator)
 
 
-def processes(**settings: object) -> Accelerator:
+def processes(wait: timedelta = WAIT, **settings: object) -> Accelerator:
     """An Accelerator over all the processes that were started; ValueError if they do not see one another.
+
+    After `wait` for the others a process gives up.
 
     Without a device Accelerate has to be told so, or processes under torchrun would each believe to be alone and write
     over one another.
     """
-    waiting = InitProcessGroupKwargs(timeout=WAIT)
+    waiting = InitProcessGroupKwargs(timeout=wait)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[waiting], **settings)
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise ValueError(f"{started} processes were started, but each sees {accelerator.num_processes}; see docs/training.md on launching")
     return accelerator
+
+
+def leave(accelerator: Accelerator) -> None:
+    """Waits for all processes and takes their group apart, at the good end of a job; nothing for a process alone.
+
+    Gloo may abort a process whose peers have left without a word. `processes` can build another group then.
+    """
+    if accelerator.num_processes > 1:
+        accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: TrainConfig) -> tuple[nn.Module, LossOf]:

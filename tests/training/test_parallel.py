@@ -1,0 +1,40 @@
+"""What launched processes do together beside training."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mousai
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from mousai.training.parallel import leave
+
+TWICE = """
+import os, torch
+from mousai.training.parallel import leave, processes
+for turn in range(2):
+    accelerator = processes()
+    total = accelerator.reduce(torch.tensor([accelerator.process_index + 1.0])).item()
+    leave(accelerator)
+    os.write(1, f"{turn} {total} {torch.distributed.is_initialized()}\\n".encode())
+"""
+
+
+def test_processes_leave_their_group_together_and_can_build_another(tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text(TWICE)
+    env = {**os.environ, "PYTHONPATH": str(Path(mousai.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(tmp_path / "twice.py")]
+    done = subprocess.run(launch, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(done.stdout.splitlines()) == ["0 3.0 False"] * 2 + ["1 3.0 False"] * 2
+
+
+def test_one_process_has_nothing_to_leave() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=True)
+    leave(accelerator)
+    assert accelerator.num_processes == 1  # and not taken apart
