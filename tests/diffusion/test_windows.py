@@ -363,6 +363,18 @@ def test_each_step_of_a_continuation_is_done_as_often_as_asked():
     assert calls == each * [([0], (1, 3, 16), (1,))] + each * [([12], (1, 3, 16), (1,))] + each * [([24], (1, 3, 8), (1,))]
 
 
+def test_each_window_of_a_continuation_has_noise_of_its_own():
+    begun = {}
+
+    def predict(x, t, firsts):
+        begun.setdefault(firsts[0], x[0, :, -4:])
+        return of_window(x, t, firsts)
+
+    whole(Continuation, predict, WindowGrid(40, 16, 4, 2))
+    correlation = torch.corrcoef(torch.stack([x.flatten() for x in begun.values()])) - torch.eye(3)
+    assert list(begun) == [0, 12, 24] and correlation.abs().max() < 0.7
+
+
 @pytest.mark.parametrize("num_frames", [29, 31, 40, 41, 53, 77])
 def test_a_loop_by_continuation_closes_exactly(num_frames):
     grid = WindowGrid(num_frames, 16, 4, 2)
