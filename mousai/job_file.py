@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mousai.config import parse_yaml
-from mousai.piece import Piece, slug
+from mousai.piece import Piece, slug, too_short
 from mousai.piece_checks import PIECE_CHECKS, SECTION_CHECKS, Problems, came, in_seconds, settle, unknown_keys
 
 SETTINGS = tuple(name for name in PIECE_CHECKS if name not in ("title", "number"))
@@ -215,16 +215,16 @@ def numbered(pieces: list[Piece]) -> list[Piece]:
 
 
 def trouble(recording: str) -> list[str]:
-    """The line of why a recording cannot be read, if it cannot."""
-    if not os.path.isfile(recording):
+    """The line of why a piece cannot go on from a recording, if it cannot."""
+    if not os.path.exists(recording):
         return [f"extend: no such file: {recording}"]
     from mousai.audio import io
 
     try:
-        io.info(recording)
+        seconds = io.info(recording).seconds
     except (ValueError, OSError) as error:
         return [f"extend: {error}"]
-    return []
+    return too_short(recording, seconds)
 
 
 def tidy(line: str) -> str:

@@ -20,7 +20,7 @@ from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_di
 from mousai.cascade import Cascade
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
-from mousai.piece import Piece
+from mousai.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.recording import level_gain
 from mousai.request import Request
 
@@ -32,8 +32,6 @@ WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are sl
 SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
 EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
 LEAD_SHARE = 0.5  # of the first window that a recording fills where a piece goes on from it
-MIN_LEAD_SECONDS = 1.0  # of a recording that a piece can go on from
-LOOP_SHARE = 2 / 3  # of a loop that a window takes at most: its end must be another's than its beginning
 
 
 @dataclass(frozen=True)
@@ -157,12 +155,26 @@ class Rendering:
     def audio(self, latents: Callable[[int], Iterator[Tensor]], done: int = 0) -> Iterator[Tensor]:
         """The samples `(c, any)` from number `done` on, wherever that is; `latents(frame)` gives the stream's `(d, any)` from a frame on."""
         opening = self._opening(latents) if self.lead else None
-        skip = self.lead * self.codec.hop - self.join
-        late = max(0, done - (self.total - self._fade)) if self.piece.loop else 0  # a fade is made as a whole
+        late, skip = self._late(done), self._skip
         blocks = self._decoded(latents, skip + done - late, skip + self.total)
         if self.recording is not None:
             return self._joined(blocks, opening, done)
         return self._closed(blocks, opening, late) if self.piece.loop else blocks
+
+    def frames_read(self, done: int) -> tuple[int, int]:
+        """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
+        batch, decode = WINDOWS_AT_ONCE.get(self.device.type, 1), self.codec.config.decode
+        opening = self.lead + (batch + 1) * decode.stride_frames + 2 * decode.context_frames if self.lead else 0
+        return opening, self.codec.resume(self._skip + done - self._late(done))[1]
+
+    @property
+    def _skip(self) -> int:
+        """The stream's samples before those of `audio`."""
+        return self.lead * self.codec.hop - self.join
+
+    def _late(self, done: int) -> int:
+        """How many samples before number `done` are made with it: a loop's last fade is made as a whole."""
+        return max(0, done - (self.total - self._fade)) if self.piece.loop else 0
 
     def _decoded(self, latents: Callable[[int], Iterator[Tensor]], first: int, stop: int) -> Iterator[Tensor]:
         """The stream's samples first … stop - 1."""
@@ -247,11 +259,8 @@ def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
     settings, codec_steps, _ = cascade.settings(request)
     seconds = cascade.codec.hop / cascade.sample_rate
     window = piece.window or (cascade.crop_frames or DEFAULT_WINDOW) * seconds
-    if piece.loop and window > piece.seconds * LOOP_SHARE:
-        if piece.window:
-            most = f"{piece.seconds * LOOP_SHARE:g} s, {LOOP_SHARE:.0%} of it"
-            raise ValueError(f"window: a loop of {piece.seconds:g} s has windows of at most {most}; came {window:g} s")
-        window = piece.seconds * LOOP_SHARE
+    if piece.loop:
+        window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: getattr(settings, name) for name in ("steps", "guidance", "schedule", "rescale", "interval")}
     said |= {"codec_steps": codec_steps, "method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
     return replace(piece, **said), settings

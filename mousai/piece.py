@@ -14,6 +14,8 @@ from mousai.piece_checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS,
 
 DEFAULT_TRANSITION = 8.0  # seconds
 MIN_LOOP_SECONDS = 15.0
+MIN_LEAD_SECONDS = 1.0  # of a recording that a piece can go on from
+LOOP_SHARE = 2 / 3  # of a loop that a window takes at most: its end must be another's than its beginning
 SLUG_BYTES = 64
 EMPTY_PROMPT = 'prompt: is empty; say what to play, for example "slow piano, melancholic"'
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
@@ -136,6 +138,11 @@ class Piece:
         return cls(tuple(sections), **settled)
 
 
+def too_short(recording: str, seconds: float) -> list[str]:
+    """The line that a recording of so many seconds is too short for a piece to go on from, if it is."""
+    return [f"extend: {recording} lasts {seconds:.3f} s, a piece goes on from {MIN_LEAD_SECONDS:g} s or more"] if seconds < MIN_LEAD_SECONDS else []
+
+
 def half_transitions(sections: Sequence[Section]) -> list[float]:
     """Half of each inner transition, seconds: as given, else 4, or as many as fit.
 
@@ -211,6 +218,9 @@ def _lengths(values: Mapping[str, Any], sections: Sequence[Section]) -> list[str
         lines.append(f"sections: last {total:g} s together, the limit is {MAX_PIECE_SECONDS:g} s (24 h)")
     if values.get("loop") and total < MIN_LOOP_SECONDS - NEARLY:
         lines.append(f"loop: a loop lasts at least {MIN_LOOP_SECONDS:g} s, this one {total:g} s")
+    elif values.get("loop") and (values.get("window") or 0) > total * LOOP_SHARE + NEARLY:
+        most = f"{total * LOOP_SHARE:g} s, two thirds of it"
+        lines.append(f"window: a loop of {total:g} s has windows of at most {most}; came {values['window']:g} s")
     if sections[0].transition is not None:
         lines.append("section 1: transition: nothing comes before the first section; leave it away")
     too_long = -1

@@ -166,8 +166,9 @@ def check_number(
     is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not is_number or not low <= value <= high or (above and value == low):
         kind = "a whole number" if whole else "a number"
-        came = f"{value:g}" if isinstance(value, float) else repr(value)
-        raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}{unit}, came {came}")
+        least, most = (str(bound) if whole else f"{bound:g}" for bound in (low, high))
+        came = f"{value:g}" if isinstance(value, float) and not whole else repr(value)
+        raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}{unit}, came {came}")
 
 
 def check_name(what: str, name: str | None, known: Iterable[str]) -> None:
