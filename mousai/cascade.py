@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,14 @@ class Cascade:
     @property
     def sample_rate(self) -> int:
         return self.codec.sample_rate
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
+        return {
+            "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
+            "device": self.device.type, "dtype": str(self.generator.unet.dtype).removeprefix("torch."), "machine": platform.machine(),
+        }  # fmt: skip
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Cascade:
         """Moves everything to `device`; `dtype` is for the U-Nets, which do nearly all of the work, the rest stays float32."""
@@ -164,10 +173,10 @@ class Cascade:
             "eta": settings.eta, "rescale": settings.rescale, "interval": list(settings.interval), "codec_steps": decode_steps,
         }  # fmt: skip
         if request.init is not None:
-            made |= {"init": named(request.init), "strength": strength}
+            made |= {**named("init", request.init), "strength": strength}
         if request.inpaint is not None:
-            made |= {"inpaint": named(request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
-        return made | {"model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__}
+            made |= {**named("inpaint", request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
+        return made | self.facts
 
     def encode_texts(self, prompts: Sequence[str]) -> Condition:
         """The condition of all prompts, each different one read once."""

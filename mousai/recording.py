@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mousai.audio import io
 from mousai.audio.splice import splice
+from mousai.checkpoint import file_hash
 from mousai.request import DEFAULT_SECONDS, Request
 from mousai.types import Codec
 
@@ -89,6 +90,10 @@ def read(place: Tensor | str | Path, codec: Codec) -> Tensor:
     return io.remix(audio.detach().float().cpu(), codec.channels)
 
 
-def named(place: Tensor | str | Path) -> str:
-    """What a recording is called in a clip's recipe."""
-    return "a tensor" if isinstance(place, Tensor) else Path(place).name.encode("utf-8", "replace").decode()
+def named(kind: str, place: Tensor | str | Path) -> dict[str, str]:
+    """What a clip's recipe says of its recording, under the name of its `kind`: the file's name, and a hash if it is there."""
+    if isinstance(place, Tensor):
+        return {kind: "a tensor"}
+    path = Path(place)
+    name = {kind: path.name.encode("utf-8", "replace").decode()}
+    return name | ({"recording_hash": file_hash(path)} if path.is_file() else {})

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
-from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.places import beside, free, ready, split_out
 from mousai.piece import slug
 from mousai.request import Request
 
