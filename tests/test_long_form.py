@@ -237,6 +237,19 @@ def test_samples_from_any_on_are_those_of_the_whole_to_the_bit(cascade, method, 
         assert torch.equal(audio(rendering, made, done), whole[:, done:]), done
 
 
+@pytest.mark.parametrize("how", ["plain", "loop", "extend"])
+def test_no_frame_is_read_that_is_not_said_to_be(cascade, how):
+    """Those of the opening, and those from where decoding goes on: whoever keeps the frames may let go of the others."""
+    rendering, made = whats_made(cascade, "joint", how)
+    whole = audio(rendering, made)
+    for done in (0, 70_000, 200_000, rendering.total - 700):
+        opening, first = rendering.frames_read(done)
+        spoilt = made.clone()
+        spoilt[:, opening:first] = torch.nan
+        assert torch.equal(audio(rendering, spoilt, done), whole[:, done:])
+    assert first > 150 and (opening > 0) == (how != "plain")
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("how", ["plain", "loop", "extend"])
 def test_latents_go_on_from_a_state_to_the_bit(cascade, method, how):
@@ -254,6 +267,8 @@ def test_latents_go_on_from_a_state_to_the_bit(cascade, method, how):
 def test_seeds_are_other_music(cascade):
     one, two = (frames(Rendering(cascade, piece(3.0, seed=seed))) for seed in (1, 2))
     assert (one - two).abs().mean() > 0.1
+    sounds = [audio(Rendering(cascade, piece(3.0, seed=seed)), one) for seed in (1, 2)]  # the decoder's part of it
+    assert rms(sounds[0] - sounds[1]) > 0.1 * rms(sounds[0])
 
 
 def test_the_decoders_noise_is_not_the_latents(cascade):
