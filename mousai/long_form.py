@@ -24,7 +24,7 @@ from mousai.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.recording import level_gain
 from mousai.request import Request
 
-DEFAULT_METHOD = "joint"
+DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
 DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
 OVERLAP_SHARE = 0.25  # of a window
 ROWS_AT_ONCE = {"cpu": 4, "cuda": 64}  # windows in one pass of the generator
@@ -247,7 +247,7 @@ def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[Wi
 def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
     """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
     own = cascade.generator.config.sample
-    method = piece.method or DEFAULT_METHOD
+    method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
     steps = piece.steps
     if method == "continuation" and steps is None:
         steps = math.ceil(own.steps / own.resamples)  # each is done several times over

@@ -40,7 +40,7 @@ def guided(
         raise ValueError(f"the guidance rescale must be from 0 (none) to 1 (full), got {rescale}")
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
-        if scale == 1.0 or not low <= float(t) <= high:
+        if scale == 1.0 or not bool((low <= t) & (t <= high)):  # in float32, where both ends belong to it
             return predict_cond(x, t)
         return mixed(*predict_both(torch.cat([x, x]), t).to(x.dtype).chunk(2), scale, rescale)
 
