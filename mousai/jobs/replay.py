@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import platform
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +15,32 @@ import mousai
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.jobs import generate as clips
-from mousai.jobs.places import free
+from mousai.jobs.places import split_out
 from mousai.jobs.render import Listener, render
+from mousai.jobs.render_state import SUFFIX
 from mousai.piece import Piece
-from mousai.piece_checks import Problems
 from mousai.request import Request
 
 CLIP_SETTINGS = (
     "seed", "steps", "guidance", "negative", "sampler", "schedule", "eta", "rescale", "interval", "codec_steps", "strength",
 )  # fmt: skip
+MADE_BY_INPAINTING = ("sampler", "eta")  # which a request for it leaves away
+WORDS = {"mousai": "version of mousai", "torch": "version of torch", "device": "device", "dtype": "precision", "machine": "kind of machine"}
 BLOCK_SAMPLES = 480_000
+ROUNDING = 1.01 / 2**15  # a step of 16 bits
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """The new file, what about this place differs from where the first one was made, and how the samples compare."""
+    """The new file, what is different here from where the first one was made, and how the samples compare."""
 
     file: Path
     path: Path
     differs: tuple[str, ...]
     same: bool
     first_difference: float | None = None  # seconds
-    largest_difference: float = 0.0  # of samples, full scale 1
+    largest_difference: float | None = None  # of samples, full scale 1; None where the lengths differ
+    lengths: tuple[str, str] | None = None  # where they do
 
     def to_dict(self) -> dict[str, Any]:
         return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
@@ -42,91 +48,163 @@ class Replayed:
 
 def replay(
     file: str | Path, model: str | Path | None = None, out: str | Path | None = None, *, recording: str | Path | None = None,
-    device: str = "auto", dtype: str = "auto", listener: Listener | None = None,
-) -> Replayed:  # fmt: skip
-    """Makes a file of `render`, `extend` or `generate` again, in its format, and compares the two.
+    device: str = "auto", dtype: str = "auto", listener: Listener | None = None, progress: Callable[[int, int], None] | None = None,
+) -> Replayed | None:  # fmt: skip
+    """Makes a file of `render`, `extend` or `generate` again, in its format, and compares the two; None if a signal stopped it.
 
-    `model` is the one that the file names unless given; `out` a new file beside it unless given. `recording` is what the
-    file went on from or was made of; one of its name beside the file is found. ValueError or FileNotFoundError for a file
-    without a recipe, a model that is not known here, a recording that is missing or another one.
+    `model` is the one that the file names unless given; `out` a new file beside it unless given, or a folder. The same
+    call goes on with what was stopped. `recording` is what the file went on from or was made of; unless given, it is
+    looked for beside the file and where it was. `listener` hears of pieces, `progress(done, total)` of the steps of a
+    clip. ValueError or FileNotFoundError for a file without a recipe, a model that is not known here, a recording that
+    is missing or another one, and an `out` that is there already.
     """
-    file = Path(file)
-    made, listener = io.read_metadata(file), listener or Listener()
-    if "fingerprint" not in made or not ("piece" in made or "prompt" in made):
-        raise ValueError(f"{file}: has no recipe in its metadata; only what mousai made can be replayed")
-    if model is None:
-        model = made["model"]
-        if model not in checkpoint.SHIPPED:
-            raise ValueError(f"{file}: was made with the model {model!r}, fingerprint {made['fingerprint']}; give its folder with --model")
-    path = Path(out) if out is not None else free(file.parent, f"{file.stem}-replay", file.suffix.removeprefix("."))
+    file, listener = Path(file), listener or Listener()
+    made = recipe_in(file)
+    with understood(file):
+        wanted = piece_of(file, made, recording) if "piece" in made else request_of(file, made, recording)
+    model = model_of(file, made) if model is None else model
+    path = place_of(file, out)
     differs = here(made, model, device, dtype)
     for line in differs:
         listener.says(f"{file.name} was made with {line}")
-    again = render_again if "piece" in made else generate_again
-    again(file, made, model, path, recording, device, dtype, listener)
+    if isinstance(wanted, Piece):
+        if render([wanted], model, path, device=device, dtype=dtype, listener=listener).code:
+            return None
+    else:
+        with closing(clips.generate(wanted, model, path, device=device, dtype=dtype, progress=progress)) as running:
+            path = next(running).path
     return compared(file, path, differs)
 
 
-def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) -> tuple[str, ...]:
-    """What differs here from what a recipe says, a phrase each."""
-    import torch
-
-    from mousai.cascade import place_and_precision
-
-    where, precision = place_and_precision(device, dtype)
-    now = {
-        "fingerprint": checkpoint.fingerprint(checkpoint.model_folder(model)), "mousai": mousai.__version__, "torch": torch.__version__,
-        "device": where.type, "dtype": str(precision).removeprefix("torch."), "machine": platform.machine(),
-    }  # fmt: skip
-    words = {"fingerprint": "model", "mousai": "mousai"}
-    return tuple(f"{words.get(name, name)} {made[name]}, here it is {value}" for name, value in now.items() if name in made and made[name] != value)
+# -- what the file says ------------------------------------------------------------------------------------------------
 
 
-def render_again(
-    file: Path, made: Mapping[str, Any], model: str | Path, path: Path, recording: str | Path | None, device: str, dtype: str, listener: Listener
-) -> None:
-    """Renders the piece of a recipe to `path`."""
+def recipe_in(file: Path) -> dict[str, Any]:
+    """The recipe in a file's metadata; ValueError if there is none."""
+    made = io.read_metadata(file)
+    if not all(isinstance(made.get(name), str) for name in ("model", "fingerprint")) or not ("piece" in made or "prompt" in made):
+        raise ValueError(f"{file}: has no recipe in its metadata; only what mousai made can be replayed")
+    return made
+
+
+@contextmanager
+def understood(file: Path) -> Iterator[None]:
+    """ValueError in one line, that names the file, for a recipe that is read within and is not as this version writes it."""
     try:
-        piece = Piece.from_dict(made["piece"])
-    except Problems as error:
-        raise ValueError(f"{file}: its recipe is of another version of mousai ({error.problems[0]})") from None
-    if piece.extend is not None:
-        from mousai.jobs.render_piece import file_hash
-
-        place = found(file, made["recording"]["file"], recording)
-        if file_hash(place) != made["recording"]["hash"]:
-            raise ValueError(f"{place}: is not the recording that {file.name} goes on from; give that one with --recording")
-        piece = replace(piece, extend=str(place))
-    elif recording is not None:
-        raise ValueError(f"{file}: goes on from no recording; leave --recording away")
-    render([piece], model, path, device=device, dtype=dtype, listener=listener)
+        yield
+    except (FileNotFoundError, OtherRecording):
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        text = f"{error} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise ValueError(f"{file}: the recipe in its metadata is none that this version of mousai reads ({text})") from None
 
 
-def generate_again(
-    file: Path, made: Mapping[str, Any], model: str | Path, path: Path, recording: str | Path | None, device: str, dtype: str, listener: Listener
-) -> None:
-    """Generates the clip of a recipe to `path`."""
+class OtherRecording(ValueError):
+    """The recording is not the one that a file was made from."""
+
+
+def piece_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Piece:
+    """The piece of a recipe, its recording where it is now."""
+    piece = Piece.from_dict(made["piece"])
+    if piece.extend is None:
+        return no_recording(file, recording) or piece
+    return replace(piece, extend=str(found(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))
+
+
+def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Request:
+    """The request for the clip of a recipe, its recording where it is now."""
     settings: dict[str, Any] = {name: made[name] for name in CLIP_SETTINGS if made.get(name) is not None}
-    settings["interval"] = tuple(made["interval"]) if "interval" in made else None
-    if "inpaint" in made:
-        settings = {name: value for name, value in settings.items() if name not in ("sampler", "eta")}
-        settings |= {"inpaint": found(file, made["inpaint"], recording), "span": (made["from"], made["to"])}
+    if "interval" in settings:
+        settings["interval"] = tuple(settings["interval"])
+    kind = next((name for name in ("init", "inpaint") if name in made), None)
+    if kind is not None:
+        settings[kind] = found(file, made[kind], made.get("recording_hash"), recording)
+    else:
+        no_recording(file, recording)
+    if kind == "inpaint":
+        settings = {name: value for name, value in settings.items() if name not in MADE_BY_INPAINTING}
+        settings["span"] = (made["from"], made["to"])
     else:
         settings["seconds"] = made["seconds"]
-    if "init" in made:
-        settings["init"] = found(file, made["init"], recording)
-    request = Request(made["prompt"], **settings)
-    with closing(clips.generate(request, model, path, device=device, dtype=dtype)) as running:
-        for _ in running:
-            pass
+    return Request(made["prompt"], **settings)
 
 
-def found(file: Path, name: str, recording: str | Path | None) -> Path:
-    """The recording that a recipe names; FileNotFoundError if it is neither given nor beside the file."""
-    place = Path(recording) if recording is not None else file.parent / name
-    if not place.is_file():
-        raise FileNotFoundError(f"{file}: was made from {name}, which is not at {place}; say where it is with --recording")
-    return place
+def no_recording(file: Path, recording: str | Path | None) -> None:
+    """OtherRecording if one is given for a file that was made of none."""
+    if recording is not None:
+        raise OtherRecording(f"{file}: was made from no recording; leave --recording away")
+
+
+def found(file: Path, name: str, wanted: str | None, given: str | Path | None, was: str | None = None) -> Path:
+    """The recording called `name` with the hash that is `wanted`: the `given` one, else beside the file, else where it `was`."""
+    places = [Path(given)] if given is not None else [file.parent / name, *([Path(was)] if was else [])]
+    there = [place for place in places if place.is_file()]
+    if not there:
+        raise FileNotFoundError(f"{file}: was made from {name}, which is not at {places[0]}; say where it is with --recording")
+    same = next((place for place in there if wanted in (None, checkpoint.file_hash(place))), None)
+    if same is None:
+        raise OtherRecording(f"{there[0]}: is not the recording that {file.name} was made from; give that one with --recording")
+    return same
+
+
+def model_of(file: Path, made: Mapping[str, Any]) -> str:
+    """The model that a recipe names, if its name is known here; ValueError if not."""
+    if made["model"] not in checkpoint.SHIPPED:
+        raise ValueError(f"{file}: was made with the model {made['model']!r}, fingerprint {made['fingerprint']}; give its folder with --model")
+    return made["model"]
+
+
+def prompt_of(file: str | Path) -> str:
+    """What a file's own recipe says is played at its end; "" if it says nothing."""
+    made = io.read_metadata(file)
+    piece = made.get("piece")
+    sections = piece.get("sections") if isinstance(piece, dict) else [made]
+    last = sections[-1] if isinstance(sections, list) and sections else None
+    prompt = last.get("prompt") if isinstance(last, dict) else None
+    return prompt if isinstance(prompt, str) else ""
+
+
+# -- where, and on what ------------------------------------------------------------------------------------------------
+
+
+def place_of(file: Path, out: str | Path | None) -> Path:
+    """The new file: `out`, or in that folder FILE-replay, FILE-replay-2, …, the first that is not there or was begun."""
+    suffix = file.suffix.lower().removeprefix(".")
+    folder, name, suffix = split_out(file.parent if out is None else out, 1, suffix, suffix)
+
+    def is_begun(name: str) -> bool:
+        return (folder / f"{name}{SUFFIX}").is_dir()
+
+    def is_there(name: str) -> bool:
+        return any(os.path.lexists(folder / f"{name}.{each}") for each in (suffix, "png", "job.json"))
+
+    if name is None:
+        names = (f"{file.stem}-replay{'' if number == 1 else f'-{number}'}" for number in count(1))
+        name = next(each for each in names if is_begun(each) or not is_there(each))
+    elif is_there(name) and not is_begun(name):
+        raise ValueError(f"{folder / name}.{suffix}, or what belongs to it, is there already; name another place with --out")
+    return folder / f"{name}.{suffix}"
+
+
+def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) -> tuple[str, ...]:
+    """What is different here from what a recipe says, a phrase each."""
+    import torch
+
+    from mousai.cascade import check_model, place_and_precision
+
+    where, precision = place_and_precision(device, dtype)
+    check_model(model)
+    name, fingerprint = Path(os.path.abspath(model)).name, checkpoint.fingerprint(checkpoint.model_folder(model))
+    other = [] if made["fingerprint"] == fingerprint else [f"another model: {made['model']} {made['fingerprint']}, here it is {name} {fingerprint}"]
+    now = {
+        "mousai": mousai.__version__, "torch": torch.__version__, "device": where.type, "dtype": str(precision).removeprefix("torch."),
+        "machine": platform.machine(),
+    }  # fmt: skip
+    other += [f"another {WORDS[key]}: {made[key]}, here it is {value}" for key, value in now.items() if key in made and made[key] != value]
+    return tuple(other)
+
+
+# -- how they compare --------------------------------------------------------------------------------------------------
 
 
 def compared(file: Path, path: Path, differs: tuple[str, ...]) -> Replayed:
@@ -134,19 +212,12 @@ def compared(file: Path, path: Path, differs: tuple[str, ...]) -> Replayed:
     before, after = io.info(file), io.info(path)
     rate, channels = before.sample_rate, before.channels
     if (before.num_samples, rate, channels) != (after.num_samples, after.sample_rate, after.channels):
-        return Replayed(file, path, differs, False, 0.0, 1.0)
+        lengths = tuple(f"{each.num_samples} samples at {each.sample_rate} Hz in {each.channels} channels" for each in (before, after))
+        return Replayed(file, path, differs, same=False, lengths=lengths)
     place, first, largest = 0, None, 0.0
-    for one, other in zip(*(io.blocks(each, rate, channels, BLOCK_SAMPLES) for each in (file, path))):
+    for one, other in zip(*(io.blocks(each, rate, channels, BLOCK_SAMPLES) for each in (file, path)), strict=True):
         off = (one - other).abs().amax(0)
         if first is None and bool(off.any()):
             first = (place + int(off.nonzero()[0, 0])) / rate
         largest, place = max(largest, float(off.max())), place + one.shape[-1]
     return Replayed(file, path, differs, first is None, first, largest)
-
-
-def prompt_of(file: str | Path) -> str:
-    """What a file's own recipe says is played at its end; "" if it says nothing."""
-    made = io.read_metadata(file)
-    sections = (made.get("piece") or {}).get("sections") or [made]
-    prompt = sections[-1].get("prompt")
-    return prompt if isinstance(prompt, str) else ""
