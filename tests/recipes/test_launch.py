@@ -41,3 +41,24 @@ def test_slurm_scripts(name, code, tmp_path):
     assert (tmp_path / "requeued").exists() == (code == 130)
     assert code == 0 or (tmp_path / "requeued").read_text() == "requeue 7\n"
     assert re.search(r"^#SBATCH --signal=TERM@300$", (RECIPES / "slurm" / f"{name}.sh").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", [0, 1, 130])
+def test_the_slurm_array_renders_and_queues_its_task_again(code, tmp_path):
+    programs = {
+        "scontrol": 'echo "$@" >> requeued',
+        "srun": 'exec "$@"',
+        "mousai": f'echo "$#: $@, $SLURM_ARRAY_TASK_ID of ${{WORLD_SIZE:-none}}, threads $OMP_NUM_THREADS" >> calls; exit {code}',
+    }
+    for program, text in programs.items():
+        (tmp_path / program).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / program).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "40", "SLURM_ARRAY_JOB_ID": "40", "SLURM_ARRAY_TASK_ID": "3", "SLURM_CPUS_PER_TASK": "8", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = RECIPES / "slurm" / "render.sh"
+    done = subprocess.run(["bash", script, "a night.yaml", "--out", "night"], env=os.environ | slurm, cwd=tmp_path, capture_output=True)
+    assert done.returncode == code, done.stderr
+    assert (tmp_path / "calls").read_text() == "4: render a night.yaml --out night, 3 of none, threads 8\n"
+    assert (tmp_path / "requeued").exists() == (code == 130)
+    assert code != 130 or (tmp_path / "requeued").read_text() == "requeue 40_3\n"  # 40 would be every task
+    lines = script.read_text().splitlines()
+    assert {f"#SBATCH --{option}" for option in ("array=0-7", "gpus-per-task=1", "signal=TERM@300", "requeue")} <= set(lines)
