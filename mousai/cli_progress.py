@@ -5,15 +5,19 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from mousai.jobs.render import Listener, Result
 from mousai.jobs.render_plan import Target, seconds_of
+from mousai.jobs.render_state import AUDIO, SUFFIX
 
 LINE_SECONDS = 60.0  # between two lines on a piece
+SURE_SECONDS = 2.0  # of work before anything is said of its speed
+RENDERING = "rendering"  # what is done nearly all the time, and need not be said
 
 
 def clock(seconds: float) -> str:
@@ -22,11 +26,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
-class Speed:
-    """Times real time and seconds left of one piece, from the share that is done."""
+def real_time(speed: float) -> str:
+    """A speed in words: "0.25x real time"."""
+    return f"{speed:.2g}x real time" if speed < 10 else f"{speed:.0f}x real time"
 
-    def __init__(self, target: Target) -> None:
-        self.seconds, self.began, self.first = target.piece.seconds, time.monotonic(), None
+
+class Speed:
+    """Times real time and seconds left of so many `seconds` of music, from the share that is done."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.began, self.first = seconds, time.monotonic(), None
 
     def at(self, share: float) -> tuple[float, float | None]:
         """(times real time, seconds of work left or None) when `share` is done; what an earlier run did does not count."""
@@ -35,18 +44,60 @@ class Speed:
         speed = done / max(spent, 1e-9)
         return speed, (1 - share) * self.seconds / speed if speed > 0 else None
 
+    def in_words(self, share: float) -> str:
+        """As `at`: "0.5x real time, 3:20 left"; "" while little is known."""
+        speed, left = self.at(share)
+        if left is None or time.monotonic() - self.began < SURE_SECONDS:
+            return ""
+        return real_time(speed) + (f", {clock(left)} left" if share < 1 else "")
 
-class Bars(Listener):
+
+class Told(Listener):
+    """Says what becomes of the pieces: `results` hears of those that are made, a line each, everything else is `_say`'s."""
+
+    def __init__(self, results: TextIO | None) -> None:
+        self.results, self.alone, self.there = results, True, 0
+
+    def plans(self, targets: Sequence[Target]) -> None:
+        self.alone = len(targets) == 1
+        self.folder = targets[0].folder
+
+    def begins(self, target: Target, number: int, count: int) -> None:
+        self.speed = Speed(seconds_of(target))
+        if number == 1 and not self.alone:
+            already = f", {self.there} there already" if self.there else ""
+            self._say(f"{count} pieces to make{already}; each plays while it grows: {self.folder / f'NAME{SUFFIX}' / AUDIO}")
+
+    def ends(self, result: Result) -> None:
+        if result.state == "there" and not self.alone:
+            self.there += 1
+        elif result.state != "done":
+            self._say(line_of(result))
+        elif self.results is None:
+            self._say(line_of(result))
+        else:
+            print(line_of(result), file=self.results, flush=True)
+
+    def says(self, line: str) -> None:
+        self._say(line)
+
+    def steps(self, done: int, total: int) -> None:
+        """So many of the steps of a clip are done."""
+
+    def _say(self, line: str) -> None:
+        raise NotImplementedError
+
+
+class Bars(Told):
     """A bar for the job, in seconds of music, and one for the piece."""
 
-    def __init__(self, console: Console) -> None:
-        columns = (
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[speed]}"),
-            TimeRemainingColumn(),
-        )  # fmt: skip
+    def __init__(self, console: Console, results: TextIO | None) -> None:
+        super().__init__(results)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[words]}"))
         self.progress = Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
-        self.finished = 0.0
-        self.job = self.piece = None
+        self.finished, self.job_speed = 0.0, None
+        self.job: TaskID | None = None
+        self.piece: TaskID | None = None
 
     def __enter__(self) -> Bars:
         self.progress.__enter__()
@@ -55,36 +106,51 @@ class Bars(Listener):
     def __exit__(self, *error: Any) -> None:
         self.progress.__exit__(*error)
 
-    def plans(self, targets: list[Target]) -> None:
-        if len(targets) > 1:
-            self.job = self.progress.add_task(f"{len(targets)} pieces", total=sum(seconds_of(target) for target in targets), speed="")
+    def plans(self, targets: Sequence[Target]) -> None:
+        super().plans(targets)
+        if not self.alone:
+            self.total = sum(map(seconds_of, targets))
+            self.job = self.progress.add_task(f"{len(targets)} pieces", total=self.total, words="")
 
     def begins(self, target: Target, number: int, count: int) -> None:
-        self.speed = Speed(target)
-        self.piece = self.progress.add_task(target.name, total=1.0, speed="")
+        super().begins(target, number, count)
+        if self.alone:
+            self._say(f"{target.name} plays while it grows: {target.state / AUDIO}")
+        elif self.job_speed is None:
+            self.job_speed = Speed(self.total)
+            self.job_speed.at(self.finished / self.total)
+        self.piece = self.progress.add_task(target.name, total=1.0, words="")
 
     def moves(self, target: Target, share: float, doing: str) -> None:
-        speed, _ = self.speed.at(share)
-        self.progress.update(self.piece, completed=share, description=f"{target.name}: {doing}", speed=f"{speed:.2g}x real time")
+        described = target.name if doing == RENDERING else f"{target.name}: {doing}"
+        self.progress.update(self.piece, completed=share, description=described, words=self.speed.in_words(share))
         if self.job is not None:
-            self.progress.update(self.job, completed=self.finished + share * seconds_of(target))
+            done = self.finished + share * seconds_of(target)
+            self.progress.update(self.job, completed=done, words=self.job_speed.in_words(done / self.total))
 
     def ends(self, result: Result) -> None:
-        self.finished += result.seconds
+        self.finished += result.seconds if result.state in ("done", "there") else 0.0
         if self.piece is not None:
             self.progress.remove_task(self.piece)
             self.piece = None
-        if result.state != "stopped":
-            self.progress.console.print(line_of(result), highlight=False, markup=False)
+        if self.job is not None:
+            self.progress.update(self.job, completed=self.finished)
+        super().ends(result)
 
-    def says(self, line: str) -> None:
-        self.progress.console.print(f"mousai: {line}", highlight=False, markup=False)
+    def steps(self, done: int, total: int) -> None:
+        if self.piece is None:
+            self.piece = self.progress.add_task("steps", total=total, words="")
+        self.progress.update(self.piece, completed=done)
+
+    def _say(self, line: str) -> None:
+        self.progress.console.print(f"mousai: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
-class Lines(Listener):
-    """A line when a piece begins and ends, and every minute between; the process' number before it, if there are several."""
+class Lines(Told):
+    """A line when a piece begins, and every minute how far it is; the process' number before it, if there are several."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, results: TextIO | None) -> None:
+        super().__init__(results)
         self.file, self.last = file, 0.0
         self.who = f"[{os.environ['RANK']}] " if int(os.environ.get("WORLD_SIZE", "1")) > 1 else ""
 
@@ -95,27 +161,27 @@ class Lines(Listener):
         pass
 
     def begins(self, target: Target, number: int, count: int) -> None:
-        self.speed, self.last = Speed(target), time.monotonic()
-        self._print(f"{target.name}: {clock(seconds_of(target))}, piece {number} of {count}")
+        super().begins(target, number, count)
+        self.last = time.monotonic()
+        more = f"; plays while it grows: {target.state / AUDIO}" if self.alone else f", piece {number} of {count}"
+        self._say(f"{target.name}: {clock(seconds_of(target))} to make{more}")
 
     def moves(self, target: Target, share: float, doing: str) -> None:
-        speed, left = self.speed.at(share)
+        words = self.speed.in_words(share)
         if time.monotonic() - self.last > LINE_SECONDS:
             self.last = time.monotonic()
-            self._print(f"{target.name}: {100 * share:.0f} %, {speed:.2g}x real time" + (f", {clock(left)} left" if left is not None else ""))
+            self._say(", ".join(part for part in (f"{target.name}: {100 * share:.0f} %", "" if doing == RENDERING else doing, words) if part))
 
-    def ends(self, result: Result) -> None:
-        self._print(line_of(result))
-
-    def says(self, line: str) -> None:
-        self._print(line)
-
-    def _print(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         print(f"mousai: {self.who}{line}", file=self.file, flush=True)
 
 
 def line_of(result: Result) -> str:
     """What became of a piece, in a line."""
     if result.state == "done":
-        return f"{result.file}  {clock(result.seconds)} in {clock(result.took)}, {result.seconds / max(result.took, 1e-9):.2g}x real time"
-    return {"there": f"{result.file} was there", "failed": f"{result.name} failed: {result.text}", "stopped": f"{result.name}: stopped, the same command goes on"}[result.state]
+        return f"{result.file}  {clock(result.seconds)} in {clock(result.took)}, {real_time(result.seconds / max(result.took, 1e-9))}"
+    return {
+        "there": f"{result.file} is there already",
+        "failed": f"{result.name} failed: {result.text}",
+        "stopped": f"{result.name}: stopped and saved, the same command goes on",
+    }[result.state]

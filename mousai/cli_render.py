@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
@@ -59,7 +60,7 @@ def render(
         _status(status, as_json)
         return
     said = dict(seed=seed, guidance=guidance, steps=steps, codec_steps=codec_steps, method=method, window=window, overlap=overlap, true_peak=true_peak)
-    pieces = _pieces(what, minutes, seconds, negative, loop, _given(said | _loudness(loudness)))
+    pieces = _pieces(what, minutes, seconds, negative, loop, _given(said) | _loudness(loudness))
     share_processors()
     place = {"device": device, "dtype": dtype}
     if dry_run:
@@ -99,10 +100,15 @@ def extend(
 
     io.info(recording)
     text = prompt_of(recording) if prompt is None else prompt
+    if not (text or negative) and guidance not in (None, 1):
+        raise ValueError(f"guidance: {recording} carries no prompt that could be followed; give one with --prompt")
     said = dict(seed=seed, guidance=guidance, steps=steps, codec_steps=codec_steps, method=method, window=window, overlap=overlap, true_peak=true_peak)
     piece = {"prompt": text, "seconds": seconds, "extend": str(recording), "title": f"{recording.stem} extended", "loudness": None}
-    piece |= _given({"negative": negative} | said | _loudness(loudness)) | ({} if text or guidance is not None else {"guidance": 1.0})
+    piece |= _given({"negative": negative} | said) | _loudness(loudness) | ({} if text or negative else {"guidance": 1.0})
     share_processors()
+    if prompt is None:
+        goes_on = f"ends with {text!r}, it goes on with that" if text else "carries no prompt, it goes on without one; --prompt says what to play"
+        print(f"mousai: {recording} {goes_on}", file=sys.stderr)
     _render([Piece.from_dict(piece)], model, out, format, {"device": device, "dtype": dtype}, as_json)
 
 
@@ -119,10 +125,11 @@ def replay(
     share_processors()
     from mousai.jobs.replay import replay as run
 
-    with _listener() as listener:
-        done = run(file, model, out, recording=recording, device=device, dtype=dtype, listener=listener)
-    text = "the same samples" if done.same else f"differs from {done.first_difference or 0:.3f} s on, by {_decibels(done.largest_difference)} at most"
-    report(done.to_dict(), f"{done.path}: {text}", as_json)
+    with _listener(None) as listener:
+        done = run(file, model, out, recording=recording, device=device, dtype=dtype, listener=listener, progress=listener.steps)
+    if done is None:
+        raise typer.Exit(130)
+    report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)
 
 
 def _pieces(what: str | None, minutes: float | None, seconds: float | None, negative: str | None, loop: bool, said: dict[str, Any]) -> list[Any]:
@@ -137,8 +144,10 @@ def _pieces(what: str | None, minutes: float | None, seconds: float | None, nega
             raise ValueError("--minutes and --seconds are for a prompt; a job file says how long its pieces are")
         return read_jobs(what, said | _given({"negative": negative}) | ({"loop": True} if loop else {}))
     if (minutes is None) == (seconds is None):
+        if os.path.isfile(what):
+            raise ValueError(f"{what}: a job file's name ends in {', '.join(JOB_SUFFIXES)}; if it is a prompt, give --minutes or --seconds")
         raise ValueError("how long: give --minutes or --seconds, one of the two")
-    return [Piece.from_dict({"prompt": what, "seconds": seconds if minutes is None else minutes * 60, "loop": loop} | _given({"negative": negative}) | said)]
+    return [Piece.from_dict({"prompt": what, "loop": loop} | _given({"minutes": minutes, "seconds": seconds, "negative": negative}) | said)]
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -159,24 +168,24 @@ def _render(pieces: list[Any], model: str, out: Path | None, format: str | None,
     from mousai.jobs.render import render as run
 
     began = time.monotonic()
-    with _listener() as listener:
+    with _listener(None if as_json else sys.stdout) as listener:
         summary = run(pieces, model, out, format, listener=listener, **place)
-    report(summary.to_dict(), _summary(summary, time.monotonic() - began), as_json)
+    if as_json or len(pieces) > 1:
+        report(summary.to_dict(), _summary(summary, time.monotonic() - began), as_json)
     if summary.code:
         raise typer.Exit(summary.code)
 
 
 def _summary(summary: Any, wall: float) -> str:
+    """What became of several pieces, and once more which of them failed."""
     done = summary.of("done")
-    lines = [f"{result.file}" for result in done] if len(summary.results) == 1 else []
     counts = [f"{len(summary.of(state))} {words}" for state, words in (
-        ("done", "made"), ("there", "were there"), ("failed", "failed"), ("stopped", "left"), ("busy", "in other hands")
+        ("done", "made"), ("there", "there already"), ("failed", "failed"), ("stopped", "left, which the same command goes on with"),
+        ("busy", "in other hands"),
     ) if summary.of(state)]  # fmt: skip
     seconds = sum(result.seconds for result in done)
-    speed = f"; {seconds:.1f} s in {wall:.1f} s, {seconds / max(wall, 1e-9):.2g}x real time" if done else ""
-    lines.append(f"{', '.join(counts)}{speed}")
-    lines += [f"failed: {result.name}: {result.text}" for result in summary.of("failed")]
-    return "\n".join(lines)
+    speed = f"; {_clock(seconds)} in {_clock(wall)}, {_real_time(seconds / max(wall, 1e-9))}" if done else ""
+    return "\n".join([", ".join(counts) + speed, *(f"failed: {result.name}: {result.text}" for result in summary.of("failed"))])
 
 
 def _expected(found: dict[str, Any]) -> str:
@@ -200,7 +209,7 @@ def _status(folder: Path, as_json: bool) -> None:
     found = run(folder)
     lines = []
     for each in found:
-        speed = f"{each.times_real_time:.2g}x real time" if each.times_real_time else ""
+        speed = _real_time(each.times_real_time) if each.times_real_time else ""
         left = f"{_clock(each.left)} left" if each.left is not None else ""
         length = _clock(each.seconds) if each.seconds else ""
         lines.append("  ".join(part for part in (f"{each.state:<8}{100 * each.share:4.0f} %", f"{length:>8}", each.name, speed, left, each.text) if part))
@@ -214,17 +223,34 @@ def _clock(seconds: float) -> str:
     return clock(seconds)
 
 
-def _decibels(difference: float) -> str:
-    return f"{20 * math.log10(difference):.0f} dB" if difference > 0 else "nothing"
+def _real_time(speed: float) -> str:
+    from mousai.cli_progress import real_time
+
+    return real_time(speed)
+
+
+def _difference(done: Any) -> str:
+    """How a replayed file compares, and what may be the reason."""
+    from mousai.jobs.replay import ROUNDING
+
+    if done.same:
+        return "the same samples"
+    if done.lengths is not None:
+        text = f"has {done.lengths[1]}, {done.file.name} has {done.lengths[0]}"
+    else:
+        by = f"by {20 * math.log10(done.largest_difference):.0f} dB at most"
+        text = f"the same but for rounding, {by}" if done.largest_difference <= ROUNDING else f"differs from {done.first_difference:.3f} s on, {by}"
+    why = f"was made with {'; with '.join(done.differs)}" if done.differs else "may have been made with another number of threads, or in a batch"
+    return f"{text}; {done.file.name} {why}"
 
 
 @contextmanager
-def _listener() -> Iterator[Any]:
-    """Two bars on stderr, one for the job and one for the piece; lines now and then where that is no terminal."""
+def _listener(results: TextIO | None) -> Iterator[Any]:
+    """Two bars on stderr, one for the job and one for the piece; lines now and then where that is no terminal. Finished files go to `results`."""
     from rich.console import Console
 
     from mousai.cli_progress import Bars, Lines
 
     console = Console(stderr=True)
-    with (Bars(console) if console.is_terminal else Lines(sys.stderr)) as listener:
+    with (Bars(console, results) if console.is_terminal else Lines(sys.stderr, results)) as listener:
         yield listener
