@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import glob
 import os
-import platform
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,19 +14,21 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-import mousai
+from mousai import checkpoint
 from mousai.audio import io
 from mousai.cascade import Cascade
 from mousai.jobs.codec import level_of
+from mousai.jobs.render_audio import Audio, Say
 from mousai.jobs.render_finish import finish
 from mousai.jobs.render_plan import Target
-from mousai.jobs.render_state import Audio, RenderState, Say
+from mousai.jobs.render_state import RenderState, changes, read_json
 from mousai.long_form import Lead, Rendering
 
 SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
 NOTE_SECONDS = 2.0
 BLOCK_SAMPLES = 480_000  # of a recording that is copied
 SAME = ("asked", "fingerprint", "recording")  # what a piece that goes on must have been begun with
+ALIKE = ("mousai", "torch", "device", "dtype", "machine")  # what its last bits may follow from
 
 Tell = Callable[[float, str], None]  # (share of the piece that is done, what is being done)
 T = TypeVar("T")
@@ -44,23 +45,23 @@ def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[
     """
     state = RenderState(target.state, say)
     with state.locked():
+        remove_parts(target)
         made_from, lead = begin(target, cascade)
-        state.begin(made_from, SAME)
+        if (made := made_before(target, made_from)) is not None:
+            state.remove()
+            return made
+        state.begin(made_from, SAME, ALIKE)
         work = Work(target, cascade, Rendering(cascade, target.piece, lead), state, tell, stop)
         with state.audio(cascade.sample_rate, cascade.codec.channels) as audio:
             work.render(audio)
-            made = finish(target, work.rendering, audio.wav, made_from, work.tell)
+            made = finish(target, work.rendering, audio.wav, made_from, work.tell_or_stop)
         state.remove()
     return made
 
 
 def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None]:
     """What the piece is made from, and the end of the recording that it goes on from, if it does."""
-    made_from: dict[str, Any] = {
-        "asked": target.asked, "model": cascade.name, "fingerprint": cascade.fingerprint, "mousai": mousai.__version__,
-        "torch": torch.__version__, "device": cascade.device.type, "dtype": str(cascade.generator.unet.dtype).removeprefix("torch."),
-        "machine": platform.machine(), "recording": None,
-    }  # fmt: skip
+    made_from: dict[str, Any] = {"asked": target.asked, **cascade.facts, "recording": None}
     if target.piece.extend is None:
         return made_from, None
     recording = Path(target.piece.extend)
@@ -69,8 +70,23 @@ def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None
     total = io.resampled_length(info.num_samples, info.sample_rate, rate)
     wanted = Rendering.lead_samples(cascade, target.piece, total)
     audio = io.read(recording, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
-    made_from["recording"] = {"file": recording.name, "hash": file_hash(recording), "num_samples": total}
+    made_from["recording"] = {"file": recording.name, "hash": checkpoint.file_hash(recording), "num_samples": total}
     return made_from, Lead(audio, level_of(io.blocks(recording, rate, channels, BLOCK_SAMPLES)))
+
+
+def remove_parts(target: Target) -> None:
+    """Removes what a killed process left half-written beside the piece's files."""
+    for file in (target.file, target.picture, target.job):
+        for part in file.parent.glob(f"{glob.escape(file.name)}.tmp-*"):
+            part.unlink()
+
+
+def made_before(target: Target, made_from: dict[str, Any]) -> dict[str, Any] | None:
+    """What the job file says, where an earlier run finished exactly this and was killed before its state was removed."""
+    if not all(file.is_file() for file in (target.file, target.picture, target.job)):
+        return None
+    made = read_json(target.job)
+    return None if changes(made, made_from, SAME) else made
 
 
 class Work:
@@ -100,26 +116,25 @@ class Work:
             audio.append(block)
             done += block.shape[-1]
             self.tell(0.5 * self.denoiser.done / self.denoiser.total + 0.5 * done / rendering.total, "rendering")
-            self._stop_if_asked()
+            if self.stop():
+                raise Stopped
 
     def _copy_recording(self, audio: Audio) -> int:
         """Puts the recording that the piece goes on from into the audio, but for its faded end; how many samples that is."""
         rate, channels = self.cascade.sample_rate, self.cascade.codec.channels
-        place, left = 0, begin_length(self.target, rate) - self.rendering.join
-        before = left
+        place, before = 0, begin_length(self.target, rate) - self.rendering.join
+        if audio.num_samples >= before:
+            return before
         for block in io.blocks(self.target.piece.extend, rate, channels, BLOCK_SAMPLES):
-            block = block[:, :left]
-            if place >= audio.num_samples and block.shape[-1]:
-                audio.append(block)
-            place, left = place + block.shape[-1], left - block.shape[-1]
+            audio.append(block[:, max(0, audio.num_samples - place) : max(0, before - place)])
+            place += block.shape[-1]
+            self.tell_or_stop(0.0, "copying the recording")
         return before
 
     def _resume(self, done: int) -> None:
         """Brings generation to where the folder's newest usable state was."""
         rendering, stride = self.rendering, self.rendering.grid.stride
-        skip = rendering.lead * rendering.codec.hop - rendering.join
-        frame = rendering.codec.resume(skip + done)[1]
-        opening = rendering.lead + rendering.codec.config.decode.stride_frames * 2 if rendering.lead else 0
+        opening, frame = rendering.frames_read(done)
 
         def needed(index: int) -> bool:
             return (index + 1) * stride > frame or index * stride < opening
@@ -152,7 +167,9 @@ class Work:
             elif frames is None:
                 self.tell(max(self.share, 0.5 * self.denoiser.done / self.denoiser.total), "rendering")
 
-    def _stop_if_asked(self) -> None:
+    def tell_or_stop(self, share: float, doing: str) -> None:
+        """As `tell`, where everything so far is saved at any moment; Stopped if a signal asked for it."""
+        self.tell(share, doing)
         if self.stop():
             raise Stopped
 
@@ -176,12 +193,6 @@ def begin_length(target: Target, sample_rate: int) -> int:
     """Samples of the recording that a piece goes on from, at another rate."""
     info = io.info(target.piece.extend)
     return io.resampled_length(info.num_samples, info.sample_rate, sample_rate)
-
-
-def file_hash(path: Path) -> str:
-    """A hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def ahead(items: Iterator[T], device: torch.device) -> Iterator[T]:

@@ -10,7 +10,8 @@
       lock                       held by the process that works on it
 
 Segments and states are written beside their place, synced and renamed, each with its hash; audio is synced before its
-line is written. Whatever is damaged is found when work goes on, said in one line, and made again.
+line is written. Whatever is damaged is found when work goes on, said in one line, and made again; only without
+`begun.json` nobody can tell what the rest belongs to.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save as serialized
 from torch import Tensor
 
-from mousai.audio.growing import GrowingWav
+from mousai.audio.encode import sync_folder
 from mousai.jobs.places import beside, write_json
+from mousai.jobs.render_audio import Audio, Say, opened
 
 SUFFIX = ".render"
+AUDIO = "audio.wav"
 STATES_KEPT = 2
-Say = Callable[[str], None]
 
 
 class Busy(Exception):
@@ -53,24 +56,50 @@ class RenderState:
     def locked(self) -> Iterator[None]:
         """Makes the folder and holds its lock; Busy if another process does. The system gives it back whatever happens."""
         try:
-            (self.folder / "latents").mkdir(parents=True, exist_ok=True)
-            lock = open(self.folder / "lock", "w")
+            lock = self._lock()
+            (self.folder / "latents").mkdir(exist_ok=True)
+            sync_folder(self.folder.parent)
+        except BlockingIOError:
+            raise Busy(f"{self.folder}: another process is at work on this piece") from None
         except OSError as error:
             raise type(error)(f"cannot write to {self.folder}: {error.strerror}") from None
         with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise Busy(f"{self.folder}: another process is at work on this piece") from None
             yield
 
-    def begin(self, made_from: dict[str, Any], same: tuple[str, ...]) -> None:
-        """Notes what is being made; ValueError if the folder was begun with another of what has to be the `same`."""
+    def _lock(self) -> TextIO:
+        while True:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = open(self.folder / "lock", "w")
+            except FileNotFoundError:
+                if self.folder.is_dir():
+                    raise
+                continue  # whoever had finished the piece has just removed it
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                raise
+            if os.fstat(lock.fileno()).st_nlink:
+                return lock
+            lock.close()  # it was removed with the folder before it was ours
+
+    def begin(self, made_from: dict[str, Any], same: tuple[str, ...], alike: tuple[str, ...]) -> None:
+        """Notes what is being made. ValueError if the folder was begun with another of what has to be the `same`, or if
+        nothing tells with what; where it was begun with another of `alike`, `say` is told.
+        """
         path = self.folder / "begun.json"
         if path.exists():
-            begun = read_json(path)
-            if different := [line for name in same for line in differences(begun.get(name), made_from[name], name)]:
+            try:
+                begun = read_json(path)
+            except ValueError:
+                raise ValueError(f"{path} is damaged, nobody can tell what the rest belongs to; remove {self.folder} to begin anew") from None
+            if different := changes(begun, made_from, same):
                 raise ValueError(f"{self.folder} was begun with {'; '.join(different[:3])}; remove it to begin anew, or give the piece another name")
+            if different := changes(begun, made_from, alike):
+                self.say(f"{self.folder} was begun with {'; '.join(different)}; the last bits of what follows may differ")
+        elif any(next(self.folder.glob(pattern), None) for pattern in ("state-*", "latents/*", AUDIO)):
+            raise ValueError(f"{path} is missing, nobody can tell what the rest belongs to; remove {self.folder} to begin anew")
         for part in self.folder.rglob("*.tmp-*"):  # of a killed process
             part.unlink()
         write_json(path, made_from)
@@ -88,15 +117,15 @@ class RenderState:
 
     def resume(self, needed: Callable[[int], bool]) -> dict[str, Tensor] | None:
         """The newest state before which every segment that is `needed`, by its number, is whole; None to begin anew."""
-        whole: dict[int, bool] = {}
+        whole = cache(self._whole)  # each is looked at, and said to be damaged, once
         for path in sorted(self.folder.glob("state-*.safetensors"), reverse=True):
             try:
                 state, segments = load(path)
             except ValueError as error:
-                self.say(f"{error}; going on from the state before it")
+                self.say(f"{error}; going on from an earlier one")
                 path.unlink()
                 continue
-            if all(not needed(index) or whole.setdefault(index, self._whole(index)) for index in range(segments)):
+            if all(whole(index) for index in range(segments) if needed(index)):
                 self.segments = segments
                 return state
             path.unlink()
@@ -124,7 +153,7 @@ class RenderState:
     @contextmanager
     def audio(self, sample_rate: int, channels: int) -> Iterator[Audio]:
         """The growing audio, cut to what is whole of it."""
-        with GrowingWav(self.folder / "audio.wav", sample_rate, channels) as wav:
+        with opened(self.folder / AUDIO, sample_rate, channels, self.say) as wav:
             yield Audio(wav, self.folder / "audio.sums", self.say)
 
     def note(self, progress: dict[str, Any]) -> None:
@@ -132,44 +161,15 @@ class RenderState:
         write_json(self.folder / "progress.json", progress)
 
     def remove(self) -> None:
-        """Removes the folder; the lock goes last, with it."""
-        shutil.rmtree(self.folder)
-
-
-class Audio:
-    """The growing audio and the hashes of its blocks; blocks that are not as they were written are cut off, with all after them."""
-
-    def __init__(self, wav: GrowingWav, sums: Path, say: Say) -> None:
-        self.wav, self.sums = wav, sums
-        lines, good, kept = sums.read_text().splitlines() if sums.exists() else [], 0, []
-        for line in lines:
-            end, digest = int(line.split()[0]) if line.count(" ") == 1 else -1, line.split()[-1]
-            if not good < end <= wav.num_samples or digest != self._digest(good, end):
-                say(f"{wav.path} is damaged or cut after {good / wav.sample_rate:.1f} s; decoding from there on again")
-                break
-            good, kept = end, [*kept, line]
-        wav.truncate(good)
-        with beside(sums) as part:
-            part.write_text("".join(f"{line}\n" for line in kept))
-
-    @property
-    def num_samples(self) -> int:
-        return self.wav.num_samples
-
-    def append(self, block: Tensor) -> None:
-        """Adds a block `(c, s)`."""
-        first = self.num_samples
-        self.wav.append(block)
-        with self.sums.open("a") as file:
-            file.write(f"{self.num_samples} {self._digest(first, self.num_samples)}\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _digest(self, first: int, stop: int) -> str:
-        digest = hashlib.blake2b(digest_size=16)
-        for block in self.wav.blocks(first, stop):
-            digest.update(block.numpy().tobytes())
-        return digest.hexdigest()
+        """Removes the folder; the lock goes last."""
+        for part in self.folder.iterdir():
+            if part.is_dir():
+                shutil.rmtree(part)
+            elif part.name != "lock":
+                part.unlink()
+        (self.folder / "lock").unlink()
+        with suppress(OSError):  # another process may have come for the piece; it finds it finished
+            self.folder.rmdir()
 
 
 def is_locked(folder: Path) -> bool:
@@ -185,33 +185,36 @@ def is_locked(folder: Path) -> bool:
 
 
 def save(path: Path, tensors: dict[str, Tensor], **numbers: int) -> None:
-    """Writes tensors with their hash, and numbers, beside the place and renamed."""
+    """Writes tensors and numbers with their hash, beside the place and renamed."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    said = {name: str(number) for name, number in numbers.items()}
     with beside(path) as part:
-        try:
-            save_file(tensors, part, {"hash": content_hash(tensors)} | {name: str(number) for name, number in numbers.items()})
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+        part.write_bytes(serialized(tensors, said | {"hash": content_hash(tensors, said)}))
 
 
 def load(path: Path) -> tuple[dict[str, Tensor], int]:
-    """The tensors of a file of `save`, and its number `segments`, 0 without; ValueError if it is missing or damaged."""
+    """The tensors of a file of `save`, and its number `segments`, 0 without.
+
+    ValueError if it is missing or damaged, OSError if it cannot be read.
+    """
     try:
         with safe_open(path, framework="pt") as file:
-            numbers = file.metadata() or {}
-        tensors = load_file(path)
-        if content_hash(tensors) != numbers.get("hash"):
-            raise ValueError
-        return tensors, int(numbers.get("segments", 0))
+            said = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
-    except (SafetensorError, OSError, ValueError):
+    except SafetensorError:
         raise ValueError(f"{path} is damaged") from None
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error}") from None
+    if said.pop("hash", None) != content_hash(tensors, said):
+        raise ValueError(f"{path} is damaged")
+    return tensors, int(said.get("segments", 0))
 
 
-def content_hash(tensors: dict[str, Tensor]) -> str:
-    """A hash of names, shapes and values."""
-    digest = hashlib.blake2b(digest_size=16)
+def content_hash(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
+    """A hash of the names, shapes and values of tensors, and of what is said beside them."""
+    digest = hashlib.blake2b(repr(sorted(said.items())).encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else repr(tensor.item()).encode())
@@ -229,13 +232,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
-def differences(before: Any, now: Any, name: str) -> list[str]:
+def changes(before: dict[str, Any], now: dict[str, Any], names: tuple[str, ...]) -> list[str]:
+    """What of `names` differs between two notes of what is made, a phrase each."""
+    words = {"asked": "", "fingerprint": "model"}
+    return [line for name in names for line in differences(before.get(name), now[name], words.get(name, name))]
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
     """What differs between two values of JSON, a phrase each: "seed 3, now 4"."""
     if isinstance(before, dict) and isinstance(now, dict):
-        return [line for key in sorted(before.keys() | now.keys()) for line in differences(before.get(key), now.get(key), key)]
+        keys = sorted(before.keys() | now.keys())
+        return [line for key in keys for line in differences(before.get(key), now.get(key), f"{name} {key}".strip())]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         return [line for index, (a, b) in enumerate(zip(before, now), 1) for line in differences(a, b, f"{name} {index}")]
     if before == now:
         return []
     said = [str(value) if not isinstance(value, (list, dict)) else f"{len(value)} entries" for value in (before, now)]
-    return [f"{name} {said[0]}, now {said[1]}"]
+    return [f"{name or 'something else'} {said[0]}, now {said[1]}"]
