@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -39,6 +40,8 @@ from mousai.jobs.render_audio import Audio, Say, opened
 SUFFIX = ".render"
 AUDIO = "audio.wav"
 STATES_KEPT = 2
+CHANCES = 100  # to make and lock a folder that others remove meanwhile
+LOOKS, LOOK_SECONDS = 5, 0.03  # for which a lock that is only looked at is waited for
 
 
 class Busy(Exception):
@@ -65,24 +68,27 @@ class RenderState:
             raise type(error)(f"cannot write to {self.folder}: {error.strerror}") from None
         with lock:
             yield
+        with suppress(OSError):  # of a finished piece; on NFS its folder is not empty before the lock is closed
+            self.folder.rmdir()
 
     def _lock(self) -> TextIO:
-        while True:
+        for chance in range(CHANCES):
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 lock = open(self.folder / "lock", "w")
-            except FileNotFoundError:
-                if self.folder.is_dir():
+            except (FileNotFoundError, FileExistsError):  # whoever had finished the piece has just removed it
+                if chance == CHANCES - 1:
                     raise
-                continue  # whoever had finished the piece has just removed it
+                continue
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(lock)
             except OSError:
                 lock.close()
                 raise
             if os.fstat(lock.fileno()).st_nlink:
                 return lock
             lock.close()  # it was removed with the folder before it was ours
+        raise BlockingIOError
 
     def begin(self, made_from: dict[str, Any], same: tuple[str, ...], alike: tuple[str, ...]) -> None:
         """Notes what is being made. ValueError if the folder was begun with another of what has to be the `same`, or if
@@ -107,7 +113,12 @@ class RenderState:
     # -- latents ---------------------------------------------------------------------------------------------------
 
     def add(self, frames: Tensor | None, state: dict[str, Tensor], done: int) -> None:
-        """Keeps a finished segment `(d, l)`, if there is one, and what to go on from; `done` counts up with every call."""
+        """Keeps a finished segment `(d, l)`, if there is one, and what to go on from; `done` counts up with every call.
+
+        ValueError, with everything as before, for latents that are no numbers: kept, they would spoil every later run.
+        """
+        if not all(bool(tensor.isfinite().all()) for tensor in (*state.values(), *(() if frames is None else (frames,)))):
+            raise ValueError(f"{self.folder}: the model gave NaN or infinite latents; the same command goes on from before them")
         if frames is not None:
             save(self._segment(self.segments), {"latents": frames.cpu()})
             self.segments += 1
@@ -170,6 +181,17 @@ class RenderState:
         (self.folder / "lock").unlink()
         with suppress(OSError):  # another process may have come for the piece; it finds it finished
             self.folder.rmdir()
+
+
+def take(lock: TextIO) -> None:
+    """Takes an open file's lock for this process alone; BlockingIOError if another one holds it for longer than a look with `is_locked`."""
+    for look in range(LOOKS):
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if look == LOOKS - 1:
+                raise
+            time.sleep(LOOK_SECONDS)
 
 
 def is_locked(folder: Path) -> bool:
