@@ -2,26 +2,29 @@
 
 Several processes share the pieces: those of an Accelerate launch, the tasks of a Slurm array, or whoever else renders to
 the same folder. Each begins with its own share and then takes what is left and nobody works on, by a lock in the piece's
-folder; what a piece becomes does not depend on who makes it.
+folder; what a piece becomes does not depend on who makes it. A signal stops the process that it reaches: it saves, and
+waits for those that it was launched with, which may take up its piece; a second signal ends it at once.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from mousai import checkpoint
-from mousai.jobs.places import ready, write_json
-from mousai.jobs.render_plan import Target, check, expected, seconds_of, targets_of, write_plan
+from mousai.jobs.places import ready
+from mousai.jobs.render_launch import Place, launched, shared
+from mousai.jobs.render_plan import Target, check, note_failure, seconds_of, targets_of, write_plan
 from mousai.piece import Piece
 from mousai.piece_checks import Problems
+from mousai.training.interrupt import Interrupt
 
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one piece, which do not stop the others
+WEIGHT = {"busy": 0, "there": 1, "stopped": 2, "failed": 3, "done": 4}  # how much a result says
 
 
 @dataclass(frozen=True)
@@ -74,25 +77,6 @@ class Listener:
         """Something that the user should know."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Which of how many processes this is; `together` if they were launched as one and end together."""
-
-    rank: int = 0
-    world: int = 1
-    together: bool = False
-
-    @classmethod
-    def found(cls, environment: Mapping[str, str] = os.environ) -> Place:
-        """From the variables of a launcher, or of a Slurm array."""
-        if int(environment.get("WORLD_SIZE", "1")) > 1:
-            return cls(int(environment["RANK"]), int(environment["WORLD_SIZE"]), True)
-        if "SLURM_ARRAY_TASK_ID" in environment:
-            first, last, step = (int(environment.get(f"SLURM_ARRAY_TASK_{name}", default)) for name, default in (("MIN", 0), ("MAX", 0), ("STEP", 1)))
-            return cls((int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step, max(1, (last - first) // step + 1))
-        return cls()
-
-
 def render(
     pieces: Sequence[Piece], model: str | Path = "starter", out: str | Path | None = None, format: str | None = None,
     *, device: str = "auto", dtype: str = "auto", listener: Listener | None = None,
@@ -103,20 +87,21 @@ def render(
     that can be seen to be wrong with any piece raises Problems, ValueError or OSError before one is begun. A single
     piece that fails raises its error; of several, a failure is a `Result`.
     """
-    listener = listener or Listener()
+    listener, place = listener or Listener(), Place.found()
     targets, fingerprint = prepared(pieces, model, out, format, device, dtype)
-    to_do, place = check(targets, fingerprint), Place.found()
-    results = {target.name: Result(target.name, "there", target.file, seconds_of(target)) for target in targets if target not in to_do}
+    to_do = check(targets, fingerprint, place.world)
+    there = others(targets, to_do)
     listener.plans(targets)
-    for result in results.values():
-        listener.ends(result)
-    with launched(place) as launch, ready(targets[0].folder):
-        if place.rank == 0 and len(targets) > 1:
-            write_plan(targets)
-        if to_do:
-            results |= _make_all(to_do, model, fingerprint, launch.device or device, dtype, place, listener, alone=len(targets) == 1)
-        gathered = launch.gather(results)
-    return Summary(tuple(gathered.get(target.name) or Result(target.name, "stopped", target.file, seconds_of(target)) for target in targets))
+    for target in there:
+        listener.ends(Result(target.name, "there", target.file, seconds_of(target)))
+    # a signal that comes while this process waits for the others must not end it before they have come
+    with Interrupt() as interrupt, launched(place) as launch, ready(targets[0].folder) if to_do else nullcontext():
+        job = Job(model, fingerprint, launch.device_of(device), dtype, place, listener, interrupt, alone=len(targets) == 1 and place.world == 1)
+        found = merged(launch.gather(job.make_all(to_do, targets) if to_do else {}))
+    state = dict.fromkeys((target.name for target in there), "there")
+    return Summary(tuple(
+        found.get(target.name) or Result(target.name, state.get(target.name, "stopped"), target.file, seconds_of(target)) for target in targets
+    ))  # fmt: skip
 
 
 def dry_run(
@@ -126,12 +111,17 @@ def dry_run(
     """What `render` would do: the pieces that are to be made, each with its seconds of work and bytes on the disk, and those that are there."""
     from mousai.cascade import load
     from mousai.device import limit_threads
+    from mousai.jobs.render_expected import expected
 
     targets, fingerprint = prepared(pieces, model, out, format, device, dtype)
     to_do = check(targets, fingerprint)
     limit_threads()
-    rows = expected(to_do, load(model, device, dtype)) if to_do else []
-    return {"pieces": [row.to_dict() for row in rows], "there": [str(target.file) for target in targets if target not in to_do]}
+    rows = []
+    if to_do:
+        cascade = load(model, device, dtype)
+        check_settings(to_do, cascade)
+        rows = expected(to_do, cascade)
+    return {"pieces": [row.to_dict() for row in rows], "there": [str(target.file) for target in others(targets, to_do)]}
 
 
 def prepared(pieces: Sequence[Piece], model: str | Path, out: str | Path | None, format: str | None, device: str, dtype: str) -> tuple[list[Target], str]:
@@ -146,119 +136,101 @@ def prepared(pieces: Sequence[Piece], model: str | Path, out: str | Path | None,
     return targets, checkpoint.fingerprint(checkpoint.model_folder(model))
 
 
-def _make_all(
-    to_do: Sequence[Target], model: str | Path, fingerprint: str, device: str, dtype: str, place: Place, listener: Listener, alone: bool
-) -> dict[str, Result]:
-    """The results of the pieces that this process makes, or finds made by another one since."""
-    from mousai.cascade import load
-    from mousai.device import limit_threads
+def others(targets: Sequence[Target], to_do: Sequence[Target]) -> list[Target]:
+    """The targets that are not to be made."""
+    names = {target.name for target in to_do}
+    return [target for target in targets if target.name not in names]
+
+
+def check_settings(to_do: Sequence[Target], cascade: Any) -> None:
+    """Problems with all pieces that this model cannot make."""
     from mousai.long_form import resolved
-    from mousai.training.interrupt import Interrupt
 
-    limit_threads()
-    cascade = load(model, device, dtype)
-    if lines := [f"{target.name}: {error}" for target in to_do for error in trouble(lambda: resolved(cascade, target.piece))]:
+    lines = []
+    for target in to_do:
+        try:
+            resolved(cascade, target.piece)
+        except ValueError as error:
+            lines.append(f"{target.name}: {error}")
+    if lines:
         raise Problems(lines)
-    results: dict[str, Result] = {}
-    with Interrupt() as interrupt:
-        for target in shared(to_do, place):
-            if interrupt.requested:
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one process does with the pieces, one after the other; `alone` if there is one piece, whose error is the job's."""
+
+    model: str | Path
+    fingerprint: str
+    device: str
+    dtype: str
+    place: Place
+    listener: Listener
+    interrupt: Interrupt
+    alone: bool
+
+    def make_all(self, to_do: Sequence[Target], targets: Sequence[Target]) -> dict[str, Result]:
+        """The results of the pieces `to_do` that this process makes, or finds made or in the hands of another one."""
+        from mousai.cascade import load
+        from mousai.device import limit_threads
+
+        limit_threads()
+        cascade = load(self.model, self.device, self.dtype)
+        check_settings(to_do, cascade)
+        if self.place.rank == 0 and len(targets) > 1:
+            write_plan(targets)
+        results: dict[str, Result] = {}
+        tried = 0
+        for target in shared(to_do, self.place):
+            if self.interrupt.requested:
                 break
-            number = sum(result.state != "busy" for result in results.values()) + 1
-            result = _make_one(target, cascade, fingerprint, interrupt, listener, number, len(to_do), alone)
-            results[target.name] = result
+            result = results[target.name] = self.make(target, cascade, tried + 1, len(to_do))
             if result.state != "busy":
-                listener.ends(result)
-    return results
-
-
-def _make_one(target: Target, cascade: Any, fingerprint: str, interrupt: Any, listener: Listener, number: int, count: int, alone: bool) -> Result:
-    from mousai.jobs.render_piece import Stopped, make
-    from mousai.jobs.render_state import Busy
-
-    began, facts = time.monotonic(), (target.name, target.file, seconds_of(target))
-
-    def result(state: str, **more: Any) -> Result:
-        return Result(facts[0], state, *facts[1:], took=time.monotonic() - began, **more)
-
-    try:
-        if target.finished(fingerprint):
-            return result("there")
-        listener.begins(target, number, count)
-        made = make(target, cascade, listener.says, lambda share, doing: listener.moves(target, share, doing), lambda: interrupt.requested)
-        return result("done", made=made)
-    except Busy as error:
-        if alone:
-            raise ValueError(str(error)) from None
-        return result("busy")
-    except Stopped:
-        return result("stopped")
-    except FAILURES as error:
-        text = str(error) or type(error).__name__
-        note_failure(target, text)
-        if alone:
-            raise
-        return result("failed", text=text)
-
-
-def note_failure(target: Target, text: str) -> None:
-    """Leaves word in the piece's folder, for `status`, if there is one that can be written to."""
-    if target.state.is_dir():
-        with suppress(OSError):
-            write_json(target.state / "progress.json", {"failed": text, "seconds": seconds_of(target)})
-
-
-def trouble(work: Any) -> list[str]:
-    """What is wrong, in a line, if `work` raises ValueError."""
-    try:
-        work()
-    except ValueError as error:
-        return [str(error)]
-    return []
-
-
-def shared(to_do: Sequence[Target], place: Place) -> list[Target]:
-    """The order in which a process goes through the pieces: its own share, then the others' from the end."""
-    own = list(to_do[place.rank :: place.world])
-    return own + [target for target in reversed(to_do) if target not in own]
-
-
-class Launch:
-    """The processes of a launch; one alone has nobody to wait for."""
-
-    device: str | None = None
-
-    def gather(self, results: dict[str, Result]) -> dict[str, Result]:
-        """The results of all processes."""
+                tried += result.state != "there"
+                self.listener.ends(result)
         return results
 
+    def make(self, target: Target, cascade: Any, number: int, count: int) -> Result:
+        """The result of one piece, the `number`th of `count`."""
+        from mousai.jobs.render_piece import Stopped, make
+        from mousai.jobs.render_state import Busy
 
-class Together(Launch):
-    """Processes that were launched as one; none may end with an error before all have ended."""
+        began, worked = time.monotonic(), False
 
-    def __init__(self) -> None:
-        from mousai.training.parallel import processes
+        def result(state: str, **more: Any) -> Result:
+            return Result(target.name, state, target.file, seconds_of(target), took=time.monotonic() - began, **more)
 
-        self.accelerator = processes()
-        self.device = str(self.accelerator.device)
+        def tell(share: float, doing: str) -> None:
+            nonlocal worked
+            if not worked:  # now it is ours, and not there yet
+                worked = True
+                self.listener.begins(target, number, count)
+            self.listener.moves(target, share, doing)
 
-    def gather(self, results: dict[str, Result]) -> dict[str, Result]:
-        from accelerate.utils import gather_object
+        try:
+            if target.finished(self.fingerprint):
+                return result("there")
+            made = make(target, cascade, self.listener.says, tell, lambda: self.interrupt.requested)
+            return result("done", made=made) if worked else result("there")
+        except Busy as error:
+            if self.alone:
+                raise ValueError(str(error)) from None
+            return result("busy")
+        except Stopped:
+            return result("stopped")
+        except FAILURES as error:
+            text = str(error) or type(error).__name__
+            note_failure(target, text)
+            if self.alone:
+                raise
+            return result("failed", text=text)
 
-        rank = {"busy": 0, "there": 1, "stopped": 2, "failed": 3, "done": 4}  # the more it says, the later
-        found: dict[str, Result] = {}
-        for share in gather_object([results]):
-            for name, result in share.items():
-                if name not in found or rank[result.state] > rank[found[name].state]:
-                    found[name] = result
-        return found
 
-
-@contextmanager
-def launched(place: Place) -> Iterator[Launch]:
-    """This process' launch, taken apart at the end if all went well; after an error waiting for the others would never end."""
-    launch = Together() if place.together else Launch()
-    yield launch
-    if isinstance(launch, Together):
-        launch.accelerator.wait_for_everyone()
-        launch.accelerator.end_training()
+def merged(shares: Sequence[Mapping[str, Result]]) -> dict[str, Result]:
+    """The results of all processes; of several on one piece the one that says most."""
+    found: dict[str, Result] = {}
+    for share in shares:
+        for name, result in share.items():
+            if name not in found or WEIGHT[result.state] > WEIGHT[found[name].state]:
+                found[name] = result
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -10,48 +11,53 @@ from torch import Tensor
 
 from mousai.audio import io
 from mousai.audio.growing import GrowingWav
-from mousai.audio.loudness import LoudnessMeter, gain_for, limited, measure
+from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
 from mousai.evaluation.overview import Overview
 from mousai.jobs.places import write_json
 from mousai.jobs.render_plan import Target
 from mousai.long_form import Rendering
 
 TITLE_CHARACTERS = 60  # of a prompt, in a chapter's title
+TRIALS = 4  # of the limiter's gain
+NEAR_LU = 0.1
+MOST_MAKE_UP = 6.0  # dB
 FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording")  # what the samples follow from beside the piece
 
 Tell = Callable[[float, str], None]
 
 
 def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dict[str, Any], tell: Tell) -> dict[str, Any]:
-    """Writes the file, its picture and its job, in this order, each beside its place and renamed; returns what the job says."""
+    """Writes the file, its picture and its job, in this order, each beside its place and renamed; returns what the job says.
+
+    `tell` hears of every block, and whatever it raises leaves nothing half-written.
+    """
     piece = rendering.piece
-    tell(1.0, "measuring loudness")
     peak = 0.0
 
     def heard() -> Iterator[Tensor]:
         nonlocal peak
-        for block in wav.blocks():
+        for block in heard_by(tell, wav, "measuring loudness"):
             peak = max(peak, float(block.abs().max()))
             yield block
 
     found = measure(heard(), wav.sample_rate, wav.channels)
-    gain = gain_for(found, piece.loudness)
+    gain = gain_to(piece.loudness, found, piece.true_peak, wav, tell)
     as_it_comes = piece.loudness is None and peak <= 1  # then not a sample is touched, of a recording least of all
     recipe = recipe_of(rendering, made_from)
     result, overview = LoudnessMeter(wav.sample_rate, wav.channels), picture_of(rendering, wav, recipe)
 
     def mastered() -> Iterator[Tensor]:
         for block in wav.blocks() if as_it_comes else limited(wav.blocks(), wav.sample_rate, gain, piece.true_peak):
+            tell(1.0, "writing the file")
             result.add(block)
             overview.add(block)
             yield block
 
-    tell(1.0, "writing the file")
     chapters = chapters_of(rendering, recipe)
     io.write_blocks(target.file, mastered(), wav.num_samples, wav.sample_rate, wav.channels, metadata=recipe, chapters=chapters)
     tell(1.0, "drawing the picture")
     overview.save(target.picture)
-    loudness = {"target_lufs": piece.loudness, "gain": gain, "before": asdict(found), "after": asdict(result.loudness)}
+    loudness = {"target_lufs": piece.loudness, "gain": gain, "before": finite(found), "after": finite(result.loudness)}
     made = {
         **{name: made_from[name] for name in ("asked", *FACTS)}, "piece": piece.to_dict(), "file": target.file.name, "picture": target.picture.name,
         "sample_rate": wav.sample_rate, "num_samples": wav.num_samples, "seconds": wav.num_samples / wav.sample_rate,
@@ -60,6 +66,35 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
     }  # fmt: skip
     write_json(target.job, made)
     return made
+
+
+def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: GrowingWav, tell: Tell) -> float:
+    """The linear gain that brings audio whose loudness was `found` to the target, with what the limiter takes of it made up for.
+
+    The limiter is tried at each gain; more than `MOST_MAKE_UP` on top of what the target asks for is not given.
+    """
+    plain = gain = gain_for(found, target_lufs)
+    if target_lufs is None or not math.isfinite(found.integrated_lufs) or found.true_peak_db + 20 * math.log10(gain) <= ceiling_db:
+        return gain
+    for _ in range(TRIALS):
+        blocks = heard_by(tell, wav, "trying the limiter")
+        off = target_lufs - measure(limited(blocks, wav.sample_rate, gain, ceiling_db), wav.sample_rate, wav.channels).integrated_lufs
+        if abs(off) < NEAR_LU:
+            break
+        gain = min(gain * 10 ** (off / 20), plain * 10 ** (MOST_MAKE_UP / 20))
+    return gain
+
+
+def heard_by(tell: Tell, wav: GrowingWav, doing: str) -> Iterator[Tensor]:
+    """The audio's blocks, each told of."""
+    for block in wav.blocks():
+        tell(1.0, doing)
+        yield block
+
+
+def finite(loudness: Loudness) -> dict[str, float | None]:
+    """As JSON has it: None for what silence has not."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(loudness).items()}
 
 
 def recipe_of(rendering: Rendering, made_from: dict[str, Any]) -> dict[str, Any]:
