@@ -63,7 +63,7 @@ class Told(Listener):
         self.folder = targets[0].folder
 
     def begins(self, target: Target, number: int, count: int) -> None:
-        self.speed = Speed(seconds_of(target))
+        self.speed = Speed(target.piece.seconds)
         if number == 1 and not self.alone:
             already = f", {self.there} there already" if self.there else ""
             self._say(f"{count} pieces to make{already}; each plays while it grows: {self.folder / f'NAME{SUFFIX}' / AUDIO}")
@@ -109,7 +109,8 @@ class Bars(Told):
     def plans(self, targets: Sequence[Target]) -> None:
         super().plans(targets)
         if not self.alone:
-            self.total = sum(map(seconds_of, targets))
+            self.new = {target.name: target.piece.seconds for target in targets}
+            self.total = sum(self.new.values())
             self.job = self.progress.add_task(f"{len(targets)} pieces", total=self.total, words="")
 
     def begins(self, target: Target, number: int, count: int) -> None:
@@ -125,15 +126,15 @@ class Bars(Told):
         described = target.name if doing == RENDERING else f"{target.name}: {doing}"
         self.progress.update(self.piece, completed=share, description=described, words=self.speed.in_words(share))
         if self.job is not None:
-            done = self.finished + share * seconds_of(target)
+            done = self.finished + share * target.piece.seconds
             self.progress.update(self.job, completed=done, words=self.job_speed.in_words(done / self.total))
 
     def ends(self, result: Result) -> None:
-        self.finished += result.seconds if result.state in ("done", "there") else 0.0
         if self.piece is not None:
             self.progress.remove_task(self.piece)
             self.piece = None
         if self.job is not None:
+            self.finished += self.new[result.name] if result.state in ("done", "there") else 0.0
             self.progress.update(self.job, completed=self.finished)
         super().ends(result)
 
@@ -176,10 +177,18 @@ class Lines(Told):
         print(f"mousai: {self.who}{line}", file=self.file, flush=True)
 
 
+def new_seconds(result: Result) -> float:
+    """The length of what was made, seconds: the file's, without a recording that it goes on from."""
+    recording = (result.made or {}).get("recording")
+    return result.seconds - (recording["num_samples"] / result.made["sample_rate"] if recording else 0.0)
+
+
 def line_of(result: Result) -> str:
     """What became of a piece, in a line."""
     if result.state == "done":
-        return f"{result.file}  {clock(result.seconds)} in {clock(result.took)}, {real_time(result.seconds / max(result.took, 1e-9))}"
+        new = new_seconds(result)
+        length = clock(result.seconds) if new == result.seconds else f"{clock(result.seconds)}, {clock(new)} of it new,"
+        return f"{result.file}  {length} in {clock(result.took)}, {real_time(new / max(result.took, 1e-9))}"
     return {
         "there": f"{result.file} is there already",
         "failed": f"{result.name} failed: {result.text}",

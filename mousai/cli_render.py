@@ -172,18 +172,20 @@ def _render(pieces: list[Any], model: str, out: Path | None, format: str | None,
         summary = run(pieces, model, out, format, listener=listener, **place)
     if as_json or len(pieces) > 1:
         report(summary.to_dict(), _summary(summary, time.monotonic() - began), as_json)
-    if summary.code:
+    if summary.code and os.environ.get("RANK", "0") == "0":  # whoever speaks: a launcher ends the others when one fails
         raise typer.Exit(summary.code)
 
 
 def _summary(summary: Any, wall: float) -> str:
     """What became of several pieces, and once more which of them failed."""
+    from mousai.cli_progress import new_seconds
+
     done = summary.of("done")
     counts = [f"{len(summary.of(state))} {words}" for state, words in (
         ("done", "made"), ("there", "there already"), ("failed", "failed"), ("stopped", "left, which the same command goes on with"),
         ("busy", "in other hands"),
     ) if summary.of(state)]  # fmt: skip
-    seconds = sum(result.seconds for result in done)
+    seconds = sum(map(new_seconds, done))
     speed = f"; {_clock(seconds)} in {_clock(wall)}, {_real_time(seconds / max(wall, 1e-9))}" if done else ""
     return "\n".join([", ".join(counts) + speed, *(f"failed: {result.name}: {result.text}" for result in summary.of("failed"))])
 
@@ -246,11 +248,12 @@ def _difference(done: Any) -> str:
 
 @contextmanager
 def _listener(results: TextIO | None) -> Iterator[Any]:
-    """Two bars on stderr, one for the job and one for the piece; lines now and then where that is no terminal. Finished files go to `results`."""
+    """Two bars on stderr, one for the job and one for the piece; lines now and then where that is no terminal or there are several processes. Finished files go to `results`."""
     from rich.console import Console
 
     from mousai.cli_progress import Bars, Lines
 
     console = Console(stderr=True)
-    with (Bars(console, results) if console.is_terminal else Lines(sys.stderr, results)) as listener:
+    single = int(os.environ.get("WORLD_SIZE", "1")) == 1  # bars of several processes would draw over one another
+    with (Bars(console, results) if console.is_terminal and single else Lines(sys.stderr, results)) as listener:
         yield listener

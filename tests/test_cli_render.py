@@ -260,8 +260,8 @@ def test_what_is_said_of_many_pieces(many, tiny_cascade, capsys) -> None:
     folder, out, err = many
     *made, last = out.splitlines()
     assert [line.split("  ")[0] for line in made] == [f"pieces/{name}.wav" for name in LENGTHS]
-    assert all(re.fullmatch(r"pieces/\S+\.wav  0:0\d in \d:\d\d, [\d.]+x real time", line) for line in made)
-    assert re.fullmatch(r"5 made; 0:11 in \d:\d\d, [\d.]+x real time", last)
+    assert all(re.fullmatch(r"pieces/\S+\.wav  0:0\d(, 0:0[12] of it new,)? in \d:\d\d, [\d.]+x real time", line) for line in made)
+    assert re.fullmatch(r"5 made; 0:09 in \d:\d\d, [\d.]+x real time", last)
     lines = err.splitlines()
     assert lines[0] == "mousai: 5 pieces to make; each plays while it grows: pieces/NAME.render/audio.wav"
     assert "mousai: night-train: 0:03 to make, piece 3 of 5" in lines and all(line.startswith("mousai: ") for line in lines)
@@ -316,7 +316,7 @@ def test_a_prompt_and_the_same_again(place, tiny_cascade, capsys, quickly) -> No
 def test_a_recording_is_extended_by_its_own_prompt_and_again(place, tiny_cascade, capsys, quickly) -> None:
     common = ("--seconds", 1, *QUICK, "--model", tiny_cascade)
     code, out, err = run(capsys, "extend", "../take.wav", *common)
-    assert code == 0 and out.startswith("take-extended.flac  0:02 in ")
+    assert code == 0 and out.startswith("take-extended.flac  0:02, 0:01 of it new, in ")
     assert err.startswith("mousai: ../take.wav carries no prompt, it goes on without one; --prompt says what to play\nmousai: take-extended: 0:02 to make")
     assert io.read_metadata("take-extended.flac")["piece"]["guidance"] == 1
     assert run(capsys, "extend", "../take.wav", *common)[:2] == (0, "")
