@@ -315,11 +315,18 @@ def test_a_prompt_and_the_same_again(place, tiny_cascade, capsys, quickly) -> No
 
 def test_a_recording_is_extended_by_its_own_prompt_and_again(place, tiny_cascade, capsys, quickly) -> None:
     common = ("--seconds", 1, *QUICK, "--model", tiny_cascade)
+    sound = soundfile.read("../take.wav")[0] * 0.9
+    soundfile.write("../take.wav", sound, RATE, "PCM_24")
     code, out, err = run(capsys, "extend", "../take.wav", *common)
     assert code == 0 and out.startswith("take-extended.flac  0:02, 0:01 of it new, in ")
     assert err.startswith("mousai: ../take.wav carries no prompt, it goes on without one; --prompt says what to play\nmousai: take-extended: 0:02 to make")
     assert io.read_metadata("take-extended.flac")["piece"]["guidance"] == 1
     assert run(capsys, "extend", "../take.wav", *common)[:2] == (0, "")
+    before, after = (soundfile.read(name)[0][: RECORDING - 1440] for name in ("../take.wav", "take-extended.flac"))
+    assert soundfile.info("take-extended.flac").subtype == "PCM_24" and np.array_equal(before, after)
+    soundfile.write("../take.wav", sound[::-1], RATE)
+    code, out, err = run(capsys, "extend", "../take.wav", *common)
+    assert (code, out) == (2, "") and err.endswith("take-extended.flac is there already, made with another take.wav; move it, or name another place with --out\n")
     assert run(capsys, "extend", "take-extended.flac", *common, "--prompt", "calm", "--out", "more.wav")[0] == 0
     code, out, err = run(capsys, "extend", "more.wav", *common, "--loudness", -20)
     assert code == 0 and err.startswith("mousai: more.wav ends with 'calm', it goes on with that\n")

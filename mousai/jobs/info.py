@@ -77,7 +77,7 @@ def describe_audio(path: Path) -> dict[str, Any]:
     """Format, length and chapters of an audio file and, where mousai made it, the recipe that it carries."""
     from mousai.audio import io
 
-    audio = io.info(path)
+    audio, made = io.info(path), io.read_metadata(path)
     return {
         "kind": "audio",
         "path": str(path),
@@ -86,7 +86,7 @@ def describe_audio(path: Path) -> dict[str, Any]:
         "channels": audio.channels,
         "num_samples": audio.num_samples,
         "seconds": audio.num_samples / audio.sample_rate,
-        "tags": audio.tags,
+        "tags": {name: value for name, value in audio.tags.items() if not (made and name == "comment")},  # which is the recipe
         "chapters": [{"seconds": chapter.sample / audio.sample_rate, "title": chapter.title} for chapter in audio.chapters],
-        "made_by": io.read_metadata(path),
+        "made_by": made,
     }

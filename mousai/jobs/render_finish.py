@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.audio.encode import FORMATS
 from mousai.audio.growing import GrowingWav
 from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
 from mousai.evaluation.overview import Overview
@@ -21,6 +22,7 @@ TITLE_CHARACTERS = 60  # of a prompt, in a chapter's title
 TRIALS = 4  # of the limiter's gain
 NEAR_LU = 0.1
 MOST_MAKE_UP = 6.0  # dB
+WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # how recordings of more than 16 bits are kept
 FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording")  # what the samples follow from beside the piece
 
 Tell = Callable[[float, str], None]
@@ -54,7 +56,8 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
             yield block
 
     chapters = chapters_of(rendering, recipe)
-    io.write_blocks(target.file, mastered(), wav.num_samples, wav.sample_rate, wav.channels, metadata=recipe, chapters=chapters)
+    how = {"metadata": recipe, "chapters": chapters, "subtype": subtype_of(target.format, made_from)}
+    io.write_blocks(target.file, mastered(), wav.num_samples, wav.sample_rate, wav.channels, **how)
     tell(1.0, "drawing the picture")
     overview.save(target.picture)
     loudness = {"target_lufs": piece.loudness, "gain": gain, "before": finite(found), "after": finite(result.loudness)}
@@ -83,6 +86,12 @@ def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: 
             break
         gain = min(gain * 10 ** (off / 20), plain * 10 ** (MOST_MAKE_UP / 20))
     return gain
+
+
+def subtype_of(format: str, made_from: dict[str, Any]) -> str | None:
+    """24 bits for a recording that has more than 16, where the format takes them; else None, the format's own."""
+    wide = (made_from["recording"] or {}).get("subtype") in WIDE
+    return "PCM_24" if wide and "PCM_24" in FORMATS[format][1] else None
 
 
 def heard_by(tell: Tell, wav: GrowingWav, doing: str) -> Iterator[Tensor]:

@@ -70,7 +70,7 @@ def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None
     total = io.resampled_length(info.num_samples, info.sample_rate, rate)
     wanted = Rendering.lead_samples(cascade, target.piece, total)
     audio = io.read(recording, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
-    made_from["recording"] = {"file": recording.name, "hash": checkpoint.file_hash(recording), "num_samples": total}
+    made_from["recording"] = {"file": recording.name, "hash": checkpoint.file_hash(recording), "num_samples": total, "subtype": info.subtype}
     return made_from, Lead(audio, level_of(io.blocks(recording, rate, channels, BLOCK_SAMPLES)))
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mousai import checkpoint
 from mousai.audio import io
 from mousai.audio.encode import METADATA_MAX_BYTES
 from mousai.jobs.places import split_out, write_json
@@ -78,7 +79,9 @@ class Target:
                 raise ValueError(f"{taken} is there already; move it, or name another place with --out")
             return False
         made = read_json(self.job)
-        other = differences(self._made_as(made), self.asked, "piece") + differences(made.get("fingerprint"), fingerprint, "model")
+        other = differences(self._made_as(made), self.asked) + differences(made.get("fingerprint"), fingerprint, "model")
+        if self.piece.extend is not None and (made.get("recording") or {}).get("hash") != checkpoint.file_hash(self.piece.extend):
+            other.append(f"another {Path(self.piece.extend).name}")
         if other:
             raise ValueError(f"{self.file} is there already, made with {'; '.join(other[:3])}; move it, or name another place with --out")
         return self.file.is_file() and not begun

@@ -266,8 +266,9 @@ def differences(before: Any, now: Any, name: str = "") -> list[str]:
         keys = sorted(before.keys() | now.keys())
         return [line for key in keys for line in differences(before.get(key), now.get(key), f"{name} {key}".strip())]
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        return [line for index, (a, b) in enumerate(zip(before, now), 1) for line in differences(a, b, f"{name} {index}")]
+        return [line for index, (a, b) in enumerate(zip(before, now), 1) for line in differences(a, b, f"{name.removesuffix('s')} {index}")]
     if before == now:
         return []
-    said = [str(value) if not isinstance(value, (list, dict)) else f"{len(value)} entries" for value in (before, now)]
+    words = {None: "unsaid", "": "empty"}
+    said = [f"{len(value)} entries" if isinstance(value, (list, dict)) else words.get(value, str(value)) for value in (before, now)]
     return [f"{name or 'something else'} {said[0]}, now {said[1]}"]

@@ -309,5 +309,5 @@ def test_the_job_file_of_a_piece_makes_its_samples_again(tiny_cascade, tmp_path,
     assert [result.state for result in render([piece], tiny_cascade, tmp_path).results] == ["there"]
     assert render([again], tiny_cascade, tmp_path / "again").code == 0
     assert torch.equal(io.read(tmp_path / "a-day.wav", 48000, 2), io.read(tmp_path / "again/a-day.wav", 48000, 2))
-    with pytest.raises(Problems, match="is there already, made with piece seed 3, now 4"):
+    with pytest.raises(Problems, match="is there already, made with seed 3, now 4"):
         render([Piece.from_dict(piece.to_dict() | {"seed": 4})], tiny_cascade, tmp_path)

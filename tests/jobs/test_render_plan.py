@@ -65,7 +65,7 @@ def test_what_is_there_is_told_from_what_is_in_the_way(tmp_path):
     (whole,) = targets_of([Piece.from_dict(piece().to_dict() | {"method": "joint"})], tmp_path, None)
     assert check([whole], "abc") == []  # the same piece, all of it said
     (other,) = targets_of([Piece.from_dict(piece().to_dict() | {"method": "continuation"})], tmp_path, None)
-    with pytest.raises(Problems, match="made with piece method None, now continuation; move it"):
+    with pytest.raises(Problems, match="made with method unsaid, now continuation; move it"):
         check([other], "abc")
     with pytest.raises(Problems, match="made with model abc, now abd"):
         check([target], "abd")
@@ -195,7 +195,7 @@ def test_a_dry_run_says_what_rendering_comes_to_and_writes_nothing(tiny_cascade,
     again = dry_run(pieces, tiny_cascade, tmp_path / "out")
     assert again["there"] == [str(tmp_path / "out" / "night.wav")] and len(again["pieces"]) == 2
     assert files(tmp_path) == before
-    with pytest.raises(Problems, match="made with piece seed 0, now 1"):
+    with pytest.raises(Problems, match="made with seed 0, now 1"):
         dry_run([piece(title="night", seconds=30, steps=4, seed=1)], tiny_cascade, tmp_path / "out")
 
 
