@@ -156,6 +156,8 @@ def _loop(name: str, value: Any) -> bool:
 def _extend(name: str, value: Any) -> str | None:
     if value is not None and (not isinstance(value, (str, Path)) or not str(value).strip()):
         raise ValueError(f"{name}: expected the path of a recording, came {came(value)}")
+    if value is not None and any("\ud800" <= character <= "\udfff" for character in str(value)):
+        raise ValueError(f"{name}: the recording's path is not valid UTF-8; rename it")
     return None if value is None else str(value)
 
 

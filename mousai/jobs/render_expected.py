@@ -104,13 +104,13 @@ class Trials:
                 measure([audio], rate, channels)
                 io.write_blocks(Path(folder) / f"trial.{format}", limited([audio], rate, 1.0, -1.0), audio.shape[-1], rate, channels)
 
-            return timed(lambda: picture.save(Path(folder) / "trial.png")), timed(master) / TRIAL_SECONDS
+            return timed(lambda: picture.save(Path(folder) / "trial.png"), times=1), timed(master) / TRIAL_SECONDS
 
 
-def timed(work: Callable[[], Any]) -> float:
-    """Seconds that `work` takes, the better of two after one to get going."""
+def timed(work: Callable[[], Any], times: int = 2) -> float:
+    """Seconds that `work` takes, the best of so many `times` after one to get going."""
     spent = []
-    for _ in range(3):
+    for _ in range(times + 1):
         began = time.perf_counter()
         work()
         spent.append(time.perf_counter() - began)

@@ -23,7 +23,7 @@ TRIALS = 4  # of the limiter's gain
 NEAR_LU = 0.1
 MOST_MAKE_UP = 6.0  # dB
 WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # how recordings of more than 16 bits are kept
-FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording")  # what the samples follow from beside the piece
+FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording", "earlier")  # what the samples follow from beside the piece
 
 Tell = Callable[[float, str], None]
 

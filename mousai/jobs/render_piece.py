@@ -50,8 +50,9 @@ def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[
         if (made := made_before(target, made_from)) is not None:
             state.remove()
             return made
-        state.begin(made_from, SAME, ALIKE)
+        made_from["earlier"] = state.begin(made_from, SAME, ALIKE)
         work = Work(target, cascade, Rendering(cascade, target.piece, lead), state, tell, stop)
+        work.recorded = (made_from["recording"] or {}).get("num_samples", 0)
         with state.audio(cascade.sample_rate, cascade.codec.channels) as audio:
             work.render(audio)
             made = finish(target, work.rendering, audio.wav, made_from, work.tell_or_stop)
@@ -61,7 +62,7 @@ def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[
 
 def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None]:
     """What the piece is made from, and the end of the recording that it goes on from, if it does."""
-    made_from: dict[str, Any] = {"asked": target.asked, **cascade.facts, "recording": None}
+    made_from: dict[str, Any] = {"asked": target.asked, **cascade.facts, "recording": None, "earlier": []}
     if target.piece.extend is None:
         return made_from, None
     recording = Path(target.piece.extend)
@@ -98,6 +99,8 @@ class Work:
         self.denoiser = rendering.denoiser()
         self.begun_with = 0.0  # share that was done when this run began
         self.share = 0.0
+        self.recorded = 0  # samples of the recording that the piece goes on from
+        self.failure: BaseException | None = None  # of generation, which may be a block ahead of who hears of it
 
     @property
     def took(self) -> float:
@@ -122,7 +125,7 @@ class Work:
     def _copy_recording(self, audio: Audio) -> int:
         """Puts the recording that the piece goes on from into the audio, but for its faded end; how many samples that is."""
         rate, channels = self.cascade.sample_rate, self.cascade.codec.channels
-        place, before = 0, begin_length(self.target, rate) - self.rendering.join
+        place, before = 0, self.recorded - self.rendering.join
         if audio.num_samples >= before:
             return before
         for block in io.blocks(self.target.piece.extend, rate, channels, BLOCK_SAMPLES):
@@ -147,11 +150,20 @@ class Work:
     def _latents(self, frame: int) -> Iterator[Tensor]:
         """The stream's latents from a frame on: those that are there, then those to come, each kept before it is used."""
         stride = self.rendering.grid.stride
+        if self.failure is not None:
+            raise self.failure
         yield from self.state.latents(frame, stride)
         fresh = self._generate(frame, stride)
         yield from ahead(fresh, self.cascade.device) if self.cascade.device.type == "cuda" else fresh
 
     def _generate(self, frame: int, stride: int) -> Iterator[Tensor]:
+        try:
+            yield from self._advance(frame, stride)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    def _advance(self, frame: int, stride: int) -> Iterator[Tensor]:
         saved = time.monotonic()
         while self.denoiser.done < self.denoiser.total:
             frames = self.denoiser.advance()
@@ -189,16 +201,13 @@ class Work:
         })  # fmt: skip
 
 
-def begin_length(target: Target, sample_rate: int) -> int:
-    """Samples of the recording that a piece goes on from, at another rate."""
-    info = io.info(target.piece.extend)
-    return io.resampled_length(info.num_samples, info.sample_rate, sample_rate)
-
-
 def ahead(items: Iterator[T], device: torch.device) -> Iterator[T]:
     """`items`, each made, on a stream of its own where the device has such, while the one before is being used."""
 
-    stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+    stream = None
+    if device.type == "cuda":
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))  # for the texts and the recording, read there
 
     def make_next() -> T | None:
         with torch.cuda.stream(stream):  # None is no stream, and does nothing

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,11 @@ class Target:
         return _asked(self.piece.to_dict(), self.format)
 
     @cached_property
+    def recording_hash(self) -> str | None:
+        """The hash of the recording that it goes on from."""
+        return None if self.piece.extend is None else checkpoint.file_hash(self.piece.extend)
+
+    @cached_property
     def before(self) -> float:
         """Seconds of the recording that it goes on from."""
         return 0.0 if self.piece.extend is None else io.info(self.piece.extend).seconds
@@ -80,7 +85,7 @@ class Target:
             return False
         made = read_json(self.job)
         other = differences(self._made_as(made), self.asked) + differences(made.get("fingerprint"), fingerprint, "model")
-        if self.piece.extend is not None and (made.get("recording") or {}).get("hash") != checkpoint.file_hash(self.piece.extend):
+        if self.piece.extend is not None and (made.get("recording") or {}).get("hash") != self.recording_hash:
             other.append(f"another {Path(self.piece.extend).name}")
         if other:
             raise ValueError(f"{self.file} is there already, made with {'; '.join(other[:3])}; move it, or name another place with --out")
@@ -100,6 +105,7 @@ def _asked(piece: dict[str, Any], format: str | None) -> dict[str, Any]:
 
 def targets_of(pieces: Sequence[Piece], out: str | Path | None, format: str | None) -> list[Target]:
     """Where the pieces go: `out` is a folder (default: this one), or a file for a single piece; see `places.split_out`."""
+    pieces = [piece if piece.extend is None else replace(piece, extend=os.path.abspath(piece.extend)) for piece in pieces]  # as its job file will need it
     first = pieces[0].format if len(pieces) == 1 else None
     folder, name, chosen = split_out(out, len(pieces), format if format is not None else first, DEFAULT_FORMAT)
     return [Target(piece, folder, name or piece.name, chosen if name or format else piece.format or chosen) for piece in pieces]
@@ -175,7 +181,7 @@ def write_plan(targets: Sequence[Target]) -> None:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a piece is: done, failed, at work, stopped or waiting."""
+    """How far a piece is: done, failed, at work, stopped, waiting, or damaged, where nobody can tell."""
 
     name: str
     state: str
@@ -192,13 +198,17 @@ def status(folder: str | Path) -> list[Standing]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}; --status takes the folder that pieces are rendered to")
     plan = folder / PLAN
-    found = {each["name"]: Standing(each["name"], "waiting", each["seconds"]) for each in (read_json(plan)["pieces"] if plan.is_file() else [])}
+    found = {each["name"]: Standing(each["name"], "waiting", each["seconds"]) for each in (read_json(plan).get("pieces", []) if plan.is_file() else [])}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         name = path.name.removesuffix(SUFFIX)
         found[name] = _standing(name, path, found[name].seconds if name in found else None)
     for path in sorted(folder.glob("*.job.json")):  # after the folders, which are gone a moment after these come
-        name, made = path.name.removesuffix(".job.json"), read_json(path)
-        found[name] = Standing(name, "done", made.get("seconds"), 1.0, text=str(made.get("file", "")))
+        name = path.name.removesuffix(".job.json")
+        try:
+            made = read_json(path)
+            found[name] = Standing(name, "done", made.get("seconds"), 1.0, text=str(made.get("file", "")))
+        except ValueError as error:
+            found[name] = Standing(name, "damaged", text=str(error))
     if not found:
         raise ValueError(f"{folder}: nothing was rendered here; --status takes the folder that pieces are rendered to")
     return list(found.values())

@@ -3,7 +3,7 @@
     NAME.render/
       begun.json                 what is being made, and with what
       latents/00012.safetensors  a finished segment of latents each
-      state-0000123.safetensors  what generation goes on from, the last two of them
+      state-0000000123.safetensors  what generation goes on from, the last two of them
       audio.wav                  what is decoded so far, playable at any moment
       audio.sums                 a line for each block of it: samples so far, hash of the block
       progress.json              for whoever asks how far it is
@@ -90,11 +90,11 @@ class RenderState:
             lock.close()  # it was removed with the folder before it was ours
         raise BlockingIOError
 
-    def begin(self, made_from: dict[str, Any], same: tuple[str, ...], alike: tuple[str, ...]) -> None:
+    def begin(self, made_from: dict[str, Any], same: tuple[str, ...], alike: tuple[str, ...]) -> list[str]:
         """Notes what is being made. ValueError if the folder was begun with another of what has to be the `same`, or if
-        nothing tells with what; where it was begun with another of `alike`, `say` is told.
+        nothing tells with what; where earlier runs had another of `alike`, `say` is told and it is returned, a phrase each.
         """
-        path = self.folder / "begun.json"
+        path, earlier = self.folder / "begun.json", []
         if path.exists():
             try:
                 begun = read_json(path)
@@ -102,13 +102,15 @@ class RenderState:
                 raise ValueError(f"{path} is damaged, nobody can tell what the rest belongs to; remove {self.folder} to begin anew") from None
             if different := changes(begun, made_from, same):
                 raise ValueError(f"{self.folder} was begun with {'; '.join(different[:3])}; remove it to begin anew, or give the piece another name")
+            earlier = begun.get("earlier", []) + [phrase for name in alike if (phrase := f"{name} {begun.get(name)}") != f"{name} {made_from[name]}"]
             if different := changes(begun, made_from, alike):
                 self.say(f"{self.folder} was begun with {'; '.join(different)}; the last bits of what follows may differ")
         elif any(next(self.folder.glob(pattern), None) for pattern in ("state-*", "latents/*", AUDIO)):
             raise ValueError(f"{path} is missing, nobody can tell what the rest belongs to; remove {self.folder} to begin anew")
         for part in self.folder.rglob("*.tmp-*"):  # of a killed process
             part.unlink()
-        write_json(path, made_from)
+        write_json(path, made_from | {"earlier": list(dict.fromkeys(earlier))})
+        return list(dict.fromkeys(earlier))
 
     # -- latents ---------------------------------------------------------------------------------------------------
 
@@ -122,7 +124,7 @@ class RenderState:
         if frames is not None:
             save(self._segment(self.segments), {"latents": frames.cpu()})
             self.segments += 1
-        save(self.folder / f"state-{done:07}.safetensors", state, segments=self.segments)
+        save(self.folder / f"state-{done:010}.safetensors", state, segments=self.segments)
         for old in sorted(self.folder.glob("state-*.safetensors"))[:-STATES_KEPT]:
             old.unlink()
 

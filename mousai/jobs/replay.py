@@ -201,6 +201,7 @@ def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) ->
         "machine": platform.machine(),
     }  # fmt: skip
     other += [f"another {WORDS[key]}: {made[key]}, here it is {value}" for key, value in now.items() if key in made and made[key] != value]
+    other += [f"{phrase} for a part of it" for phrase in made.get("earlier", [])]
     return tuple(other)
 
 
