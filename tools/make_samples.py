@@ -1,13 +1,16 @@
-"""The clips of samples/ and their sheet, from samples/prompts.txt and the shipped model.
+"""The clips of samples/ and their sheet, from samples/prompts.txt and the shipped model, and its long piece.
 
     python tools/make_samples.py
 
 Clip n has prompt n and seed n, 10 s each, Ogg Vorbis, its recipe inside; sheet.png shows the spectrograms of all.
+day.yaml is rendered whole; its picture and an excerpt stay.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -15,9 +18,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import mousai  # noqa: E402
 from mousai.audio import io  # noqa: E402
 from mousai.evaluation.sheet import log_spectrogram  # noqa: E402
+from mousai.job_file import read_jobs  # noqa: E402
+from mousai.jobs.render import render  # noqa: E402
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SECONDS, COLUMNS = 10.0, 4
+EXCERPT = (50.0, 20.0)  # of the long piece: from where on, how much; around the second transition
+LONG_PIECE = [
+    "## A piece of three sections", "",
+    "[day.yaml](day.yaml) says how two minutes go from calm to running; [day.ogg](day.ogg) is an excerpt, 20 s around the second",
+    "transition at 1:00. The picture shows the whole: its spectrogram, and how alike any two moments of it are.", "",
+    "```bash", "mousai render samples/day.yaml --out day.flac", "```", "", "![the whole piece](day.png)", "",
+]  # fmt: skip
 
 
 def main() -> None:
@@ -32,9 +44,21 @@ def main() -> None:
         clips.append((f"{seed}: {prompt}", audio))
         lines.append(f"| [{path.name}]({path.name}) | {prompt} | {seed} |")
     draw(clips, cascade.codec.sample_rate)
-    lines += ["", "![spectrograms](sheet.png)", "", "Made by `python tools/make_samples.py`; one of them by hand:", ""]
+    excerpt()
+    lines += ["", "![spectrograms](sheet.png)", "", *LONG_PIECE, "Made by `python tools/make_samples.py`; one of them by hand:", ""]
     lines += ["```bash", f'mousai generate "{prompts[0]}" --seconds 10 --seed 1', "```", ""]
     (SAMPLES / "README.md").write_text("\n".join(lines))
+
+
+def excerpt() -> None:
+    """Renders the long piece; keeps its picture and a part of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        result = render(read_jobs(SAMPLES / "day.yaml"), out=folder).results[0]
+        start, seconds = EXCERPT
+        rate = result.made["sample_rate"]
+        audio = io.read(result.file, rate, 2, start_seconds=start, num_samples=round(seconds * rate))
+        io.write(SAMPLES / "day.ogg", audio, rate, metadata=io.read_metadata(result.file) | {"excerpt": [start, start + seconds]})
+        shutil.copy(result.file.with_suffix(".png"), SAMPLES / "day.png")
 
 
 def draw(clips: list, sample_rate: int) -> None:
