@@ -59,7 +59,7 @@ class Summary:
 
 
 class Listener:
-    """Hears how a job goes; this one does nothing with it."""
+    """Hears how a job goes; this one does nothing with it. On a CUDA device `moves` also comes from a thread of generating."""
 
     def plans(self, targets: Sequence[Target]) -> None:
         """These are all the pieces, in the order in which they were asked for."""

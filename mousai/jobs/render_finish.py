@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -33,19 +33,10 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
 
     `tell` hears of every block, and whatever it raises leaves nothing half-written.
     """
-    piece = rendering.piece
-    peak = 0.0
-
-    def heard() -> Iterator[Tensor]:
-        nonlocal peak
-        for block in heard_by(tell, wav, "measuring loudness"):
-            peak = max(peak, float(block.abs().max()))
-            yield block
-
-    found = measure(heard(), wav.sample_rate, wav.channels)
+    piece, recipe = rendering.piece, recipe_of(rendering, made_from)
+    found, peak = heard(wav, tell)
     gain = gain_to(piece.loudness, found, piece.true_peak, wav, tell)
     as_it_comes = piece.loudness is None and peak <= 1  # then not a sample is touched, of a recording least of all
-    recipe = recipe_of(rendering, made_from)
     result, overview = LoudnessMeter(wav.sample_rate, wav.channels), picture_of(rendering, wav, recipe)
 
     def mastered() -> Iterator[Tensor]:
@@ -61,14 +52,31 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
     tell(1.0, "drawing the picture")
     overview.save(target.picture)
     loudness = {"target_lufs": piece.loudness, "gain": gain, "before": finite(found), "after": finite(result.loudness)}
-    made = {
-        **{name: made_from[name] for name in ("asked", *FACTS)}, "piece": piece.to_dict(), "file": target.file.name, "picture": target.picture.name,
-        "sample_rate": wav.sample_rate, "num_samples": wav.num_samples, "seconds": wav.num_samples / wav.sample_rate,
-        "chapters": [{"seconds": chapter.sample / wav.sample_rate, "title": chapter.title} for chapter in chapters],
-        "boundaries": recipe["boundaries"], "loudness": loudness,
-    }  # fmt: skip
+    made = job_of(target, wav, recipe | {"asked": made_from["asked"]}, chapters) | {"loudness": loudness}
     write_json(target.job, made)
     return made
+
+
+def heard(wav: GrowingWav, tell: Tell) -> tuple[Loudness, float]:
+    """The loudness of the audio, and its largest sample."""
+    peak = 0.0
+
+    def blocks() -> Iterator[Tensor]:
+        nonlocal peak
+        for block in heard_by(tell, wav, "measuring loudness"):
+            peak = max(peak, float(block.abs().max()))
+            yield block
+
+    return measure(blocks(), wav.sample_rate, wav.channels), peak
+
+
+def job_of(target: Target, wav: GrowingWav, facts: dict[str, Any], chapters: Sequence[io.Chapter]) -> dict[str, Any]:
+    """What the job file says beside the loudness."""
+    return {
+        **{name: facts[name] for name in ("asked", *FACTS, "piece", "boundaries")}, "file": target.file.name, "picture": target.picture.name,
+        "sample_rate": wav.sample_rate, "num_samples": wav.num_samples, "seconds": wav.num_samples / wav.sample_rate,
+        "chapters": [{"seconds": chapter.sample / wav.sample_rate, "title": chapter.title} for chapter in chapters],
+    }  # fmt: skip
 
 
 def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: GrowingWav, tell: Tell) -> float:
