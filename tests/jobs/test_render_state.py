@@ -165,10 +165,10 @@ def test_the_same_goes_on_and_half_written_files_go(state, said):
 
 @pytest.mark.parametrize("changed, text", [
     ({"asked": {"seed": 4, "sections": MADE_FROM["asked"]["sections"]}}, "seed 3, now 4"),
-    ({"asked": {"seed": 3, "sections": [{"prompt": "piano"}, {"prompt": "noise"}]}}, "sections 2 prompt dance, now noise"),
+    ({"asked": {"seed": 3, "sections": [{"prompt": "piano"}, {"prompt": "noise"}]}}, "section 2 prompt dance, now noise"),
     ({"asked": {"seed": 3, "sections": []}}, "sections 2 entries, now 0 entries"),
     ({"fingerprint": "cd"}, "model ab, now cd"),
-    ({"recording": {"hash": "12"}}, "recording None, now 1 entries"),
+    ({"recording": {"hash": "12"}}, "recording unsaid, now 1 entries"),
 ])  # fmt: skip
 def test_another_piece_is_refused_with_what_differs(state, changed, text):
     begun(state)
@@ -202,7 +202,7 @@ def test_what_was_begun_is_missing(state):
 
 def test_differences_of_values():
     assert differences({"a": 1, "b": [1, {"c": 2}]}, {"a": 1, "b": [1, {"c": 3}]}) == ["b 2 c 2, now 3"]
-    assert differences({"a": {"b": 1}}, {"a": {"d": 1}}, "x") == ["x a b 1, now None", "x a d None, now 1"]
+    assert differences({"a": {"b": 1}}, {"a": {"d": 1}}, "x") == ["x a b 1, now unsaid", "x a d unsaid, now 1"]
     assert differences({"a": [1.0, None]}, {"a": [1.0, None]}) == []
 
 
