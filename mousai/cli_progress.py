@@ -18,6 +18,7 @@ from mousai.jobs.render_state import AUDIO, SUFFIX
 LINE_SECONDS = 60.0  # between two lines on a piece
 SURE_SECONDS = 2.0  # of work before anything is said of its speed
 RENDERING = "rendering"  # what is done nearly all the time, and need not be said
+GOING_ON = "going on"  # the first word of a piece that was begun before
 
 
 def clock(seconds: float) -> str:
@@ -169,6 +170,8 @@ class Lines(Told):
 
     def moves(self, target: Target, share: float, doing: str) -> None:
         words = self.speed.in_words(share)
+        if doing == GOING_ON:
+            self._say(f"{target.name}: goes on at {100 * share:.0f} %")
         if time.monotonic() - self.last > LINE_SECONDS:
             self.last = time.monotonic()
             self._say(", ".join(part for part in (f"{target.name}: {100 * share:.0f} %", "" if doing == RENDERING else doing, words) if part))

@@ -66,6 +66,7 @@ def render(
     if dry_run:
         from mousai.jobs.render import dry_run as run
 
+        print("mousai: trying how fast this machine is", file=sys.stderr, flush=True)
         found = run(pieces, model, out, format, **place)
         report(found, _expected(found), as_json)
         return
@@ -143,9 +144,9 @@ def _pieces(what: str | None, minutes: float | None, seconds: float | None, nega
         if minutes is not None or seconds is not None:
             raise ValueError("--minutes and --seconds are for a prompt; a job file says how long its pieces are")
         return read_jobs(what, said | _given({"negative": negative}) | ({"loop": True} if loop else {}))
+    if os.path.exists(what) and (Path(what).suffix or os.sep in what):  # no prompt, which may be called as a folder here is
+        raise ValueError(f"{what}: expected a prompt, or a job file, whose name ends in {', '.join(JOB_SUFFIXES)}; to go on from a recording use mousai extend")
     if (minutes is None) == (seconds is None):
-        if os.path.isfile(what):
-            raise ValueError(f"{what}: a job file's name ends in {', '.join(JOB_SUFFIXES)}; if it is a prompt, give --minutes or --seconds")
         raise ValueError("how long: give --minutes or --seconds, one of the two")
     return [Piece.from_dict({"prompt": what, "loop": loop} | _given({"minutes": minutes, "seconds": seconds, "negative": negative}) | said)]
 

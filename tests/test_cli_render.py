@@ -124,7 +124,7 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     (("render", "none.yaml"), "no such file: none.yaml"),
     (("render", "../folder.yaml"), "../folder.yaml: is a folder; a file of pieces was expected"),
     (("render", "slow piano"), "how long: give --minutes or --seconds, one of the two"),
-    (("render", "../words.txt"), "../words.txt: a job file's name ends in .yaml, .yml, .json, .jsonl; if it is a prompt, give --minutes or --seconds"),
+    *((("render", path, *more), f"{path}: expected a prompt, or a job file, whose name ends in .yaml, .yml, .json, .jsonl; to go on from a recording use mousai extend") for path, more in (("../words.txt", ()), ("../words.wav", ("--seconds", "20")), ("../", ("--minutes", "1")))),
     (("render", "x" * 5000), "how long: give --minutes or --seconds, one of the two"),
     ((*P, "--minutes", "1"), "how long: give --minutes or --seconds, one of the two"),
     (("render", "../good.yaml", "--minutes", "1"), "--minutes and --seconds are for a prompt; a job file says how long its pieces are"),

@@ -146,6 +146,8 @@ class Work:
         if state is not None:
             self.denoiser.restore(state)
         self.begun_with = 0.5 * self.denoiser.done / self.denoiser.total + 0.5 * done / rendering.total
+        if self.begun_with > 0:
+            self.tell(self.begun_with, "going on")
 
     def _latents(self, frame: int) -> Iterator[Tensor]:
         """The stream's latents from a frame on: those that are there, then those to come, each kept before it is used."""
