@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -53,7 +54,7 @@ class Speed:
         return real_time(speed) + (f", {clock(left)} left" if share < 1 else "")
 
 
-class Told(Listener):
+class Told(Listener, ABC):
     """Says what becomes of the pieces: `results` hears of those that are made, a line each, everything else is `_say`'s."""
 
     def __init__(self, results: TextIO | None) -> None:
@@ -85,8 +86,9 @@ class Told(Listener):
     def steps(self, done: int, total: int) -> None:
         """So many of the steps of a clip are done."""
 
+    @abstractmethod
     def _say(self, line: str) -> None:
-        raise NotImplementedError
+        """Tells a line."""
 
 
 class Bars(Told):
