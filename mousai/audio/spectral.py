@@ -1,7 +1,7 @@
-"""Spectra of audio: magnitude, mel bands, chroma, loudness, distances and pictures.
+"""Spectra of audio: magnitude, mel bands, chroma, distances and pictures.
 
 Mel bands follow the HTK formula, mel = 2595 log10(1 + f / 700), as triangles of height 1, on the power of an
-unscaled STFT with a Hann window: torchaudio's defaults. Loudness is ITU-R BS.1770-4, by pyloudnorm.
+unscaled STFT with a Hann window: torchaudio's defaults.
 """
 
 from __future__ import annotations
@@ -75,15 +75,6 @@ def chroma(audio: Tensor, sample_rate: int = 48000, n_fft: int = 8192, hop: int 
     power = classes.to(audio) @ stft_magnitude(audio, n_fft, hop)[..., 1:, :].square()
     total = power.sum(-2, keepdim=True)
     return torch.where(total > 0, power / total.clamp(min=1e-30), power)
-
-
-def loudness_lufs(audio: Tensor, sample_rate: int = 48000) -> float:
-    """Integrated loudness of audio `(c, s)` with one to five channels; -inf for silence and for less than 0.4 s."""
-    import pyloudnorm
-
-    if audio.shape[-1] < 0.4 * sample_rate or not audio.any():
-        return -math.inf
-    return float(pyloudnorm.Meter(sample_rate).integrated_loudness(audio.T.cpu().double().numpy()))
 
 
 def spectrogram_png(audio: Tensor, sample_rate: int, path: str | PathLike, title: str = "") -> None:
