@@ -20,6 +20,7 @@ from mousai.audio import io
 from mousai.jobs import render_piece
 from mousai.jobs.render import Listener, dry_run, render
 from mousai.jobs.render_launch import Place, shared
+from mousai.jobs.render_piece import Work
 from mousai.jobs.render_plan import status
 from mousai.piece import Piece
 from mousai.piece_checks import Problems
@@ -67,11 +68,14 @@ def whole(tiny_cascade, tmp_path_factory):
     return samples(folder)
 
 
-def in_processes(environments, model, out, faults=None):
-    """(names of the pieces that each process made, its summary's code), of processes with these variables, in which these faults happen."""
+def in_processes(environments, model, out, faults=None, each_one=False):
+    """(names of the pieces that each process made, its summary's code), of processes with these variables, in which these faults happen.
+
+    With `each_one`, none goes on with its first piece before every other one has a piece of its own.
+    """
     context = multiprocessing.get_context("fork")
     queue, start = context.Queue(), context.Barrier(len(environments))
-    running = [context.Process(target=child, args=(each, model, out, faults or {}, number, queue, start)) for number, each in enumerate(environments)]
+    running = [context.Process(target=child, args=(each, model, out, faults or {}, number, queue, start, each_one)) for number, each in enumerate(environments)]
     for process in running:
         process.start()
     found = dict(queue.get(timeout=300) for _ in running)
@@ -81,14 +85,21 @@ def in_processes(environments, model, out, faults=None):
     return [found[number] for number in range(len(running))]
 
 
-def child(environment, model, out, faults, number, queue, start):
+def child(environment, model, out, faults, number, queue, start, each_one):
     def load_together(*arguments, load=cascade.load):
         loaded = load(*arguments)
         start.wait(60)
         return loaded
 
+    def render_together(self, audio, render=Work.render):
+        Work.render = render
+        start.wait(60)
+        render(self, audio)
+
     os.environ.update(environment)
     cascade.load = load_together
+    if each_one:
+        Work.render = render_together
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     run_render.with_faults(faults)
     made = []
@@ -159,9 +170,9 @@ def test_one_piece_for_two_processes(tiny_cascade, tmp_path, whole, monkeypatch)
 def test_processes_without_a_launcher_share_the_folder(array, tiny_cascade, tmp_path, whole):
     tasks = {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "3", "SLURM_ARRAY_TASK_STEP": "1"}
     environments = [tasks | {"SLURM_ARRAY_TASK_ID": str(number)} if array else {} for number in (1, 2, 3)]
-    found = in_processes(environments, tiny_cascade, tmp_path / "out")
+    found = in_processes(environments, tiny_cascade, tmp_path / "out", each_one=True)
     assert sorted(sum((made for made, _ in found), [])) == sorted(NAMES)  # each once
-    assert sum(bool(made) for made, _ in found) > 1 and {code for _, code in found} == {0}
+    assert all(made for made, _ in found) and {code for _, code in found} == {0}
     assert samples(tmp_path / "out") == whole
     assert not list((tmp_path / "out").glob("*.render"))
     assert {each.state for each in status(tmp_path / "out")} == {"done"}

@@ -168,8 +168,15 @@ def test_another_length_is_said(place, tiny_cascade):
 # -- recordings --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def nothing_where_it_was(files: Path, tmp_path: Path):
+    (files / "take.wav").rename(tmp_path / "hidden.wav")
+    yield
+    (tmp_path / "hidden.wav").rename(files / "take.wav")
+
+
 @pytest.mark.parametrize("name", ["take-extended.flac", "init.opus"])
-def test_a_recording_is_looked_for_and_another_one_is_not_taken(name, place, tiny_cascade, tmp_path, monkeypatch):
+def test_a_recording_is_looked_for_and_another_one_is_not_taken(name, place, nothing_where_it_was, tiny_cascade, tmp_path):
     moved = tmp_path / "elsewhere.wav"
     (place / "take.wav").rename(moved)
     with pytest.raises(FileNotFoundError, match=r"was made from take\.wav, which is not at .*take\.wav; say where it is with --recording"):
@@ -182,9 +189,8 @@ def test_a_recording_is_looked_for_and_another_one_is_not_taken(name, place, tin
     assert replay(place / name, tiny_cascade, recording=moved).same
 
 
-def test_a_recording_is_found_where_it_was(place, tiny_cascade, files, monkeypatch):
+def test_a_recording_is_found_where_it_was(place, tiny_cascade):
     (place / "take.wav").unlink()
-    monkeypatch.chdir(files)
     assert replay(place / "take-extended.flac", tiny_cascade).same
 
 
