@@ -46,6 +46,11 @@ class Loudness:
     true_peak_db: float
 
 
+def k_weighting(sample_rate: int) -> np.ndarray:
+    """The filter of BS.1770 as second-order sections `(2, 6)`, each b then a, in float64."""
+    return np.array([np.concatenate([stage.b, stage.a]) for stage in pyloudnorm.Meter(sample_rate)._filters.values()])
+
+
 class LoudnessMeter:
     """Measures audio of one to five channels that comes bit by bit; what it says does not depend on the cuts."""
 
@@ -53,9 +58,8 @@ class LoudnessMeter:
         if sample_rate < LOWEST_RATE or not 1 <= channels <= MOST_CHANNELS:
             wanted = f"at {LOWEST_RATE} Hz or more in 1 to {MOST_CHANNELS} channels"
             raise ValueError(f"loudness is measured {wanted}, came {sample_rate} Hz and {channels} channels")
-        filters = pyloudnorm.Meter(sample_rate)._filters.values()
         self.sample_rate, self.channels, self.num_samples = sample_rate, channels, 0
-        self._sections = np.array([np.concatenate([stage.b, stage.a]) for stage in filters])
+        self._sections = k_weighting(sample_rate)
         self._state = np.zeros((len(self._sections), channels, 2))
         # One frame for the filter to see, one for what it makes of silence at the ends, one for rounding to whole frames.
         self._windows = _Windows(channels, sample_rate, 3 * FRAME)

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mousai.audio.loudness import k_weighting
 from mousai.audio.spectral import chroma, mel_filterbank, stft_magnitude
 from mousai.evaluation.joins import change_across, dip_within
 
@@ -181,12 +182,8 @@ def _features(blocks: Iterable[Tensor], sample_rate: int) -> Iterator[dict[str, 
 
 def k_weights(sample_rate: int, n_fft: int) -> Tensor:
     """Power response of the K-weighting (ITU-R BS.1770-4) at the bins of an STFT: `(n_fft // 2 + 1,)`."""
-    import pyloudnorm
-
     delay = np.exp(-1j * np.pi * np.arange(n_fft // 2 + 1) / (n_fft // 2))
-    shelf = pyloudnorm.IIRfilter(4.0, 1 / math.sqrt(2), 1500.0, sample_rate, "high_shelf")
-    high_pass = pyloudnorm.IIRfilter(0.0, 0.5, 38.0, sample_rate, "high_pass")
-    response = [np.polyval(filter_.b[::-1], delay) / np.polyval(filter_.a[::-1], delay) for filter_ in (shelf, high_pass)]
+    response = [np.polyval(section[2::-1], delay) / np.polyval(section[:2:-1], delay) for section in k_weighting(sample_rate)]
     return torch.from_numpy(np.abs(np.prod(response, axis=0)) ** 2).float()
 
 
