@@ -86,7 +86,7 @@ class Piece:
             raise Problems(["sections: expected a Section at least"])
         object.__setattr__(self, "sections", tuple(sections))
         settled, lines = settle(vars(self), PIECE_CHECKS)
-        lines += _unsaid(self.sections, settled.get("extend") is not None)
+        lines += [line for section in self.sections for line in _unsaid(vars(section), settled.get("extend") is not None)]
         _keep(self, settled, lines + _together(settled, self.sections) + _lengths(settled, self.sections))
 
     @property
@@ -128,7 +128,7 @@ class Piece:
             sections, wrong = _many(data["sections"], data.get("extend") is not None)
         else:
             sections, wrong = _one(data, lines)
-            wrong += _unsaid(sections, data.get("extend") is not None)
+            wrong += _unsaid(data, data.get("extend") is not None)
         settled, more = settle(data, PIECE_CHECKS)
         lines += wrong + more + _together(settled, sections)
         if sections and not wrong:
@@ -178,9 +178,11 @@ def _one(data: Mapping[str, Any], lines: list[str]) -> tuple[list[Section], list
     return [Section(**settled)] if {"prompt", "seconds"} <= settled.keys() and not wrong else [], wrong
 
 
-def _unsaid(sections: Iterable[Section], extends: bool) -> list[str]:
-    """A line for each section that says nothing, where no recording says it instead."""
-    return [] if extends else [EMPTY_PROMPT for section in sections if not section.prompt]
+def _unsaid(values: Any, extends: bool) -> list[str]:
+    """The line that a section's `values` say nothing, where no recording says it instead."""
+    prompt = values.get("prompt", ...) if isinstance(values, Mapping) else ...
+    empty = prompt is None or isinstance(prompt, str) and not prompt.strip()
+    return [EMPTY_PROMPT] if empty and not extends else []
 
 
 def _many(data: Any, extends: bool) -> tuple[list[Section], list[str]]:
@@ -189,10 +191,9 @@ def _many(data: Any, extends: bool) -> tuple[list[Section], list[str]]:
         return [], [f"sections: expected a list of sections, came {'an empty one' if data in ([], ()) else came(data)}"]
     made, lines = [], []
     for number, values in enumerate(data, 1):
+        lines += [f"section {number}: {line}" for line in _unsaid(values, extends)]
         try:
-            section = Section.from_dict(values)
-            lines += [f"section {number}: {line}" for line in _unsaid([section], extends)]
-            made.append(section)
+            made.append(Section.from_dict(values))
         except Problems as error:
             lines += [f"section {number}: {line}" for line in error.problems]
     return made, lines

@@ -171,6 +171,7 @@ IS = "prompt: a, seconds: 20"
         ]),
         ("pieces: [{title: Dawn, sectoins: []}]", ["piece 1 \"Dawn\": unknown key 'sectoins': did you mean 'sections'?"]),
         ("prompt: a", ["seconds: is missing; give seconds or minutes"]),
+        ("prompt:\nminutes: 0", ["minutes: expected a number from 0.0166667 to 1440 min, came 0", 'prompt: is empty; say what to play, for example "slow piano, melancholic"']),
         ("prompt:\nseconds: 9", ['prompt: is empty; say what to play, for example "slow piano, melancholic"']),
         ("prompt: [a]\nseconds: 9", ["prompt: expected one value, came a list"]),
         ("prompt: 7\nseconds: 9", ["prompt: expected text, came 7"]),
