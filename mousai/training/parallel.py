@@ -56,7 +56,7 @@ def processes(wait: timedelta = WAIT, **settings: object) -> Accelerator:
 def leave(accelerator: Accelerator) -> None:
     """Waits for all processes and takes their group apart, at the good end of a job; nothing for a process alone.
 
-    Gloo may abort a process whose peers have left without a word. `processes` can build another group then.
+    Gloo may abort a process whose peers have left without a word. A launch has one group: its store still knows this one.
     """
     if accelerator.num_processes > 1:
         accelerator.wait_for_everyone()
