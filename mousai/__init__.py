@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mousai import compat
 
 if TYPE_CHECKING:
-    from mousai.cascade import Cascade, load
+    from mousai.pipelines.cascade import Cascade, load
 
 __version__ = "0.1.0"
 __all__ = ["Cascade", "__version__", "load"]
@@ -21,7 +21,7 @@ compat.make_torchaudio_extension_optional()
 
 def __getattr__(name: str) -> object:
     if name in ("Cascade", "load"):
-        from mousai import cascade
+        from mousai.pipelines import cascade
 
         return getattr(cascade, name)
     raise AttributeError(f"module 'mousai' has no attribute {name!r}")

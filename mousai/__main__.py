@@ -1,5 +1,5 @@
 """`python -m mousai` is the command line; `accelerate launch -m mousai …` starts it here."""
 
-from mousai.cli import main
+from mousai.cli.main import main
 
 main()

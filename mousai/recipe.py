@@ -22,12 +22,12 @@ from mousai import checkpoint, config
 if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
     from mousai.data.latents import LatentDataConfig
     from mousai.data.loader import AudioDataConfig
-    from mousai.training.loop import TrainConfig
+    from mousai.training.config import TrainConfig
 
 FORMAT = 1
 
 # type: module:config class:class; imported on use, since a text encoder's library takes seconds to load.
-CODECS = {"dmae": "mousai.codecs.dmae:DMAEConfig:DMAE"}
+CODECS = {"dmae": "mousai.codecs.dmae.codec:DMAEConfig:DMAE"}
 CONDITIONERS = {"text": "mousai.conditioners.text:TextConfig:TextConditioner"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusionConfig:LatentDiffusion"}
 REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
@@ -98,7 +98,7 @@ def recipe_from(data: Mapping[str, Any], where: str = "recipe") -> Recipe:
 def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     from mousai.data.latents import LatentDataConfig
     from mousai.data.loader import AudioDataConfig
-    from mousai.training.loop import TrainConfig
+    from mousai.training.config import TrainConfig
 
     config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
     for key in ("format", "codec", "data", "train"):

@@ -14,7 +14,7 @@ import pytest
 from typer.exceptions import TyperException
 from typer.main import get_command
 
-from mousai import cli
+from mousai.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "recipes").rglob("*.md")), *sorted((ROOT / "samples").rglob("*.md"))]

@@ -1,4 +1,4 @@
-"""Spectra of audio: magnitude, mel bands, chroma, distances and pictures.
+"""Spectra of audio: magnitude, mel bands, chroma and distances.
 
 Mel bands follow the HTK formula, mel = 2595 log10(1 + f / 700), as triangles of height 1, on the power of an
 unscaled STFT with a Hann window: torchaudio's defaults.
@@ -7,8 +7,6 @@ unscaled STFT with a Hann window: torchaudio's defaults.
 from __future__ import annotations
 
 import math
-import warnings
-from os import PathLike
 
 import torch
 from torch import Tensor
@@ -75,29 +73,3 @@ def chroma(audio: Tensor, sample_rate: int = 48000, n_fft: int = 8192, hop: int 
     power = classes.to(audio) @ stft_magnitude(audio, n_fft, hop)[..., 1:, :].square()
     total = power.sum(-2, keepdim=True)
     return torch.where(total > 0, power / total.clamp(min=1e-30), power)
-
-
-def spectrogram_png(audio: Tensor, sample_rate: int, path: str | PathLike, title: str = "") -> None:
-    """Draw the log-mel spectrogram of audio `(c, s)`, one panel a channel, 80 dB deep, to a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    levels = log_mel(audio.detach().cpu().float(), sample_rate, bands=128).numpy()
-    seconds, top = audio.shape[-1] / sample_rate, levels.max()
-    figure = Figure(figsize=(10, 2.6 * len(levels) + 0.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(len(levels), 1, sharex=True, squeeze=False)[:, 0]
-    ticks = [100, 300, 1000, 3000, 10000]
-    highest = math.log10(1 + sample_rate / 2 / 700)
-    for panel, level in zip(panels, levels, strict=True):
-        shown = panel.imshow(
-            level, origin="lower", aspect="auto", extent=(0, seconds, 0, 1), vmin=top - 80, vmax=top, cmap="magma"
-        )
-        panel.set_yticks([math.log10(1 + hz / 700) / highest for hz in ticks], [f"{hz:,}" for hz in ticks])
-        panel.set_ylabel("Hz")
-    panels[-1].set_xlabel("seconds")
-    figure.suptitle(title)
-    figure.colorbar(shown, ax=list(panels), label="dB")
-    with warnings.catch_warnings():  # a title in a script that the font has not
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(path, format="png", dpi=100)

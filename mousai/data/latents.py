@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from mousai.data.cache import CacheReader, Item, read_header, read_items
 from mousai.data.loader import SourceConfig
-from mousai.training.randomness import seed_of
+from mousai.randomness import seed_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mousai.audio.io import AudioError, resampled_length
 from mousai.data.sources import Source, Track, open_source
-from mousai.training.randomness import seed_of
+from mousai.randomness import seed_of
 
 REDRAWS = 16  # draws for one crop before the loudest so far is taken
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from mousai.diffusion.process import add_noise
-from mousai.diffusion.randomness import randn
 from mousai.diffusion.samplers import (
     Callback,
     Constrain,
@@ -25,6 +24,7 @@ from mousai.diffusion.samplers import (
     checked_times,
     ddim_step,
 )
+from mousai.randomness import randn
 
 
 def checked_keep(keep: Tensor, data: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from mousai.diffusion.randomness import randn
+from mousai.randomness import randn
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 Callback = Callable[[int, int], None]

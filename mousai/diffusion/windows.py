@@ -21,8 +21,8 @@ from torch import Tensor
 
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise
-from mousai.diffusion.randomness import block_generator, positional_noise
 from mousai.diffusion.samplers import checked_eta, checked_times, ddim_step
+from mousai.randomness import block_generator, positional_noise
 
 LOOP_PULL = 4.0  # how far all steps together bring the end of a loop to its beginning: (1 - rise)**4 of the way is left
 STREAM = 2**32  # noise streams of a seed are so far apart; the first of them is left to whoever decodes the latents

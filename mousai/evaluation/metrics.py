@@ -1,10 +1,9 @@
-"""The confusion of styles as a table and a picture, and sounds to compare a codec with: coloured noise, Griffin-Lim."""
+"""The confusion of styles as a table, and sounds to compare a codec with: coloured noise, Griffin-Lim."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -29,30 +28,6 @@ def confusion_table(prompted: Sequence[str], named: Sequence[str], labels: Seque
 def table_accuracy(table: Tensor) -> float:
     """Share of clips on the diagonal of a confusion table."""
     return (table.diagonal().sum() / table.sum()).item()
-
-
-def confusion_png(table: Tensor, labels: Sequence[str], path: str | Path, title: str = "") -> None:
-    """Draw a confusion table: shares of each row as colour, counts as numbers, the accuracy in the title."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    shares = table / table.sum(1, keepdim=True).clamp_min(1)
-    figure = Figure(figsize=(0.75 * len(labels) + 2.6, 0.75 * len(labels) + 2.0), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    picture = axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    for i in range(len(labels)):
-        for j in range(len(labels)):
-            if table[i, j]:
-                color = "white" if shares[i, j] > 0.55 else "black"
-                axes.text(j, i, str(int(table[i, j])), ha="center", va="center", color=color)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_xlabel("named by the classifier")
-    axes.set_ylabel("prompted")
-    axes.set_title(f"{title}{': ' if title else ''}{100 * table_accuracy(table):.0f} % of {int(table.sum())} clips")
-    figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row")
-    figure.savefig(path, format="png", dpi=110)
 
 
 def long_term_noise(audio: Tensor, generator: torch.Generator) -> Tensor:

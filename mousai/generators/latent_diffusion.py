@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from mousai.diffusion.guidance import guided, mixed
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
-from mousai.diffusion.randomness import randn, seeded_generators
 from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
-from mousai.diffusion.schedules import NAMES as SCHEDULES
-from mousai.diffusion.schedules import schedule
+from mousai.diffusion.schedules import NAMES as SCHEDULES, schedule
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.randomness import randn, seeded_generators
 from mousai.types import Condition
 
 RowPredict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]

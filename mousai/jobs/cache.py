@@ -24,11 +24,11 @@ from mousai.data import cache as store
 from mousai.data.captions import caption
 from mousai.data.loader import open_sources
 from mousai.data.sources import Source, Track
+from mousai.launch.interrupt import Interrupt
+from mousai.launch.processes import leave, processes
+from mousai.pipelines.recording import level_gain
+from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
-from mousai.recording import level_gain
-from mousai.training.interrupt import Interrupt
-from mousai.training.parallel import leave, processes
-from mousai.training.randomness import seed_of
 from mousai.types import Conditioner
 
 REPORT_SECONDS = 10.0

@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 from mousai import checkpoint
 from mousai.audio import io
-from mousai.cascade import Cascade, load, load_codec
 from mousai.data.sources import open_source
 from mousai.evaluation.clips import draw_clips
 from mousai.evaluation.codec import baselines, measure, summary, table
 from mousai.evaluation.codec_joins import JoinJudge
 from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import load_classifier
-from mousai.evaluation.metrics import confusion_png, confusion_table, table_accuracy
+from mousai.evaluation.metrics import confusion_table, table_accuracy
 from mousai.evaluation.prompts import manifest_of, practice_classifier, prompts_for, recognised, recordings, seed_distances, text_of, wilson
-from mousai.evaluation.sheet import spectrogram_sheet
-from mousai.request import MAX_BATCH, MAX_STEPS, Request, check_number
+from mousai.pictures.confusion import confusion_png
+from mousai.pictures.sheet import spectrogram_sheet
+from mousai.pipelines.cascade import Cascade, load, load_codec
+from mousai.request.clip import MAX_BATCH, MAX_STEPS, Request, check_number
 
 Progress = Callable[[int, int], None]
 SHEET_CLIPS = 6

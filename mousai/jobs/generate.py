@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
 from mousai.jobs.places import beside, free, ready, split_out
-from mousai.piece import slug
-from mousai.request import Request
+from mousai.request.clip import Request
+from mousai.request.piece import slug
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from mousai.cascade import Cascade
+    from mousai.pipelines.cascade import Cascade
 
 DEFAULT_FORMAT = "wav"
 
@@ -59,8 +59,8 @@ def generate(
     """
     folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
     check_recording(request)
-    from mousai.cascade import check_model, load, place_and_precision
     from mousai.device import limit_threads
+    from mousai.pipelines.cascade import check_model, load, place_and_precision
 
     limit_threads()
     place_and_precision(device, dtype)
@@ -101,7 +101,7 @@ def write(
 
 def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) -> Path:
     """Draws a clip's spectrogram, beside its place and renamed."""
-    from mousai.audio.spectral import spectrogram_png
+    from mousai.pictures.spectrogram import spectrogram_png
 
     with beside(path) as part:
         spectrogram_png(audio, sample_rate, part, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")

@@ -16,10 +16,10 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.jobs import generate as clips
 from mousai.jobs.places import split_out
-from mousai.jobs.render import Listener, render
-from mousai.jobs.render_state import SUFFIX
-from mousai.piece import Piece
-from mousai.request import Request
+from mousai.jobs.render.job import Listener, render
+from mousai.jobs.render.state import SUFFIX
+from mousai.request.clip import Request
+from mousai.request.piece import Piece
 
 CLIP_SETTINGS = (
     "seed", "steps", "guidance", "negative", "sampler", "schedule", "eta", "rescale", "interval", "codec_steps", "strength",
@@ -190,7 +190,7 @@ def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) ->
     """What is different here from what a recipe says, a phrase each."""
     import torch
 
-    from mousai.cascade import check_model, place_and_precision
+    from mousai.pipelines.cascade import check_model, place_and_precision
 
     where, precision = place_and_precision(device, dtype)
     check_model(model)

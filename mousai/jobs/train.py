@@ -24,9 +24,9 @@ from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import calibration, export
+from mousai.launch.processes import leave
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
-from mousai.training.parallel import leave
 from mousai.types import Condition
 
 
@@ -157,8 +157,8 @@ def keep_samples(sounds: Mapping[str, Tensor], sample_rate: int, out: Path, step
     """Writes sounds `(c, s)` and their spectrograms to a step's folder; returns both for the trackers."""
     from matplotlib.image import imread
 
-    from mousai.audio.spectral import spectrogram_png
     from mousai.audio.write import write
+    from mousai.pictures.spectrogram import spectrogram_png
 
     folder = out / "samples" / f"step-{step:07}"
     folder.mkdir(parents=True, exist_ok=True)

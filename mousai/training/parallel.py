@@ -8,20 +8,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
 from ema_pytorch import EMA
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from mousai.training.loop import TrainConfig
+    from mousai.training.config import TrainConfig
 
-WAIT = timedelta(hours=12)  # for the others: an export or the last hour of a cache may fall to one process
 SHARD_PARAMETERS = 1_000_000  # a block of at least so many is gathered on its own
 
 
@@ -35,33 +31,6 @@ class LossOf(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, Mapping[str, Tensor]]:
         return self.loss(self.model, batch, generator)
-
-
-def processes(wait: timedelta = WAIT, **settings: object) -> Accelerator:
-    """An Accelerator over all the processes that were started; ValueError if they do not see one another.
-
-    After `wait` for the others a process gives up.
-
-    Without a device Accelerate has to be told so, or processes under torchrun would each believe to be alone and write
-    over one another.
-    """
-    waiting = InitProcessGroupKwargs(timeout=wait)
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[waiting], **settings)
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if accelerator.num_processes != started:
-        raise ValueError(f"{started} processes were started, but each sees {accelerator.num_processes}; see docs/training.md on launching")
-    return accelerator
-
-
-def leave(accelerator: Accelerator) -> None:
-    """Waits for all processes and takes their group apart, at the good end of a job; nothing for a process alone.
-
-    Gloo may abort a process whose peers have left without a word. A launch has one group: its store still knows this one.
-    """
-    if accelerator.num_processes > 1:
-        accelerator.wait_for_everyone()
-        torch.distributed.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def parallel(module: LossOf, average: EMA, accelerator: Accelerator, config: TrainConfig) -> tuple[nn.Module, LossOf]:

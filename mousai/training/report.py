@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from mousai.training.loop import TrainConfig
+    from mousai.training.config import TrainConfig
 
 
 class Report:

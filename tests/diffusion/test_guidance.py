@@ -5,8 +5,8 @@ import torch
 
 from mousai.diffusion import samplers
 from mousai.diffusion.guidance import guided
-from mousai.diffusion.randomness import item_generators, randn
 from mousai.diffusion.schedules import schedule
+from mousai.randomness import item_generators, randn
 
 
 class Net:

@@ -6,8 +6,8 @@ import torch
 from mousai.diffusion import samplers
 from mousai.diffusion.inpaint import _back, holding, inpaint
 from mousai.diffusion.process import add_noise
-from mousai.diffusion.randomness import item_generators, randn
 from mousai.diffusion.schedules import schedule
+from mousai.randomness import item_generators, randn
 
 SHAPE = (2, 12)
 KEEP = (torch.arange(12) < 7).expand(1, 1, 12)

@@ -9,8 +9,8 @@ from torch import nn
 
 from mousai.diffusion import samplers
 from mousai.diffusion.process import add_noise, flow_x_t
-from mousai.diffusion.randomness import item_generators, randn
 from mousai.diffusion.schedules import NAMES, schedule
+from mousai.randomness import item_generators, randn
 
 SHAPE = (2, 16)
 

@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mousai.diffusion.process import add_noise, alpha_sigma
-from mousai.diffusion.randomness import positional_noise
 from mousai.diffusion.samplers import ddim, ddim_step
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import LOOP_PULL, STREAM, Continuation, JointDenoiser, WindowGrid
+from mousai.randomness import positional_noise
 
 TIMES = schedule("linear", 4)
 GRIDS = [WindowGrid(n, 16, 4, 2) for n in (1, 3, 9, 15, 16, 17, 28, 29, 40, 77)] + [WindowGrid(61, 12, 6, 3), WindowGrid(50, 7, 3)]

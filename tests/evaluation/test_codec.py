@@ -14,7 +14,7 @@ from mousai.data.sources import open_source
 from mousai.data.synth.render import make
 from mousai.evaluation.clips import draw_clips
 from mousai.evaluation.codec import baselines, log_stft_distance, measure, rms_ratio, set_noise, summary, table
-from mousai.evaluation.sheet import log_spectrogram, spectrogram_sheet
+from mousai.pictures.sheet import log_spectrogram, spectrogram_sheet
 
 RATE = 48000
 

@@ -13,11 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from mousai import checkpoint, cli
+from mousai import checkpoint
 from mousai.audio import io
-from mousai.cascade import load_codec
+from mousai.cli import main as cli
 from mousai.jobs import codec as job
 from mousai.jobs.codec import decode, encode, encode_file, read_header
+from mousai.pipelines.cascade import load_codec
 
 RATE = 48000
 

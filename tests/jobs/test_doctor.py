@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import checkpoint, cli
+from mousai import checkpoint
+from mousai.cli import main as cli
 from mousai.conditioners import text
 from mousai.jobs import doctor
 from mousai.jobs.doctor import Finding

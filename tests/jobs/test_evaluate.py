@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import cli
 from mousai.audio import io
+from mousai.cli import main as cli
 from mousai.data.sources import open_source
 from mousai.data.synth.render import make
-from mousai.evaluation.prompts import practice_classifier, prompts_for, recognised, seed_distances, tracks_by_label, wilson
-from mousai.evaluation.prompts import recordings as recordings_of
+from mousai.evaluation.prompts import practice_classifier, prompts_for, recognised, recordings as recordings_of, seed_distances, tracks_by_label, wilson
 from mousai.jobs.evaluate import evaluate_codec, evaluate_joins, evaluate_prompts
 from mousai.jobs.synth import synthesise
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import cli
 from mousai.audio import io
+from mousai.cli import main as cli
 from mousai.jobs.evaluate_seams import evaluate_seams
 
 RATE, EVERY, SECONDS = 16000, 4.0, 30.0

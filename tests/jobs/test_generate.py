@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import checkpoint, cli
+from mousai import checkpoint
 from mousai.audio import io
-from mousai.cascade import load
+from mousai.cli import main as cli
 from mousai.jobs.generate import generate
-from mousai.request import Request
+from mousai.pipelines.cascade import load
+from mousai.request.clip import Request
 
 QUICK = {"steps": 2, "codec_steps": 2}
 
@@ -66,7 +67,7 @@ def test_nothing_is_overwritten(tiny_cascade, tmp_path):
 
 def test_a_loud_clip_is_scaled_and_says_so(tiny_cascade, tmp_path, monkeypatch, model, caplog):
     request = Request("calm", 0.2, **QUICK)
-    monkeypatch.setattr("mousai.cascade.Cascade.clips", lambda self, request, callback: (clip for clip in [torch.full((1, 2, 9600), 2.0)]))
+    monkeypatch.setattr("mousai.pipelines.cascade.Cascade.clips", lambda self, request, callback: (clip for clip in [torch.full((1, 2, 9600), 2.0)]))
     (made,) = generate(request, tiny_cascade, tmp_path)
     assert made.peak == 2.0 and made.scale == 0.5 and io.read(made.path).max() <= 1 and "above full scale" in caplog.text
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import checkpoint, cli
+from mousai import checkpoint
 from mousai.audio import io
+from mousai.cli import main as cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "generate.md").read_text(encoding="utf-8")
 
@@ -46,9 +47,9 @@ def test_every_python_block_runs(tmp_path):
 
 
 def test_what_the_page_says_of_numbers():
-    from mousai import cascade, recording
     from mousai.audio import splice
-    from mousai.request import DEFAULT_SECONDS, MAX_SECONDS
+    from mousai.pipelines import cascade, recording
+    from mousai.request.clip import DEFAULT_SECONDS, MAX_SECONDS
 
     assert (DEFAULT_SECONDS, MAX_SECONDS) == (10, 600) and "10 unless given, at most 600" in PAGE
     assert cascade.CLIPS_AT_ONCE["cpu"][0] == 4 and cascade.CLIPS_AT_ONCE["cuda"][0] == 16 and "four on a CPU and sixteen on a GPU" in PAGE

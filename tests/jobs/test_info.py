@@ -10,8 +10,9 @@ import pytest
 import soundfile
 import torch
 
-from mousai import checkpoint, cli
+from mousai import checkpoint
 from mousai.audio import io
+from mousai.cli import main as cli
 from mousai.jobs.info import describe
 
 

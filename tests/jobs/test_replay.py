@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import mousai
-from mousai import checkpoint, piece
+from mousai import checkpoint
 from mousai.audio import io
-from mousai.evaluation.overview import Overview
 from mousai.jobs import generate as clips
-from mousai.jobs.render import Listener, render
+from mousai.jobs.render.job import Listener, render
 from mousai.jobs.replay import prompt_of, replay
-from mousai.piece import Piece
-from mousai.request import Request
+from mousai.pictures.overview import Overview
+from mousai.request import piece
+from mousai.request.clip import Request
+from mousai.request.piece import Piece
 
 QUICK = {"steps": 2, "codec_steps": 1}
 PIECES = {

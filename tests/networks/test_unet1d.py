@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from mousai.codecs.archinet import unet_state
+from mousai.codecs.dmae.archinet import unet_state
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 
 SMALL = UNet1dConfig(

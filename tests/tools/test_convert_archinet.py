@@ -10,10 +10,10 @@ import torch
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai import config
-from mousai.codecs import archinet
-from mousai.codecs.dmae import DMAE
-from mousai.codecs.dmae_config import DMAEConfig
-from mousai.codecs.encoders import EncoderConfig
+from mousai.codecs.dmae import archinet
+from mousai.codecs.dmae.codec import DMAE
+from mousai.codecs.dmae.config import DMAEConfig
+from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.recipe import load_part

@@ -16,9 +16,10 @@ from torch import nn
 from mousai import config
 from mousai.data.loader import batches
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.randomness import generator_of
 from mousai.training import parallel
-from mousai.training.loop import TrainConfig, accelerator_for, train
-from mousai.training.randomness import generator_of
+from mousai.training.config import TrainConfig
+from mousai.training.loop import accelerator_for, train
 
 WIDTH = 8
 SETTINGS = {"steps": 30, "batch_size": 2, "lr": 1e-2, "warmup_steps": 5, "final_lr": 0.1, "save_every": 7, "valid_every": 10}

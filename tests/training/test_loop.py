@@ -18,10 +18,11 @@ from torch import nn
 
 import mousai
 from mousai.data.loader import batches
+from mousai.randomness import generator_of, seed_of
 from mousai.training import loop
+from mousai.training.config import TrainConfig
 from mousai.training.ema import EmaConfig
-from mousai.training.loop import NonFiniteLoss, TrainConfig, accelerator_for, learning_rate
-from mousai.training.randomness import generator_of, seed_of
+from mousai.training.loop import NonFiniteLoss, accelerator_for, learning_rate
 
 ROOT = Path(mousai.__file__).parents[1]
 SCRIPT = Path(__file__).with_name("run_tiny.py")

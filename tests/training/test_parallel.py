@@ -7,15 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mousai
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from mousai.training.parallel import leave
+import mousai
+from mousai.launch.processes import leave
 
 LEAVING = """
 import os, torch
-from mousai.training.parallel import leave, processes
+from mousai.launch.processes import leave, processes
 accelerator = processes()
 total = accelerator.reduce(torch.tensor([accelerator.process_index + 1.0])).item()
 leave(accelerator)

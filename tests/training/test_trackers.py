@@ -7,7 +7,8 @@ import pytest
 from accelerate import Accelerator
 from accelerate.state import PartialState
 
-from mousai.training.loop import TrainConfig, accelerator_for
+from mousai.training.config import TrainConfig
+from mousai.training.loop import accelerator_for
 from mousai.training.report import Report
 
 

@@ -12,7 +12,7 @@ from pairs import ENCODERS, HOP, INJECT_DEPTH, Pair, build, condition, noise
 from torch import Tensor
 from torch.nn import functional as F
 
-from mousai.codecs.encoders import Encoder
+from mousai.codecs.dmae.encoders import Encoder
 from mousai.diffusion.guidance import guided
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import ddim

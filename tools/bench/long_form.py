@@ -69,7 +69,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 def child(job: dict[str, Any]) -> dict[str, Any]:
     """Does one job and tells how long its work took, and of `render` its parts."""
-    from mousai.cli_options import share_processors
+    from mousai.cli.options import share_processors
 
     share_processors()
     import torch
@@ -88,9 +88,9 @@ def child(job: dict[str, Any]) -> dict[str, Any]:
 
 def watch(clock: Callable[[], float], spent: dict[str, float]) -> None:
     """Has `spent` count the time within `advance` and `finish`, and note when `load` came to its end."""
-    from mousai import cascade
     from mousai.diffusion.windows import Continuation, JointDenoiser
-    from mousai.jobs import render_piece
+    from mousai.jobs.render import piece as render_piece
+    from mousai.pipelines import cascade
 
     def watched(owner: Any, name: str) -> None:
         inner = getattr(owner, name)
@@ -108,8 +108,8 @@ def watch(clock: Callable[[], float], spent: dict[str, float]) -> None:
 
 
 def render(job: dict[str, Any]) -> None:
-    from mousai.jobs.render import render as run
-    from mousai.piece import Piece, Section
+    from mousai.jobs.render.job import render as run
+    from mousai.request.piece import Piece, Section
 
     settings = {name: job[name] for name in ("seed", "steps", "guidance", "codec_steps", "method")}
     piece = Piece((Section(job["prompt"], job["seconds"]),), **settings)
@@ -118,7 +118,7 @@ def render(job: dict[str, Any]) -> None:
 
 def generate(job: dict[str, Any]) -> None:
     from mousai.jobs.generate import generate as run
-    from mousai.request import Request
+    from mousai.request.clip import Request
 
     count = max(1, round(job["seconds"] / job["clips"]))
     settings = {name: job[name] for name in ("seed", "steps", "guidance", "codec_steps")}

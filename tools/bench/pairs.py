@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 import mousai  # noqa: F401  (makes torchaudio, which the peer imports, loadable)
-from mousai.codecs import archinet
-from mousai.codecs.encoders import EncoderConfig
+from mousai.codecs.dmae import archinet
+from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.networks.transforms import LearnedTransform, TransformConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 

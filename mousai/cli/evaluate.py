@@ -1,0 +1,111 @@
+"""`mousai evaluate`: the commands that measure a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from mousai.cli.options import Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report
+from mousai.request.clip import MAX_STEPS
+
+app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
+app.callback(invoke_without_command=True)(print_help)
+
+Evaluated = Annotated[str, typer.Argument(help="A model folder, or the name of the shipped one.", metavar="MODEL", show_default=False)]
+Recordings = Annotated[str, option("A folder, a .jsonl manifest, or WebDataset shards.", "--data", "-d")]
+Practice = Annotated[str, option("A practice set of `mousai data synth`.", "--data", "-d")]
+Figures = Annotated[Path, option("The folder to write to.", "--out", "-o")]
+Split = Annotated[str, option("Of this split alone; all = every track.")]
+Seed = Annotated[int, option("What is drawn follows from it.", callback=between(0, 2**31))]
+
+
+def _evaluate(job: str, as_json: bool, out: Path, split: str, **settings: Any) -> None:
+    """Runs one of `jobs.evaluate` and prints what it wrote."""
+    from mousai.jobs import evaluate
+
+    with progress_bar("steps") as progress:
+        found = getattr(evaluate, job)(out=out, split=None if split == "all" else split, progress=progress, **settings)
+    report(found, (out / f"{found['evaluates']}.md").read_text(encoding="utf-8").rstrip(), as_json)
+
+
+@app.command("codec")
+def evaluate_codec(
+    model: Evaluated,
+    data: Recordings,
+    out: Figures,
+    split: Split = "valid",
+    seconds: Annotated[float, option("Length of a clip.", callback=between(0.1, 600))] = 5.0,
+    clips: Annotated[Optional[int], option("Clips; one of each track unless given.", callback=between(1, 100_000))] = None,
+    steps: Steps = None,
+    batch: Annotated[int, option("Clips decoded at once.", "--batch", "-b", callback=between(1, 4096))] = 4,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """How near decode(encode(x)) comes to x, beside noises, another clip and Griffin-Lim, with a sheet of spectrograms."""
+    chosen = dict(model=model, data=data, seconds=seconds, clips=clips, steps=steps, batch=batch, seed=seed, device=device, dtype=dtype)
+    _evaluate("evaluate_codec", as_json, out, split, **chosen)
+
+
+@app.command("joins")
+def evaluate_joins(
+    model: Evaluated,
+    data: Recordings,
+    out: Figures,
+    split: Split = "valid",
+    seconds: Annotated[float, option("Greatest length of a piece.", callback=between(1, 3600))] = 60.0,
+    pieces: Annotated[int, option("Pieces.", callback=between(1, 10_000))] = 8,
+    steps: Steps = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether more changes where the codec's windows are joined than elsewhere in the same pieces."""
+    _evaluate("evaluate_joins", as_json, out, split, model=model, data=data, seconds=seconds, pieces=pieces, steps=steps, seed=seed, device=device, dtype=dtype)
+
+
+@app.command("seams")
+def evaluate_seams(
+    files: Annotated[list[Path], typer.Argument(help="Pieces of `mousai render`, or their .job.json; with --every any audio.", metavar="FILE...", show_default=False)],
+    out: Figures,
+    every: Annotated[Optional[float], option("Seconds from boundary to boundary; as the file says unless given.", callback=between(0, 86400, above=True))] = None,
+    first: Annotated[Optional[float], option("Where the first boundary lies, in seconds; --every unless given.", callback=between(0, 86400, above=True))] = None,
+    overlap: Annotated[Optional[float], option("Seconds that windows overlap, around each boundary; 0 unless given.", callback=between(0, 86400))] = None,
+    as_json: Json = False,
+) -> None:
+    """Whether more changes where the windows of long pieces meet than elsewhere in the same pieces."""
+    from mousai.jobs.evaluate_seams import evaluate_seams
+
+    with progress_bar("seconds") as progress:
+        found = evaluate_seams(files, out, every=every, first=first, overlap=overlap, progress=progress)
+    report(found, (out / "seams.md").read_text(encoding="utf-8").rstrip(), as_json)
+
+
+@app.command("prompts")
+def evaluate_prompts(
+    model: Evaluated,
+    data: Practice,
+    out: Figures,
+    split: Split = "valid",
+    classifier: Annotated[Optional[Path], option("A saved classifier; one is trained on the set unless given.")] = None,
+    per_class: Annotated[int, option("Clips of each class.", callback=between(1, 10_000))] = 6,
+    seeds_per_prompt: Annotated[int, option("Clips of each prompt, with a seed each.", callback=between(1, 10_000))] = 2,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 8.0,
+    steps: Annotated[Optional[int], option("Sampling steps of the generator.", callback=between(1, MAX_STEPS))] = None,
+    guidance: Annotated[Optional[float], option("How closely prompts are followed; 1 = no guidance.", "--guidance", "-g")] = None,
+    codec_steps: Annotated[Optional[int], option("Sampling steps of the decoder.", callback=between(1, MAX_STEPS))] = None,
+    batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b", callback=between(1, 4096))] = None,
+    through_codec: Annotated[bool, option("Also classify recordings after encoding and decoding.", "--through-codec")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether a classifier of the practice set's styles names the prompted one, and whether seeds differ."""
+    chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
+    chosen |= dict(steps=steps, guidance=guidance, codec_steps=codec_steps, batch=batch, through_codec=through_codec)
+    _evaluate("evaluate_prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype)

@@ -1,0 +1,289 @@
+"""The command line: each command parses, calls one job and prints what it did.
+
+Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doctor found something broken, 2 wrong input
+(one line on stderr, `--debug` shows the traceback), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+from typer.exceptions import TyperException
+
+import mousai
+from mousai.cli import evaluate as cli_evaluate, render as cli_render
+from mousai.cli.options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, share_processors, stop_if_signalled
+
+MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Text to music with a cascade of latent diffusion models.")
+data_app = typer.Typer(help="Look at a data set, or make one for practice.")
+app.add_typer(data_app, name="data")
+data_app.callback(invoke_without_command=True)(print_help)
+app.add_typer(cli_evaluate.app, name="evaluate")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits; the entry point of `mousai` and of `python -m mousai`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    logging.basicConfig(format="mousai: %(message)s")
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app([argument for argument in arguments if argument != "--debug"], prog_name="mousai", standalone_mode=False)
+    except TyperException as error:
+        code = _complain(error.format_message(), error.exit_code)
+    except (ValueError, OSError, ImportError) as error:
+        if debug:
+            raise
+        for line in getattr(error, "problems", None) or [_in_words(error)]:  # of a job file, all that is wrong
+            code = _complain(line, 2)
+    except (RuntimeError, MemoryError) as error:
+        if debug or not _is_out_of_memory(error):
+            raise
+        code = _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
+    if code == 130:
+        _complain("interrupted; what was finished is kept", code)
+    sys.exit(code or 0)
+
+
+def _terminate(number: int, frame: object) -> None:
+    sys.exit(128 + number)  # as an exception, so that half-written files are removed on the way
+
+
+def _complain(text: str, code: int) -> int:
+    print(f"mousai: {' '.join(text.split())}", file=sys.stderr)
+    return code
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, option("Print the version.", "--version")] = False,
+    debug: Annotated[bool, option("Show the traceback of an error; may stand anywhere.", "--debug")] = False,
+) -> None:
+    if version:
+        print(mousai.__version__)
+    else:
+        print_help(context)
+
+
+@app.command()
+def generate(
+    prompts: Annotated[Optional[list[str]], typer.Argument(help="What to play, a clip for each.", metavar="PROMPT...", show_default=False)] = None,
+    prompts_file: Annotated[Optional[Path], option("A file with a prompt a line.", "--prompts")] = None,
+    seconds: Annotated[Optional[float], option("Length; 10 unless a recording gives it.", "--seconds", "-s")] = None,
+    seed: Annotated[int, option("Of the first clip; the others count on from it.")] = 0,
+    out: Annotated[Optional[Path], option("A folder, or a file name for one prompt; this folder unless given.", "--out", "-o")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    spectrogram: Annotated[bool, option("Draw a picture beside each file.", "--spectrogram")] = False,
+    model: Model = "starter",
+    negative: Annotated[Optional[str], option("What it should not be.", "--negative", "-n")] = None,
+    guidance: Annotated[Optional[float], option("How closely the prompt is followed; 1 = no guidance.", "--guidance", "-g")] = None,
+    steps: Annotated[Optional[int], option("Sampling steps of the generator.")] = None,
+    codec_steps: Annotated[Optional[int], option("Sampling steps of the decoder.")] = None,
+    sampler: Annotated[Optional[str], option("ddim, dpmpp_2m.")] = None,
+    schedule: Annotated[Optional[str], option("linear, cosine, quadratic, logsnr, karras.")] = None,
+    eta: Annotated[Optional[float], option("Fresh noise in each step of ddim, 0 to 1.")] = None,
+    rescale: Annotated[Optional[float], option("Of guided predictions, 0 to 1.")] = None,
+    interval: Annotated[Optional[tuple[float, float]], option("Times between which guidance is on.", metavar="LOW HIGH")] = None,
+    init: Annotated[Optional[Path], option("A recording to vary.")] = None,
+    strength: Annotated[Optional[float], option("How much of --init is made anew, above 0 to 1; 0.7 unless given.")] = None,
+    inpaint: Annotated[Optional[Path], option("A recording of which a span is made anew.")] = None,
+    begin: Annotated[Optional[float], option("Where the span begins, in seconds.", "--from")] = None,
+    end: Annotated[Optional[float], option("Where it ends.", "--to")] = None,
+    batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Make music: a file for each prompt, with its recipe inside. What is not said is the model's own."""
+    import time
+
+    share_processors()
+    from mousai.jobs import generate as job
+    from mousai.request.clip import Request, read_prompts
+
+    if (begin is None) != (end is None):
+        raise ValueError("--from and --to belong together")
+    texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
+    request = Request(
+        texts, seconds, seed, steps, guidance, negative, sampler, schedule, eta, rescale, interval, codec_steps, batch,
+        init, strength, inpaint, None if begin is None else (begin, end),
+    )  # fmt: skip
+    made, began = [], time.perf_counter()
+    try:
+        with progress_bar("steps") as progress:
+            for clip in job.generate(request, model, out, format, device=device, dtype=dtype, spectrogram=spectrogram, progress=progress):
+                made.append(clip)
+                if not as_json:
+                    print(clip.path, *([clip.spectrogram] if clip.spectrogram else []), sep="\n", flush=True)
+    finally:
+        if made:
+            summary = job.summary(made, time.perf_counter() - began)
+            report(summary | {"wanted": len(request)}, job.in_words(summary), as_json)
+
+
+app.command()(cli_render.render)
+app.command()(cli_render.extend)
+app.command()(cli_render.replay)
+
+
+@app.command()
+def encode(
+    files: Annotated[list[Path], typer.Argument(help="Audio files.", metavar="FILE...")],
+    out: Annotated[Optional[Path], option("A folder, or a .safetensors name for one file; this folder unless given.", "--out", "-o")] = None,
+    model: Model = "starter",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Turn audio into a codec's latents."""
+    share_processors()
+    from mousai.jobs.codec import encode as run
+
+    _follow(run, as_json, files, model, out, device=device, dtype=dtype)
+
+
+@app.command()
+def decode(
+    files: Annotated[list[Path], typer.Argument(help="Files of latents.", metavar="FILE...")],
+    out: Annotated[Optional[Path], option("A folder, or a file name for one file; this folder unless given.", "--out", "-o")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    steps: Annotated[Optional[int], option("Sampling steps; the codec's own number unless given.")] = None,
+    seed: Annotated[int, option("Of the noise that decoding starts from.")] = 0,
+    model: Model = "starter",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    as_json: Json = False,
+) -> None:
+    """Turn a codec's latents into audio, as long as what was encoded."""
+    share_processors()
+    from mousai.jobs.codec import decode as run
+
+    _follow(run, as_json, files, model, out, format, steps=steps, seed=seed, device=device, dtype=dtype)
+
+
+def _follow(run: Callable[..., Iterator[Any]], as_json: bool, *arguments: Any, **settings: Any) -> None:
+    """Prints the files of an encoding or decoding as they come; as JSON, all of them at the end."""
+    made: list[Any] = []
+    try:
+        with progress_bar("seconds") as progress:
+            for file in run(*arguments, **settings, progress=progress):
+                made.append(file)
+                if not as_json:
+                    print(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time", flush=True)
+    finally:
+        if made and as_json:
+            report({"files": [vars(file) | {"seconds": file.seconds} for file in made]}, "", as_json)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has some.")],
+    out: Annotated[Path, option("The folder of the run; the same one again goes on where it stopped.", "--out", "-o")],
+    settings: Settings = None,
+    time_limit: Annotated[Optional[float], option("Save and stop after so many minutes.", callback=between(0, 1e6, above=True))] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a codec on audio, or a generator on a cache of latents; also under `accelerate launch -m mousai train …`."""
+    from mousai.jobs.train import train as run
+
+    outcome = run(recipe, out, settings or (), time_limit_minutes=time_limit)
+    report({**vars(outcome), "out": out}, f"step {outcome.step}, {outcome.reason}: {out}", as_json)
+    stop_if_signalled(outcome.reason)
+
+
+@app.command()
+def cache(
+    recipe: Annotated[Path, typer.Argument(help="The recipe of a generator; its data.cache says where the latents go.")],
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Encode a recipe's recordings to latents, once, for training a generator; the same command again adds what is new."""
+    from mousai.jobs.cache import cache as run
+
+    done = run(recipe, settings or ())
+    text = f"{done.items} items, {done.added} of them new, {done.seconds / 3600:.2f} h, {done.skipped} files skipped: {done.folder}"
+    report(vars(done), text, as_json)
+    stop_if_signalled(done.reason)
+
+
+@data_app.command("scan")
+def data_scan(
+    source: Annotated[str, typer.Argument(help="A folder, a .jsonl manifest, or WebDataset shards.")],
+    split: Annotated[Optional[str], option("Of this split alone.")] = None,
+    workers: Annotated[Optional[int], option("Threads; one a core unless given.", callback=between(1, 1024))] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every file of a data set and report hours, rates, damage and how much is labelled."""
+    from mousai.jobs.data import scan
+
+    with progress_bar("files") as progress:
+        found = scan(source, split, workers, progress)
+    report(vars(found), str(found), as_json)
+
+
+@data_app.command("synth")
+def data_synth(
+    out: Annotated[Path, option("The folder to write to; the same command again goes on.", "--out", "-o")],
+    count: Annotated[int, option("Clips.", callback=between(1, 10_000_000))] = 800,
+    seed: Annotated[int, option("The clips follow from it.", callback=between(0, 2**63 - 1))] = 0,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 12.0,
+    workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
+    format: Annotated[str, option("opus, ogg, flac, wav.")] = "opus",
+    as_json: Json = False,
+) -> None:
+    """Compose and render a practice set that is free of licences, with captions."""
+    from mousai.jobs.synth import synthesise
+
+    with progress_bar("clips") as progress:
+        made = synthesise(out, count, seed, seconds, workers, format, progress)
+    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}", as_json)
+
+
+@app.command()
+def info(model: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, or an audio file.")] = "starter", as_json: Json = False) -> None:
+    """Say what a model is, or how an audio file was made."""
+    from mousai.config import format_yaml
+    from mousai.jobs.info import describe
+
+    found = describe(model)
+    report(found, format_yaml(found).rstrip(), as_json)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what is installed, which device is used and what is wrong; exit code 1 if something is broken."""
+    from dataclasses import asdict
+
+    from mousai.jobs.doctor import examine
+
+    findings = []
+    for finding in examine():
+        findings.append(finding)
+        if not as_json:
+            print(f"{finding.verdict:<7}{finding.name:<15}{finding.text}", flush=True)
+            if finding.advice:
+                print(f"{'':<7}{'':<15}→ {finding.advice}", flush=True)
+    broken = [finding.name for finding in findings if finding.verdict == "broken"]
+    summary = f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken"
+    report({"findings": [asdict(finding) for finding in findings], "broken": broken}, summary, as_json)
+    if broken:
+        raise typer.Exit(1)

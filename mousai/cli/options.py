@@ -1,0 +1,78 @@
+"""What the commands share: options, checks of their values, the progress bar, and how a result is printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Optional
+
+import typer
+
+from mousai.request.clip import MAX_STEPS
+
+
+def report(data: Any, text: str, as_json: bool) -> None:
+    """Prints what a command did: `data` as JSON, or `text`."""
+    if os.environ.get("RANK", "0") == "0":  # of several processes under a launcher, one speaks
+        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if as_json else text, flush=True)
+
+
+def stop_if_signalled(reason: str) -> None:
+    """Exit code 130 for a job that a signal ended after it had saved."""
+    if reason == "signal":
+        raise typer.Exit(130)
+
+
+def share_processors() -> None:
+    """Lets torch's threads sleep while they wait; to be called before torch is imported.
+
+    Threads that spin make small models many times slower where the processors are shared with anything else.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def print_help(context: typer.Context) -> None:
+    """What a group of commands does without one."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal; gives `report(done, total)`. What is piped from stdout stays out of it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    settings = {"transient": True, "disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty()}
+    with Progress(*columns, console=console, **settings) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def between(low: float, high: float, above: bool = False) -> Callable[[Optional[float]], Optional[float]]:
+    """A check for an option: a number from `low` (or above it) to `high`; NaN is none."""
+
+    def check(value: Optional[float]) -> Optional[float]:
+        if value is None or (low <= value <= high and not (above and value == low)):
+            return value
+        raise typer.BadParameter(f"expected a number {'above' if above else 'from'} {low:g} {'and at most' if above else 'to'} {high:g}, came {value:g}")
+
+    return check
+
+
+def option(text: str, *names: str, **settings: Any) -> Any:
+    """An option with its help text."""
+    return typer.Option(*names, help=text, show_default=settings.pop("show_default", True), **settings)
+
+
+Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
+Dtype = Annotated[str, option("auto, fp32, bf16, fp16.")]
+Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
+Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
+Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, MAX_STEPS))]
+Settings = Annotated[Optional[list[str]], option("Override of the recipe, such as train.steps=100; may be given often.", "--set")]

@@ -1,0 +1,147 @@
+"""The last steps of a long piece: loudness in a second pass over its audio, chapters, the picture, and the job that makes it again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from mousai.audio import io
+from mousai.audio.encode import FORMATS
+from mousai.audio.growing import GrowingWav
+from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
+from mousai.jobs.places import write_json
+from mousai.jobs.render.plan import Target
+from mousai.pictures.overview import Overview
+from mousai.pipelines.long_form import Rendering
+
+TITLE_CHARACTERS = 60  # of a prompt, in a chapter's title
+TRIALS = 4  # of the limiter's gain
+NEAR_LU = 0.1
+MOST_MAKE_UP = 6.0  # dB
+WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # how recordings of more than 16 bits are kept
+FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording", "earlier")  # what the samples follow from beside the piece
+
+Tell = Callable[[float, str], None]
+
+
+def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dict[str, Any], tell: Tell) -> dict[str, Any]:
+    """Writes the file, its picture and its job, in this order, each beside its place and renamed; returns what the job says.
+
+    `tell` hears of every block, and whatever it raises leaves nothing half-written.
+    """
+    piece, recipe = rendering.piece, recipe_of(rendering, made_from)
+    found, peak = heard(wav, tell)
+    gain = gain_to(piece.loudness, found, piece.true_peak, wav, tell)
+    as_it_comes = piece.loudness is None and peak <= 1  # then not a sample is touched, of a recording least of all
+    result, overview = LoudnessMeter(wav.sample_rate, wav.channels), picture_of(rendering, wav, recipe)
+
+    def mastered() -> Iterator[Tensor]:
+        for block in wav.blocks() if as_it_comes else limited(wav.blocks(), wav.sample_rate, gain, piece.true_peak):
+            tell(1.0, "writing the file")
+            result.add(block)
+            overview.add(block)
+            yield block
+
+    chapters = chapters_of(rendering, recipe)
+    how = {"metadata": recipe, "chapters": chapters, "subtype": subtype_of(target.format, made_from)}
+    io.write_blocks(target.file, mastered(), wav.num_samples, wav.sample_rate, wav.channels, **how)
+    tell(1.0, "drawing the picture")
+    overview.save(target.picture)
+    loudness = {"target_lufs": piece.loudness, "gain": gain, "before": finite(found), "after": finite(result.loudness)}
+    made = job_of(target, wav, recipe | {"asked": made_from["asked"]}, chapters) | {"loudness": loudness}
+    write_json(target.job, made)
+    return made
+
+
+def heard(wav: GrowingWav, tell: Tell) -> tuple[Loudness, float]:
+    """The loudness of the audio, and its largest sample."""
+    peak = 0.0
+
+    def blocks() -> Iterator[Tensor]:
+        nonlocal peak
+        for block in heard_by(tell, wav, "measuring loudness"):
+            peak = max(peak, float(block.abs().max()))
+            yield block
+
+    return measure(blocks(), wav.sample_rate, wav.channels), peak
+
+
+def job_of(target: Target, wav: GrowingWav, facts: dict[str, Any], chapters: Sequence[io.Chapter]) -> dict[str, Any]:
+    """What the job file says beside the loudness."""
+    return {
+        **{name: facts[name] for name in ("asked", *FACTS, "piece", "boundaries")}, "file": target.file.name, "picture": target.picture.name,
+        "sample_rate": wav.sample_rate, "num_samples": wav.num_samples, "seconds": wav.num_samples / wav.sample_rate,
+        "chapters": [{"seconds": chapter.sample / wav.sample_rate, "title": chapter.title} for chapter in chapters],
+    }  # fmt: skip
+
+
+def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: GrowingWav, tell: Tell) -> float:
+    """The linear gain that brings audio whose loudness was `found` to the target, with what the limiter takes of it made up for.
+
+    The limiter is tried at each gain; more than `MOST_MAKE_UP` on top of what the target asks for is not given.
+    """
+    plain = gain = gain_for(found, target_lufs)
+    if target_lufs is None or not math.isfinite(found.integrated_lufs) or found.true_peak_db + 20 * math.log10(gain) <= ceiling_db:
+        return gain
+    for _ in range(TRIALS):
+        blocks = heard_by(tell, wav, "trying the limiter")
+        off = target_lufs - measure(limited(blocks, wav.sample_rate, gain, ceiling_db), wav.sample_rate, wav.channels).integrated_lufs
+        if abs(off) < NEAR_LU:
+            break
+        gain = min(gain * 10 ** (off / 20), plain * 10 ** (MOST_MAKE_UP / 20))
+    return gain
+
+
+def subtype_of(format: str, made_from: dict[str, Any]) -> str | None:
+    """24 bits for a recording that has more than 16, where the format takes them; else None, the format's own."""
+    wide = (made_from["recording"] or {}).get("subtype") in WIDE
+    return "PCM_24" if wide and "PCM_24" in FORMATS[format][1] else None
+
+
+def heard_by(tell: Tell, wav: GrowingWav, doing: str) -> Iterator[Tensor]:
+    """The audio's blocks, each told of."""
+    for block in wav.blocks():
+        tell(1.0, doing)
+        yield block
+
+
+def finite(loudness: Loudness) -> dict[str, float | None]:
+    """As JSON has it: None for what silence has not."""
+    return {name: value if math.isfinite(value) else None for name, value in asdict(loudness).items()}
+
+
+def recipe_of(rendering: Rendering, made_from: dict[str, Any]) -> dict[str, Any]:
+    """What goes into the file itself: enough to make it again."""
+    boundaries = rendering.boundaries()
+    if boundaries["count"]:
+        boundaries["first"] += offset(rendering, made_from)
+    return {"piece": rendering.piece.to_dict(), "boundaries": boundaries, **{name: made_from[name] for name in FACTS}}
+
+
+def offset(rendering: Rendering, made_from: dict[str, Any]) -> float:
+    """Seconds of a recording before what is new."""
+    return (made_from["recording"] or {}).get("num_samples", 0) / rendering.cascade.sample_rate
+
+
+def sections_of(rendering: Rendering, made_from: dict[str, Any]) -> list[tuple[float, str]]:
+    """(start in seconds of the file, label) of every section, a recording first."""
+    before = offset(rendering, made_from)
+    found = [(0.0, made_from["recording"]["file"])] if before else []
+    return found + [(before + start, section.prompt) for start, section in zip(rendering.piece.starts, rendering.piece.sections)]
+
+
+def chapters_of(rendering: Rendering, made_from: dict[str, Any]) -> list[io.Chapter]:
+    """A chapter for every section, where there are several."""
+    sections = sections_of(rendering, made_from)
+    rate = rendering.cascade.sample_rate
+    return [io.Chapter(round(start * rate), label[:TITLE_CHARACTERS]) for start, label in sections] if len(sections) > 1 else []
+
+
+def picture_of(rendering: Rendering, wav: GrowingWav, made_from: dict[str, Any]) -> Overview:
+    """The picture to which the audio is still to be added."""
+    title = rendering.piece.title or rendering.piece.sections[0].prompt
+    return Overview(wav.sample_rate, wav.channels, wav.num_samples, sections_of(rendering, made_from), title)

@@ -1,0 +1,279 @@
+"""A cascade: text → condition → latents → music, from one model folder (Moûsai, arXiv 2301.11757, figure 1).
+
+`load` reads one; `Cascade.generate` makes music with it. Everything random about a clip follows from its own seed, so
+that it comes out the same alone and in any batch.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import mousai
+from mousai import checkpoint
+from mousai.device import choose_device, choose_dtype
+from mousai.networks.unet1d import UNet1d
+from mousai.pipelines.recording import begin, finish, named
+from mousai.recipe import REGISTRIES, part_from, part_with_weights
+from mousai.request.clip import DEFAULT_STRENGTH, Request
+from mousai.types import Codec, Condition, Conditioner, Generator
+
+Callback = Callable[[int, int], None]
+
+TEXTS_AT_ONCE = 64
+CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
+
+
+class Cascade:
+    """Codec, conditioner and generator that belong together; `name` and `fingerprint` say which model it is.
+
+    `rms` is the level at which the model was shown music, None if it was shown it as it came; `crop_frames` is how many
+    latent frames of it at once, None if nobody knows.
+    """
+
+    def __init__(
+        self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "",
+        rms: float | None = None, crop_frames: int | None = None,
+    ) -> None:  # fmt: skip
+        if codec.latent_channels != generator.latent_channels:
+            raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
+        self.codec, self.conditioner, self.generator = codec, conditioner, generator
+        self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
+        self.device = torch.device("cpu")
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.sample_rate
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
+        return {
+            "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
+            "device": self.device.type, "dtype": str(self.generator.unet.dtype).removeprefix("torch."), "machine": platform.machine(),
+        }  # fmt: skip
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Cascade:
+        """Moves everything to `device`; `dtype` is for the U-Nets, which do nearly all of the work, the rest stays float32."""
+        self.device = torch.device(device)
+        for part in (self.codec, self.conditioner, self.generator):
+            part.to(self.device)
+        for part in (self.codec, self.generator):
+            set_precision(part, dtype)
+        return self
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        seconds: float | None = None,
+        seed: int = 0,
+        *,
+        steps: int | None = None,
+        guidance: float | None = None,
+        negative: str | None = None,
+        sampler: str | None = None,
+        schedule: str | None = None,
+        eta: float | None = None,
+        rescale: float | None = None,
+        interval: tuple[float, float] | None = None,
+        codec_steps: int | None = None,
+        batch: int | None = None,
+        init: Tensor | str | Path | None = None,
+        strength: float | None = None,
+        inpaint: Tensor | str | Path | None = None,
+        span: tuple[float, float] | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Music `(b, c, s)` float32 on the CPU, a clip of `seconds` (default 10) for each of the prompts.
+
+        Clip i follows from its prompt and `seed + i` alone. Settings that are left away are the model's own:
+        `steps`, `guidance` (1 = none), `sampler`, `schedule`, `eta`, `rescale` and `interval` of the generator (see
+        docs/diffusion.md), `codec_steps` of the decoder. `negative` is what the music should not be. `batch` clips are made at once.
+
+        With `init`, a recording (a path, or `(c, s)` at `sample_rate`), it is varied: the larger `strength`, above 0 to
+        1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
+        and everything else stays, to the sample. Either way the length is the recording's, unless `seconds` of `init`
+        are asked for.
+
+        `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
+        """
+        request = Request(
+            prompts, seconds, seed, steps, guidance, negative, sampler, schedule, eta, rescale, interval, codec_steps, batch,
+            init, strength, inpaint, span,
+        )  # fmt: skip
+        return torch.cat(list(self.clips(request, callback)))
+
+    def clips(self, request: Request, callback: Callback | None = None) -> Iterator[Tensor]:
+        """The clips of a request, `(b, c, s)` float32 on the CPU, one batch after the other."""
+        settings, decode_steps, strength = self.settings(request)
+        start = begin(request, self.codec, self.rms, self.device)
+        frames = math.ceil(start.num_samples / self.codec.hop)
+        condition = self.encode_texts(request.prompts)
+        negative = None if request.negative is None else self.conditioner.encode([request.negative])
+        sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
+        batch = self.batch_of(request, start.num_samples / self.sample_rate)
+        for first in range(0, len(request), batch):
+            part = condition[first : first + batch]
+            b = len(part)
+            seeds = [request.seed_of(first + index) for index in range(b)]
+            count = counting(callback, first, b, len(request), sample_steps, decode_steps)
+            latents = self.generator.sample(
+                part,
+                frames,
+                seeds=seeds,
+                negative=None if negative is None else repeated(negative, b),
+                settings=settings,
+                init=None if start.latents is None else start.latents.expand(b, -1, -1),
+                strength=strength,
+                keep=start.keep,
+                callback=count(0, sample_steps),
+            )
+            audio = self.codec.decode(latents, start.num_samples, seeds=seeds, steps=decode_steps, callback=count(sample_steps, decode_steps))
+            yield finish(audio.float().cpu(), start, self.sample_rate)
+
+    def settings(self, request: Request) -> tuple[Any, int, float]:
+        """The generator's sampling settings, the decoder's steps and the strength that a request comes to.
+
+        Inpainting does each step several times, so that without `steps` it takes as many fewer.
+        """
+        own = self.generator.config.sample
+        if request.inpaint is not None:
+            own = replace(own, steps=math.ceil(own.steps / own.resamples), sampler="ddim", eta=1.0)
+        names = ("steps", "guidance", "sampler", "schedule", "eta", "rescale", "interval")
+        given = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
+        if given.get("sampler", "ddim") != "ddim":  # a model's own eta is meant for its own sampler
+            given.setdefault("eta", 0.0)
+        settings = replace(own, **given)
+        if request.negative is not None and settings.guidance == 1.0:
+            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+        strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
+        decode_steps = self.codec.config.decode.steps if request.codec_steps is None else request.codec_steps
+        return settings, decode_steps, strength
+
+    def batch_of(self, request: Request, seconds: float) -> int:
+        """How many clips of `seconds` are made at once: on a CPU four short ones take a fifth less time than one by one."""
+        most, together = CLIPS_AT_ONCE.get(self.device.type, CLIPS_AT_ONCE["cpu"])
+        return min(len(request), request.batch or max(1, min(most, int(together / seconds))))
+
+    def recipe_of(self, request: Request, index: int, seconds: float) -> dict[str, Any]:
+        """Everything that clip `index` of `seconds` follows from, plain enough for JSON: what goes into its file."""
+        settings, decode_steps, strength = self.settings(request)
+        made: dict[str, Any] = {
+            "prompt": request.prompts[index], "negative": request.negative, "seed": request.seed_of(index), "seconds": round(seconds, 6),
+            "steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler, "schedule": settings.schedule,
+            "eta": settings.eta, "rescale": settings.rescale, "interval": list(settings.interval), "codec_steps": decode_steps,
+        }  # fmt: skip
+        if request.init is not None:
+            made |= {**named("init", request.init), "strength": strength}
+        if request.inpaint is not None:
+            made |= {**named("inpaint", request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
+        return made | self.facts
+
+    def encode_texts(self, prompts: Sequence[str]) -> Condition:
+        """The condition of all prompts, each different one read once."""
+        texts = list(dict.fromkeys(prompts))
+        row_of = {text: row for row, text in enumerate(texts)}
+        parts = [self.conditioner.encode(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        longest = max(part.tokens.shape[1] for part in parts)
+        tokens = torch.cat([F.pad(part.tokens, (0, 0, 0, longest - part.tokens.shape[1])) for part in parts])
+        mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in parts])
+        rows = torch.tensor([row_of[prompt] for prompt in prompts], device=tokens.device)
+        return Condition(tokens[rows], mask[rows])
+
+
+def load(path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Cascade:
+    """The cascade of a model folder, or of a name: "starter" is the model that comes with the package.
+
+    `device` is the first CUDA device, else the CPU, unless it is said; `dtype` (float32, bfloat16, float16) is bfloat16
+    on a CUDA device that computes in it, else float32. FileNotFoundError or ValueError says what is wrong.
+    """
+    where, precision = place_and_precision(device, dtype)
+    check_model(path_or_name)
+    folder = checkpoint.model_folder(path_or_name)
+    settings, state = checkpoint.load_model(folder)
+    codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
+    conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
+    _check_text(conditioner, generator, str(path_or_name))
+    origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
+    shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
+    return Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
+
+
+def load_codec(
+    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+) -> tuple[nn.Module, float | None]:
+    """The codec alone, of a cascade or of a codec's own folder, and the level (rms) that it was trained at; as `load`."""
+    where, precision = place_and_precision(device, dtype)
+    check_model(path_or_name, ("codec",))
+    settings, state = checkpoint.load_model(checkpoint.model_folder(path_or_name))
+    codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
+    set_precision(codec, precision)
+    return codec, training_data(settings, "codec").get("rms")
+
+
+def check_model(path_or_name: str | Path, kinds: Sequence[str] = tuple(REGISTRIES)) -> dict[str, Any]:
+    """The config of a model folder that has all of `kinds`; FileNotFoundError or ValueError before any weights are read."""
+    settings = checkpoint.load_config(checkpoint.model_folder(path_or_name))
+    if lacks := [kind for kind in kinds if kind not in settings]:
+        has = ", ".join(kind for kind in REGISTRIES if kind in settings) or "none of these"
+        raise ValueError(f"{path_or_name}: this model has no {' and no '.join(lacks)}; it has {has}")
+    return settings
+
+
+def place_and_precision(device: torch.device | str | None, dtype: torch.dtype | str | None) -> tuple[torch.device, torch.dtype]:
+    """The device and the dtype that are meant; ValueError for what this machine does not have."""
+    where = choose_device("auto" if device is None else str(device))
+    return where, choose_dtype("auto" if dtype is None else str(dtype).removeprefix("torch."), where)
+
+
+def _check_text(conditioner: Conditioner, generator: nn.Module, where: str) -> None:
+    """ValueError unless the generator was made for texts such as the conditioner gives."""
+    features, tokens = generator.config.unet.embedding_features, generator.config.max_tokens
+    if conditioner.features != features:
+        raise ValueError(f"{where}: the generator expects text features of {features}, this text encoder has {conditioner.features}")
+    if conditioner.config.max_length > tokens:
+        raise ValueError(f"{where}: the generator takes {tokens} tokens, the conditioner's max_length is {conditioner.config.max_length}")
+
+
+def set_precision(part: nn.Module, dtype: torch.dtype | None) -> None:
+    """The U-Nets of a part in `dtype`; None leaves them as they are."""
+    for module in part.modules():
+        if isinstance(module, UNet1d) and dtype is not None:
+            module.to(dtype)
+
+
+def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """What the recipe of a model folder says of its data; nothing if nobody knows."""
+    made = settings.get("provenance") or {}
+    if kind == "codec" and "generator" in settings:
+        made = made.get("codec") or {}
+    return (made.get("recipe") or {}).get("data") or {}
+
+
+def repeated(condition: Condition, b: int) -> Condition:
+    """A condition of one item for b items."""
+    return Condition(condition.tokens.expand(b, -1, -1), condition.mask.expand(b, -1))
+
+
+def counting(callback: Callback | None, first: int, b: int, clips: int, sample_steps: int, decode_steps: int) -> Callable[[int, int], Callback | None]:
+    """`count(begin, length)` makes a callback that maps what it hears to steps `begin` … `begin + length` of this batch's.
+
+    A step counts once for each clip; decoding counts `decode_steps` in however many windows it is done.
+    """
+    each = sample_steps + decode_steps
+
+    def count(begin: int, length: int) -> Callback | None:
+        if callback is None:
+            return None
+        return lambda done, total: callback(first * each + b * (begin + length * done // total), clips * each)
+
+    return count

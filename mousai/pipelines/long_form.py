@@ -1,0 +1,266 @@
+"""A piece longer than a model was trained on: windows of latents along its sections, decoded as they come.
+
+`Rendering` is one piece on one cascade. Its latents come from `diffusion/windows.py`, in either of the two ways there;
+within a transition what the sections on both sides predict is interpolated frame by frame, in every step.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
+from mousai.diffusion.schedules import schedule
+from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
+from mousai.pipelines.cascade import Cascade
+from mousai.pipelines.recording import level_gain
+from mousai.request.clip import Request
+from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
+
+DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
+DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
+OVERLAP_SHARE = 0.25  # of a window
+ROWS_AT_ONCE = {"cpu": 4, "cuda": 64}  # windows in one pass of the generator, twice as many rows with guidance
+WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
+SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
+EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
+LEAD_SHARE = 0.5  # of the first window that a recording fills where a piece goes on from it
+
+
+@dataclass(frozen=True)
+class Lead:
+    """What a piece goes on from: the last audio `(c, s)` of a recording and its level, see `Rendering.lead_samples`."""
+
+    audio: Tensor
+    rms: float
+
+
+class Rendering:
+    """One piece on a cascade: everything that its samples follow from, and the samples.
+
+    `piece` is the piece with everything said that was left to the model. The latent stream has `grid.num_frames` frames;
+    its first `lead` ones are what came before: the end of a recording, or of the loop itself.
+    """
+
+    def __init__(self, cascade: Cascade, piece: Piece, lead: Lead | None = None) -> None:
+        self.cascade, self.codec, self.device = cascade, cascade.codec, cascade.device
+        self.piece, self.settings = resolved(cascade, piece)
+        rate = cascade.sample_rate
+        self.num_samples = max(1, round(piece.seconds * rate))
+        self.gain, self.prefix, self.recording, self.lead = 1.0, None, None, None
+        if lead is not None:
+            self.gain, self.recording = level_gain(lead.rms, cascade.rms), lead.audio
+            latents = self.codec.encode(lead.audio[None].to(self.device) * self.gain)[0]
+            self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
+        self.grid, self.lead = grid_of(cascade, self.piece, self.lead)
+        self._transitions = [begin for begin, _ in self.piece.transitions], [end for _, end in self.piece.transitions]
+        self._told, self._negatives = self._read_texts()
+
+    @staticmethod
+    def lead_samples(cascade: Cascade, piece: Piece, available: int) -> int:
+        """How many of the last samples of a recording of `available` a piece that goes on from it needs; ValueError if there are too few."""
+        if available < MIN_LEAD_SECONDS * cascade.sample_rate:
+            lasts = f"{1000 * available // cascade.sample_rate / 1000:.3f} s"
+            raise ValueError(f"extend: the recording lasts {lasts}, a piece goes on from {MIN_LEAD_SECONDS:g} s or more")
+        hop, whole = cascade.codec.hop, resolved(cascade, piece)[0]
+        frames = round(whole.window * cascade.sample_rate / hop * LEAD_SHARE)
+        return min(frames, available // hop) * hop
+
+    @property
+    def rows_at_once(self) -> int:
+        """Windows in one pass of the generator."""
+        return ROWS_AT_ONCE.get(self.device.type, 1) if self.piece.method == "joint" else 1
+
+    # -- latents ---------------------------------------------------------------------------------------------------
+
+    def denoiser(self) -> JointDenoiser | Continuation:
+        """The stream of latents from its beginning."""
+        settings = self.settings
+        times = schedule(settings.schedule, settings.steps)
+        place = {"prefix": self.prefix, "loop": self.piece.loop, "device": self.device}
+        arguments = (self.predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
+        if self.piece.method == "continuation":
+            return Continuation(*arguments, resamples=settings.resamples, **place)
+        return JointDenoiser(*arguments, eta=settings.eta, batch=self.rows_at_once, **place)
+
+    def predictor(self, times: Tensor) -> WindowPredict:
+        """`predict(x, t, firsts)` for windows that begin at the stream's frames `firsts`."""
+        generator, told, negatives = self.cascade.generator, self._told, self._negatives
+
+        @lru_cache(maxsize=8)
+        def rows(block: int):
+            first = block * SECTIONS_AT_ONCE
+            sections = range(first, min(first + SECTIONS_AT_ONCE, len(told)))
+            return generator.rows([told[i] for i in sections] + [negatives[i] for i in sections], self.settings, times)
+
+        def predict(x: Tensor, t: Tensor, firsts: list[int]) -> Tensor:
+            row, section, share = [], [], []
+            for index, first in enumerate(firsts):
+                for number, weight in self.weights(first, x.shape[-1]):
+                    row, section, share = [*row, index], [*section, number], [*share, weight]
+            row, section, share = torch.tensor(row), torch.tensor(section), torch.stack(share)[:, None].to(x)
+            v = torch.zeros_like(x)
+            for block in (section // SECTIONS_AT_ONCE).unique().tolist():
+                count = min(SECTIONS_AT_ONCE, len(told) - block * SECTIONS_AT_ONCE)
+                for some in (section // SECTIONS_AT_ONCE == block).nonzero()[:, 0].split(self.rows_at_once):
+                    which, item = row[some], section[some] - block * SECTIONS_AT_ONCE
+                    found = rows(block)(x[which.to(x.device)], t[which], item, item + count)
+                    v.index_add_(0, which.to(x.device), found * share[some.to(x.device)])
+            return v
+
+        return torch.no_grad()(predict)
+
+    def weights(self, first: int, count: int) -> list[tuple[int, Tensor]]:
+        """The sections that have a say in the `count` frames from `first` of the stream on, each with its share `(count,)`."""
+        seconds = (torch.arange(first, first + count, dtype=torch.float64) - self.lead + 0.5) * self.codec.hop / self.cascade.sample_rate
+        begins, ends = self._transitions
+        low, high = bisect_right(ends, float(seconds[0])), bisect_right(begins, float(seconds[-1]))
+        come = [torch.ones_like(seconds)]  # how much of each section, or of what follows it, is there
+        for begin, end in zip(begins[low:high], ends[low:high]):
+            come.append(((seconds - begin) / (end - begin)).clamp(0, 1) if end > begin else (seconds >= begin).double())
+        come.append(torch.zeros_like(seconds))
+        return [(low + index, (before - after).float()) for index, (before, after) in enumerate(zip(come, come[1:]))]
+
+    def _read_texts(self):
+        """The conditions of every section's prompt and negative prompt, None for none; each different text is read once."""
+        sections = self.piece.sections
+        texts = list(dict.fromkeys([each.prompt for each in sections] + [each.negative for each in sections if each.negative]))
+        read = self.cascade.encode_texts(texts)
+        of = {text: read[index : index + 1] for index, text in enumerate(texts)} | {None: None, "": None}
+        return [of[each.prompt] for each in sections], [of[each.negative] for each in sections]
+
+    # -- audio -----------------------------------------------------------------------------------------------------
+
+    @property
+    def join(self) -> int:
+        """Samples at the end of a recording within which it is faded into what goes on from it."""
+        return 0 if self.recording is None else self._fade
+
+    @property
+    def _fade(self) -> int:
+        return min(round(FADE_SECONDS * self.cascade.sample_rate), self.lead * self.codec.hop)
+
+    @property
+    def total(self) -> int:
+        """Samples that `audio` gives: those of the piece, after the last `join` ones of a recording."""
+        return self.num_samples + self.join
+
+    def audio(self, latents: Callable[[int], Iterator[Tensor]], done: int = 0) -> Iterator[Tensor]:
+        """The samples `(c, any)` from number `done` on, wherever that is; `latents(frame)` gives the stream's `(d, any)` from a frame on."""
+        opening = self._opening(latents) if self.lead else None
+        late, skip = self._late(done), self._skip
+        blocks = self._decoded(latents, skip + done - late, skip + self.total)
+        if self.recording is not None:
+            return self._joined(blocks, opening, done)
+        return self._closed(blocks, opening, late) if self.piece.loop else blocks
+
+    def frames_read(self, done: int) -> tuple[int, int]:
+        """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
+        batch, decode = WINDOWS_AT_ONCE.get(self.device.type, 1), self.codec.config.decode
+        opening = self.lead + (batch + 1) * decode.stride_frames + 2 * decode.context_frames if self.lead else 0
+        return opening, self.codec.resume(self._skip + done - self._late(done))[1]
+
+    @property
+    def _skip(self) -> int:
+        """The stream's samples before those of `audio`."""
+        return self.lead * self.codec.hop - self.join
+
+    def _late(self, done: int) -> int:
+        """How many samples before number `done` are made with it: a loop's last fade is made as a whole."""
+        return max(0, done - (self.total - self._fade)) if self.piece.loop else 0
+
+    def _decoded(self, latents: Callable[[int], Iterator[Tensor]], first: int, stop: int) -> Iterator[Tensor]:
+        """The stream's samples first … stop - 1."""
+        window, frame, position = self.codec.resume(first)
+        pieces = (piece[None].to(self.device) for piece in self._on_and_on(latents, frame))
+        settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": WINDOWS_AT_ONCE.get(self.device.type, 1)}
+        for block in self.codec.decode_stream(pieces, start=window, **settings):
+            begin, end = max(0, first - position), min(block.shape[-1], stop - position)
+            if begin < end:
+                yield block[0, :, begin:end].float().cpu() / self.gain
+            position += block.shape[-1]
+            if position >= stop:
+                return
+
+    def _on_and_on(self, latents: Callable[[int], Iterator[Tensor]], frame: int) -> Iterator[Tensor]:
+        """The stream from a frame on; behind a loop's last one comes its first again, for samples beyond whole frames."""
+        yield from latents(frame)
+        if self.piece.loop:
+            yield next(latents(self.lead))[:, :1]
+
+    def _opening(self, latents: Callable[[int], Iterator[Tensor]]) -> Tensor:
+        """What came before the piece, as the codec gives it."""
+        return torch.cat(list(self._decoded(latents, 0, self.lead * self.codec.hop)), dim=-1)
+
+    def _joined(self, blocks: Iterator[Tensor], opening: Tensor, done: int) -> Iterator[Tensor]:
+        """The blocks at the recording's level, faded in over its end."""
+        reach = min(opening.shape[-1], round(LEVEL_SECONDS * self.cascade.sample_rate))
+        recording = self.recording[:, -opening.shape[-1] :]
+        level = 10 ** (level_difference(recording[:, -reach:], opening[:, -reach:]).nan_to_num(0.0) / 20)
+        faded = crossfade(recording[:, -self.join :], opening[:, -self.join :] * level)
+        for block in blocks:
+            yield torch.cat([faded[:, done : done + block.shape[-1]], block[:, max(0, self.join - done) :] * level], dim=-1)
+            done += block.shape[-1]
+
+    def _closed(self, blocks: Iterator[Tensor], opening: Tensor, late: int) -> Iterator[Tensor]:
+        """The blocks, their end faded into what comes before their beginning; without the first `late` samples of the fade."""
+        fade = self._fade
+        held = torch.zeros(self.codec.channels, 0)
+        for block in blocks:
+            held = torch.cat([held, block], dim=-1)
+            if held.shape[-1] > fade:
+                yield held[:, :-fade]
+            held = held[:, -fade:]
+        yield crossfade(held, opening[:, -fade:])[:, late:]
+
+    # -- what it follows from --------------------------------------------------------------------------------------
+
+    def boundaries(self) -> dict[str, float | int]:
+        """Where windows meet, in seconds of the piece: `first`, `every`, `count`, and the `overlap` whose middle they are."""
+        shared = self.grid.overlap if self.piece.method == "joint" else 0
+        begin, per_second = self.grid.overlap - shared // 2 - self.lead, self.cascade.sample_rate / self.codec.hop
+        places = [begin + index * self.grid.stride for index in range(1, self.grid.count)]
+        inside = [place for place in places if 0 < place < self.piece.seconds * per_second]
+        found = {"first": inside[0] / per_second} if inside else {"first": 0.0}
+        return found | {"every": self.grid.stride / per_second, "count": len(inside), "overlap": shared / per_second}
+
+
+def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
+    """The windows of a resolved piece, and how many frames of the stream come before it: `lead`, or a loop's overlap, or none."""
+    rate, hop, multiple = cascade.sample_rate, cascade.codec.hop, cascade.generator.unet.total_factor
+    window, overlap = (round(seconds * rate / hop / multiple) * multiple for seconds in (piece.window, piece.overlap))
+    window = max(window, 2 * multiple)
+    overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
+    lead = (overlap if piece.loop else 0) if lead is None else lead
+    length = max(1, round(piece.seconds * rate)) / hop
+    frames = round(length) if piece.loop else math.ceil(length)  # a loop repeats whole frames: half a frame off, at most
+    return WindowGrid(frames + lead, window, overlap, multiple), lead
+
+
+def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
+    """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
+    own = cascade.generator.config.sample
+    method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
+    steps = piece.steps
+    if method == "continuation" and steps is None:
+        steps = math.ceil(own.steps / own.resamples)  # each is done several times over
+    negative = next((section.negative for section in piece.sections if section.negative), None)
+    request = Request(
+        "any", seed=piece.seed, steps=steps, guidance=piece.guidance, negative=negative, sampler="ddim",
+        schedule=piece.schedule, rescale=piece.rescale, interval=piece.interval, codec_steps=piece.codec_steps,
+    )  # fmt: skip
+    settings, codec_steps, _ = cascade.settings(request)
+    seconds = cascade.codec.hop / cascade.sample_rate
+    window = piece.window or (cascade.crop_frames or DEFAULT_WINDOW) * seconds
+    if piece.loop:
+        window = min(window, piece.seconds * LOOP_SHARE)
+    said = {name: getattr(settings, name) for name in ("steps", "guidance", "schedule", "rescale", "interval")}
+    said |= {"codec_steps": codec_steps, "method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
+    return replace(piece, **said), settings
