@@ -1,53 +1,224 @@
-"""The contracts between the rooms: what a codec, a conditioner and a generator take and give.
+"""The contracts between the rooms: what an assembled system may use of a codec, a conditioner and a generator.
 
-Audio is `(b, c, s)` float32, nominally in [-1, 1]; latents `(b, d, l)`; condition tokens `(b, n, e)` with a
-boolean mask `(b, n)`, True = real.
+Audio is `(b, c, s)` float32, nominally in [-1, 1]; latents `(b, d, l)`. What a part does beyond this page is its own
+affair: nothing outside its room reads its config or its network.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mousai.checks import check_number, checked_pair, checked_text
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+MAX_STEPS = 5000  # as in diffusion/schedules.py
+MAX_GUIDANCE = 100.0
+Callback = Callable[[int, int], None]  # (done, total)
+
+
+# Conditions
+
+
+@dataclass(frozen=True)
+class ConditionShape:
+    """Which parts conditions have and how wide they are: what a conditioner gives, or a generator accepts."""
+
+    tokens: int = 0  # features of a token; 0 = no tokens
+    max_tokens: int = 0  # of the longest sequence
+    vectors: Mapping[str, int] = field(default_factory=dict)  # name: features
+    numbers: tuple[str, ...] = ()
+    curves: Mapping[str, int] = field(default_factory=dict)  # name: features of a latent frame
+
 
 @dataclass(frozen=True)
 class Condition:
-    """What a generator is told: tokens `(b, n, e)`, mask `(b, n)` (True = real) and, where there is one, a vector `(b, e)`."""
+    """What a generator is told about b items, in named parts; a part that is not there is not said.
 
-    tokens: Tensor
-    mask: Tensor
-    vector: Tensor | None = None
+    Tokens `(b, n, e)` with their boolean mask `(b, n)`, True = real; vectors `(b, e)` such as a music embedding; numbers
+    `(b,)` float32 such as seconds or tempo, NaN = not said of that item; curves `(b, e, l)`, a value a latent frame, such
+    as chroma.
+    """
+
+    tokens: Tensor | None = None
+    mask: Tensor | None = None
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
+    curves: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.tokens is None) != (self.mask is None):
+            raise ValueError("a condition's tokens and their mask belong together")
+        if not self.parts():
+            raise ValueError("a condition has at least one part: tokens, vectors, numbers or curves")
 
     def __len__(self) -> int:
-        return self.tokens.shape[0]
+        return len(next(iter(self.parts().values())))
 
-    def __getitem__(self, index: slice) -> Condition:
-        """A sub-batch; `index` is a slice, so that the batch axis stays."""
-        return Condition(self.tokens[index], self.mask[index], None if self.vector is None else self.vector[index])
+    def __getitem__(self, index: slice | Tensor) -> Condition:
+        """The items of a slice, or of a LongTensor of rows: the batch axis stays."""
+        return self.each(lambda part: part[index])
+
+    def parts(self) -> dict[str, Tensor]:
+        """Every part under its name: `tokens`, `mask`, `vectors.NAME`, `numbers.NAME`, `curves.NAME`; `from_parts` takes them."""
+        named = {} if self.tokens is None else {"tokens": self.tokens, "mask": self.mask}
+        for kind in ("vectors", "numbers", "curves"):
+            named |= {f"{kind}.{name}": part for name, part in getattr(self, kind).items()}
+        return named
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, Tensor]) -> Condition:
+        """The condition of `parts()`."""
+        groups: dict[str, dict[str, Tensor]] = {"vectors": {}, "numbers": {}, "curves": {}}
+        for name, part in parts.items():
+            kind, _, own = name.partition(".")
+            if own:
+                groups[kind][own] = part
+        return cls(parts.get("tokens"), parts.get("mask"), **groups)
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """The condition of every part changed."""
+        return Condition.from_parts({name: change(part) for name, part in self.parts().items()})
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Condition:
-        """The same condition on `device`; `dtype` is for tokens and vector, the mask stays boolean."""
-        vector = None if self.vector is None else self.vector.to(device, dtype)
-        return Condition(self.tokens.to(device, dtype), self.mask.to(device), vector)
+        """The same on `device`; `dtype` is for tokens, vectors and curves: the mask stays boolean, numbers stay as exact as they are."""
+        moved = {name: part.to(device) for name, part in self.parts().items()}
+        if dtype is not None:
+            moved = {name: part if name == "mask" or name.startswith("numbers.") else part.to(dtype) for name, part in moved.items()}
+        return Condition.from_parts(moved)
+
+    def expand(self, b: int) -> Condition:
+        """A condition of one item for b items."""
+        return self.each(lambda part: part.expand(b, *part.shape[1:]))
+
+    def frames(self, first: int, count: int) -> Condition:
+        """The condition of `count` latent frames from `first` on; beyond a curve's end its last value stays."""
+        if not self.curves:
+            return self
+
+        def cut(curve: Tensor) -> Tensor:
+            last = curve.shape[-1] - 1
+            return curve[..., [min(frame, last) for frame in range(first, first + count)]]
+
+        return replace(self, curves={name: cut(curve) for name, curve in self.curves.items()})
+
+
+def joined(conditions: Sequence[Condition]) -> Condition:
+    """One condition of the items of several, in order; tokens are padded to the longest, masked out.
+
+    ValueError unless all of them have the same parts.
+    """
+    names = list(conditions[0].parts())
+    if any(list(each.parts()) != names for each in conditions):
+        raise ValueError(f"conditions of different parts cannot be joined: {', '.join(names)} and others")
+    import torch
+    from torch.nn import functional as F
+
+    longest = max((each.tokens.shape[1] for each in conditions if each.tokens is not None), default=0)
+    together = {}
+    for name in names:
+        parts = [each.parts()[name] for each in conditions]
+        if name == "tokens":
+            parts = [F.pad(part, (0, 0, 0, longest - part.shape[1])) for part in parts]
+        elif name == "mask":
+            parts = [F.pad(part, (0, longest - part.shape[1])) for part in parts]
+        together[name] = torch.cat(parts)
+    return Condition.from_parts(together)
+
+
+# How to sample
+
+
+def setting(help: str, low: float | None = None, high: float | None = None, *, whole: bool = False) -> Any:
+    """A field of `SamplingSettings`: what it is, in the words of the command line, and its range."""
+    return field(default=None, metadata={"help": help, "range": None if low is None else (low, high), "whole": whole})
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How to sample; None is the model's own way. The command line, job files, recipes of files and docs derive from it."""
+
+    steps: int | None = setting("Sampling steps of the generator.", 1, MAX_STEPS, whole=True)
+    guidance: float | None = setting("How closely the prompt is followed; 1 = no guidance.", 0, MAX_GUIDANCE)
+    negative: str | None = setting("What it should not be.")
+    sampler: str | None = setting("Name of the sampler.")
+    schedule: str | None = setting("Name of the schedule.")
+    eta: float | None = setting("Fresh noise in each step of ddim, 0 to 1.", 0, 1)
+    rescale: float | None = setting("Of guided predictions, 0 to 1.", 0, 1)
+    interval: tuple[float, float] | None = setting("Times between which guidance is on.")
+    resamples: int | None = setting("Times that each step of an inpainting is done.", 1, 100, whole=True)
+    codec_steps: int | None = setting("Sampling steps of the decoder.", 1, MAX_STEPS, whole=True)
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if each.metadata["range"] is not None:
+                check_number(each.name, getattr(self, each.name), *each.metadata["range"], whole=each.metadata["whole"])
+        if self.negative is not None:
+            object.__setattr__(self, "negative", checked_text(self.negative, "negative prompt", may_be_empty=True) or None)
+        if self.interval is not None:
+            low, high = checked_pair("interval", self.interval)
+            if not 0 <= low <= high <= 1:
+                raise ValueError(f"interval: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
+            object.__setattr__(self, "interval", (low, high))
+
+    def said(self) -> dict[str, Any]:
+        """The settings that are not None."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+
+    def over(self, own: SamplingSettings) -> SamplingSettings:
+        """These settings, and where they say nothing those of `own`."""
+        return replace(own, **self.said())
+
+
+# Parts
 
 
 class Codec(Protocol):
-    """Audio to latents and back; `hop` is the number of samples a latent frame stands for."""
+    """Audio to latents and back. Any length goes in and exactly that length comes out.
+
+    A codec that is trained may also have `initialise(batches)`, called once with training audio before the first step, and
+    `calibrate(batches)`, called before its weights are exported; `LATENT_PARTS` may name the beginnings of the config fields
+    and weights that its latents follow from, so that a cache outlives a decoder trained on.
+    """
 
     sample_rate: int
     channels: int
-    hop: int
+    hop: int  # samples that a latent frame stands for
     latent_channels: int
+    default_steps: int  # sampling steps of decoding where none are asked for; 0 if it does not sample
+    stride_frames: int  # latent frames that a window of a stream yields
+    context_frames: int  # latent frames that it sees on each side, half of them crossfaded
+    dtype: torch.dtype  # that its network computes in
 
-    def encode(self, audio: Tensor) -> Tensor:
-        """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)`."""
+    def to(self, device: torch.device | str) -> Codec:
+        """Moves it."""
 
-    def decode(self, latents: Tensor, num_samples: int, *, seeds: list[int], steps: int | None = None) -> Tensor:
-        """Audio `(b, c, num_samples)` for latents `(b, d, l)`, `num_samples` at most `l * hop`; item i drawn from `seeds[i]`."""
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """The dtype for what does nearly all of the work; the rest stays float32."""
+
+    def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
+        """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)`; `whole`: in one window, however long."""
+
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
+
+    def decode(
+        self, latents: Tensor, num_samples: int | None = None, *, seeds: list[int] | None = None, steps: int | None = None, callback: Callback | None = None
+    ) -> Tensor:
+        """Audio `(b, c, num_samples)` for latents `(b, d, l)`, at most and by default `l * hop`; item i's noise is that of `seeds[i]`."""
+
+    def decode_stream(
+        self, pieces: Iterable[Tensor], *, seeds: list[int] | None = None, steps: int | None = None, callback: Callback | None = None,
+        num_frames: int | None = None, start: int = 0, batch: int = 1,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """The audio of latents that come in `pieces (b, d, any)`; from the window of number `start` on, see `resume`."""
+
+    def resume(self, sample: int) -> tuple[int, int, int]:
+        """Where `decode_stream` goes on for the audio from `sample` on: (`start`, first latent frame, first sample that comes)."""
 
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The training objective for audio `(b, c, s)`, with scalars worth logging."""
@@ -56,19 +227,57 @@ class Codec(Protocol):
 class Conditioner(Protocol):
     """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours."""
 
-    features: int
+    gives: ConditionShape
+    licence: str | None  # of its weights, as SPDX has it; None = nobody has said
+
+    def to(self, device: torch.device | str) -> Conditioner:
+        """Moves it."""
 
     def encode(self, texts: list[str]) -> Condition:
         """One condition for a list of `b` texts."""
 
 
+# (x (b, d, l), t (b,), item (b,), negative (b,), first frame of each row) -> the guided prediction (b, d, l)
+RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "Tensor"]
+
+
 class Generator(Protocol):
     """A condition to latents; the absence of a condition is an embedding that it has learned."""
+
+    latent_channels: int
+    frame_multiple: int  # latent frames that its network takes are multiples of it
+    accepts: ConditionShape
+    sampling: SamplingSettings  # its own settings; what is None there it does not have
+    samplers: tuple[str, ...]
+    process: Any  # a path of diffusion/process.py, on which windows of long pieces are sampled
+    dtype: torch.dtype  # that its network computes in
+
+    def to(self, device: torch.device | str) -> Generator:
+        """Moves it."""
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """The dtype for what does nearly all of the work; the rest stays float32."""
 
     def loss(
         self, latents: Tensor, condition: Condition, generator: torch.Generator, frames: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The training objective for latents `(b, d, l)`; `frames` `(b,)` counts the real ones where some are padding."""
 
-    def sample(self, condition: Condition, num_frames: int, *, seeds: list[int]) -> Tensor:
-        """Latents `(b, d, num_frames)`, the item `i` drawn from `seeds[i]` alone."""
+    def sample(
+        self, condition: Condition, num_frames: int, *, seeds: list[int], negative: Condition | None = None,
+        settings: SamplingSettings | None = None, init: Tensor | None = None, strength: float = 1.0, keep: Tensor | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Latents `(b, d, num_frames)`, item i drawn from `seeds[i]` alone; `negative` takes the place of "no condition".
+
+        With `init` `(b, d, num_frames)` sampling starts from it at time `strength`; with boolean `keep` `(b or 1, 1,
+        num_frames)`, True = known, that part of `init` stays as it is and the rest is made to fit.
+        """
+
+    def predictor(self, conditions: Sequence[Condition | None], settings: SamplingSettings, times: Tensor) -> RowPredict:
+        """What the windows of a long piece are sampled with: the prediction under guidance for rows of any condition and time.
+
+        `item` and `negative` say which of `conditions`, of one item each, a row has; None there is "no condition". Each
+        row's `t` is among `times[:-1]`, unless its process' sampler asks for times between them. The first frames say which part
+        of the conditions' curves a row is told.
+        """

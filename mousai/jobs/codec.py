@@ -184,7 +184,7 @@ def decode(
             began = time.perf_counter()
             path = free(folder, name or each.path.stem, format)
             metadata = {"decoded_from": each.path.name.encode("utf-8", "replace").decode(), "source": each.source, "codec": each.codec, "seed": seed}
-            metadata |= {"codec_steps": steps or codec.config.decode.steps, "mousai": mousai.__version__}
+            metadata |= {"codec_steps": steps or codec.default_steps, "mousai": mousai.__version__}
             report = None if progress is None else lambda share: progress(before + share * each.num_samples / each.sample_rate, total)
             decode_file(each, codec, path, steps, seed, metadata, report)
             yield Coded(each.path, path, each.num_samples, each.frames, each.sample_rate, time.perf_counter() - began)

@@ -6,11 +6,9 @@ folder, and returns the figures. docs/evaluation.md has the methods.
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +129,8 @@ def evaluate_joins(
     """
     check_number("steps", steps, 1, MAX_STEPS, whole=True)
     codec, rms = load_codec(model, device, dtype)
-    windows, source = codec.config.decode, open_source(data, split)
-    judge = JoinJudge(windows.stride_frames, windows.context_frames, codec.hop, codec.sample_rate)
+    source = open_source(data, split)
+    judge = JoinJudge(codec.stride_frames, codec.context_frames, codec.hop, codec.sample_rate)
     least = 2 * judge.stride_seconds
     if seconds < least:
         raise ValueError(f"seconds: expected at least {least:.1f}, two of this codec's windows, came {seconds:g}")
@@ -156,11 +154,8 @@ def evaluate_joins(
 
 def _long_round_trip(codec: nn.Module, audio: Tensor, steps: int | None, seed: int, callback: Progress | None) -> tuple[Tensor, Tensor, Tensor]:
     """The decoded audio of a piece `(c, s)`, its latents from windows and those of the whole in one window."""
-    batch, windows = audio[None].to(_device(codec)), codec.config.decode
-    windowed = codec.encode(batch)
-    one_window = copy.copy(codec)  # shares the weights
-    one_window.config = replace(codec.config, decode=replace(windows, stride_frames=windowed.shape[-1] + windows.context_frames))
-    whole = one_window.encode(batch)
+    batch = audio[None].to(_device(codec))
+    windowed, whole = codec.encode(batch), codec.encode(batch, whole=True)
     decoded = codec.decode(windowed, audio.shape[-1], seeds=[seed], steps=steps, callback=callback)
     return decoded[0].float().cpu(), windowed[0].float().cpu(), whole[0].float().cpu()
 
@@ -260,7 +255,7 @@ def _device(module: nn.Module) -> torch.device:
 
 def _provenance(model: str | Path, data: str | Path, split: str | None, seed: int, codec: nn.Module, steps: int | None) -> dict[str, Any]:
     fingerprint = checkpoint.fingerprint(checkpoint.model_folder(model))
-    steps = codec.config.decode.steps if steps is None else steps
+    steps = codec.default_steps if steps is None else steps
     return {"model": str(model), "fingerprint": fingerprint, "data": str(data), "split": split, "seed": seed, "codec_steps": steps}
 
 

@@ -118,10 +118,10 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outc
     generator = first_weights(recipe.generator, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
     channels, longest = windows.header["latent_channels"], windows.longest_caption
-    if generator.latent_channels != channels or generator.config.max_tokens < longest:
+    if generator.latent_channels != channels or generator.accepts.max_tokens < longest:
         raise ValueError(
             f"generator: expected {channels} latent channels as the codec's and at least {longest} max_tokens for the cached "
-            f"captions, came {generator.latent_channels} and {generator.config.max_tokens}"
+            f"captions, came {generator.latent_channels} and {generator.accepts.max_tokens}"
         )
     if accelerator.is_main_process:
         introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")

@@ -15,19 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mousai
 from mousai import checkpoint
 from mousai.device import choose_device, choose_dtype
-from mousai.networks.unet1d import UNet1d
 from mousai.pipelines.recording import begin, finish, named
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
-from mousai.types import Codec, Condition, Conditioner, Generator
-
-Callback = Callable[[int, int], None]
+from mousai.types import Callback, Codec, Condition, Conditioner, ConditionShape, Generator, joined
 
 TEXTS_AT_ONCE = 64
 CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
@@ -59,7 +55,7 @@ class Cascade:
         """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
         return {
             "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
-            "device": self.device.type, "dtype": str(self.generator.unet.dtype).removeprefix("torch."), "machine": platform.machine(),
+            "device": self.device.type, "dtype": str(self.generator.dtype).removeprefix("torch."), "machine": platform.machine(),
         }  # fmt: skip
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Cascade:
@@ -68,7 +64,8 @@ class Cascade:
         for part in (self.codec, self.conditioner, self.generator):
             part.to(self.device)
         for part in (self.codec, self.generator):
-            set_precision(part, dtype)
+            if dtype is not None:
+                part.set_precision(dtype)
         return self
 
     def generate(
@@ -130,7 +127,7 @@ class Cascade:
                 part,
                 frames,
                 seeds=seeds,
-                negative=None if negative is None else repeated(negative, b),
+                negative=None if negative is None else negative.expand(b),
                 settings=settings,
                 init=None if start.latents is None else start.latents.expand(b, -1, -1),
                 strength=strength,
@@ -145,7 +142,7 @@ class Cascade:
 
         Inpainting does each step several times, so that without `steps` it takes as many fewer.
         """
-        own = self.generator.config.sample
+        own = self.generator.sampling
         if request.inpaint is not None:
             own = replace(own, steps=math.ceil(own.steps / own.resamples), sampler="ddim", eta=1.0)
         names = ("steps", "guidance", "sampler", "schedule", "eta", "rescale", "interval")
@@ -156,7 +153,7 @@ class Cascade:
         if request.negative is not None and settings.guidance == 1.0:
             raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
-        decode_steps = self.codec.config.decode.steps if request.codec_steps is None else request.codec_steps
+        decode_steps = self.codec.default_steps if request.codec_steps is None else request.codec_steps
         return settings, decode_steps, strength
 
     def batch_of(self, request: Request, seconds: float) -> int:
@@ -183,11 +180,7 @@ class Cascade:
         texts = list(dict.fromkeys(prompts))
         row_of = {text: row for row, text in enumerate(texts)}
         parts = [self.conditioner.encode(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
-        longest = max(part.tokens.shape[1] for part in parts)
-        tokens = torch.cat([F.pad(part.tokens, (0, 0, 0, longest - part.tokens.shape[1])) for part in parts])
-        mask = torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in parts])
-        rows = torch.tensor([row_of[prompt] for prompt in prompts], device=tokens.device)
-        return Condition(tokens[rows], mask[rows])
+        return joined(parts)[torch.tensor([row_of[prompt] for prompt in prompts])]
 
 
 def load(path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Cascade:
@@ -202,7 +195,7 @@ def load(path_or_name: str | Path, device: torch.device | str | None = None, dty
     settings, state = checkpoint.load_model(folder)
     codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
     conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
-    _check_text(conditioner, generator, str(path_or_name))
+    check_conditions(conditioner.gives, generator.accepts, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
     shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
     return Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
@@ -216,7 +209,7 @@ def load_codec(
     check_model(path_or_name, ("codec",))
     settings, state = checkpoint.load_model(checkpoint.model_folder(path_or_name))
     codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
-    set_precision(codec, precision)
+    codec.set_precision(precision)
     return codec, training_data(settings, "codec").get("rms")
 
 
@@ -235,20 +228,17 @@ def place_and_precision(device: torch.device | str | None, dtype: torch.dtype | 
     return where, choose_dtype("auto" if dtype is None else str(dtype).removeprefix("torch."), where)
 
 
-def _check_text(conditioner: Conditioner, generator: nn.Module, where: str) -> None:
-    """ValueError unless the generator was made for texts such as the conditioner gives."""
-    features, tokens = generator.config.unet.embedding_features, generator.config.max_tokens
-    if conditioner.features != features:
-        raise ValueError(f"{where}: the generator expects text features of {features}, this text encoder has {conditioner.features}")
-    if conditioner.config.max_length > tokens:
-        raise ValueError(f"{where}: the generator takes {tokens} tokens, the conditioner's max_length is {conditioner.config.max_length}")
-
-
-def set_precision(part: nn.Module, dtype: torch.dtype | None) -> None:
-    """The U-Nets of a part in `dtype`; None leaves them as they are."""
-    for module in part.modules():
-        if isinstance(module, UNet1d) and dtype is not None:
-            module.to(dtype)
+def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:
+    """ValueError unless the generator was made for conditions such as the conditioner gives."""
+    if gives.tokens != accepts.tokens:
+        raise ValueError(f"{where}: the generator expects text features of {accepts.tokens}, this text encoder has {gives.tokens}")
+    if gives.max_tokens > accepts.max_tokens:
+        raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens, the conditioner's max_length is {gives.max_tokens}")
+    for kind in ("vectors", "curves"):
+        for name, features in getattr(accepts, kind).items():
+            given = getattr(gives, kind).get(name)
+            if given is not None and given != features:
+                raise ValueError(f"{where}: the generator expects the {kind[:-1]} {name!r} with {features} features, the conditioner gives {given}")
 
 
 def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
@@ -257,11 +247,6 @@ def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     if kind == "codec" and "generator" in settings:
         made = made.get("codec") or {}
     return (made.get("recipe") or {}).get("data") or {}
-
-
-def repeated(condition: Condition, b: int) -> Condition:
-    """A condition of one item for b items."""
-    return Condition(condition.tokens.expand(b, -1, -1), condition.mask.expand(b, -1))
 
 
 def counting(callback: Callback | None, first: int, b: int, clips: int, sample_steps: int, decode_steps: int) -> Callable[[int, int], Callback | None]:

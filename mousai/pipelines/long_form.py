@@ -98,7 +98,7 @@ class Rendering:
         def rows(block: int):
             first = block * SECTIONS_AT_ONCE
             sections = range(first, min(first + SECTIONS_AT_ONCE, len(told)))
-            return generator.rows([told[i] for i in sections] + [negatives[i] for i in sections], self.settings, times)
+            return generator.predictor([told[i] for i in sections] + [negatives[i] for i in sections], self.settings, times)
 
         def predict(x: Tensor, t: Tensor, firsts: list[int]) -> Tensor:
             row, section, share = [], [], []
@@ -111,7 +111,7 @@ class Rendering:
                 count = min(SECTIONS_AT_ONCE, len(told) - block * SECTIONS_AT_ONCE)
                 for some in (section // SECTIONS_AT_ONCE == block).nonzero()[:, 0].split(self.rows_at_once):
                     which, item = row[some], section[some] - block * SECTIONS_AT_ONCE
-                    found = rows(block)(x[which.to(x.device)], t[which], item, item + count)
+                    found = rows(block)(x[which.to(x.device)], t[which], item, item + count, [firsts[i] for i in which])
                     v.index_add_(0, which.to(x.device), found * share[some.to(x.device)])
             return v
 
@@ -163,8 +163,8 @@ class Rendering:
 
     def frames_read(self, done: int) -> tuple[int, int]:
         """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
-        batch, decode = WINDOWS_AT_ONCE.get(self.device.type, 1), self.codec.config.decode
-        opening = self.lead + (batch + 1) * decode.stride_frames + 2 * decode.context_frames if self.lead else 0
+        ahead = (WINDOWS_AT_ONCE.get(self.device.type, 1) + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
+        opening = self.lead + ahead if self.lead else 0
         return opening, self.codec.resume(self._skip + done - self._late(done))[1]
 
     @property
@@ -234,7 +234,7 @@ class Rendering:
 
 def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
     """The windows of a resolved piece, and how many frames of the stream come before it: `lead`, or a loop's overlap, or none."""
-    rate, hop, multiple = cascade.sample_rate, cascade.codec.hop, cascade.generator.unet.total_factor
+    rate, hop, multiple = cascade.sample_rate, cascade.codec.hop, cascade.generator.frame_multiple
     window, overlap = (round(seconds * rate / hop / multiple) * multiple for seconds in (piece.window, piece.overlap))
     window = max(window, 2 * multiple)
     overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
@@ -246,7 +246,7 @@ def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[Wi
 
 def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
     """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
-    own = cascade.generator.config.sample
+    own = cascade.generator.sampling
     method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
     steps = piece.steps
     if method == "continuation" and steps is None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mousai.checks import check_name, check_number, checked_pair, checked_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 10.0
 DEFAULT_STRENGTH = 0.7
 MAX_SECONDS = 600.0  # of one clip, made in one go
-MAX_PROMPT_BYTES = 4000  # as JSON; it travels in the metadata of the file
 MAX_STEPS = 5000  # as in diffusion/schedules.py
 MAX_GUIDANCE = 100.0
 MAX_BATCH = 4096
@@ -132,19 +131,6 @@ def checked_prompts(prompts: Iterable[str]) -> tuple[str, ...]:
     return tuple(checked_text(prompt, "prompt" if len(prompts) == 1 else f"prompt {index}") for index, prompt in enumerate(prompts, 1))
 
 
-def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
-    if not isinstance(text, str):
-        raise ValueError(f"{what}: expected text, came {text!r}")
-    text = text.strip()
-    if not text and not may_be_empty:
-        raise ValueError(f"{what}: is empty; say what to play, for example \"slow piano, melancholic\"")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f"{what}: is not valid UTF-8 text")
-    if (size := len(json.dumps(text, ensure_ascii=False).encode())) > MAX_PROMPT_BYTES:
-        raise ValueError(f"{what}: has {size} bytes, the limit is {MAX_PROMPT_BYTES}")
-    return text
-
-
 def read_prompts(path: str | Path) -> list[str]:
     """One prompt a line of a UTF-8 file; empty lines and lines that begin with # do not count."""
     try:
@@ -155,32 +141,3 @@ def read_prompts(path: str | Path) -> list[str]:
     if not prompts:
         raise ValueError(f"{path}: has no prompt; expected one a line")
     return prompts
-
-
-def check_number(
-    name: str, value: Any, low: float, high: float, *, whole: bool = False, above: bool = False, unit: str = ""
-) -> None:
-    """ValueError unless `value` is None or a (whole) number from `low` (or `above` it) to `high`."""
-    if value is None:
-        return
-    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-    if not is_number or not low <= value <= high or (above and value == low):
-        kind = "a whole number" if whole else "a number"
-        least, most = (str(bound) if whole else f"{bound:g}" for bound in (low, high))
-        came = f"{value:g}" if isinstance(value, float) and not whole else repr(value)
-        raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}{unit}, came {came}")
-
-
-def check_name(what: str, name: str | None, known: Iterable[str]) -> None:
-    """ValueError unless `name` is None or one of `known`."""
-    if name is not None and name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        raise ValueError(f"{what}: expected {', '.join(known)}; came {name!r}{f', did you mean {near[0]!r}?' if near else ''}")
-
-
-def checked_pair(name: str, value: Any) -> tuple[float, float]:
-    """The two numbers of a pair; ValueError for anything else."""
-    numbers = tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(numbers) != 2 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-        raise ValueError(f"{name}: expected two numbers, came {value!r}")
-    return numbers

@@ -49,7 +49,7 @@ def test_t5_is_the_encoder_of_the_saved_model(t5, tiny_t5):
     with torch.no_grad():
         expected = whole.encoder(input_ids=ids).last_hidden_state
     condition = t5.encode([TEXTS[1]])
-    assert condition.tokens.shape == (1, ids.shape[1], 32) and t5.features == 32
+    assert condition.tokens.shape == (1, ids.shape[1], 32) and t5.gives.tokens == 32
     torch.testing.assert_close(condition.tokens, expected, rtol=0, atol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_bert_is_the_saved_model(bert, tiny_bert):
 def test_minilm_means_what_it_says(minilm):
     """The mean of the real tokens is its sentence vector: near texts are near."""
     condition = minilm.encode(["slow sad piano", "a melancholic piano ballad", "fast aggressive techno"])
-    assert minilm.features == 384
+    assert minilm.gives.tokens == 384
     vectors = condition.tokens.sum(1) / condition.mask.sum(1, keepdim=True)
     vectors = nn.functional.normalize(vectors, dim=1)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2

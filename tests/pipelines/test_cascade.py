@@ -91,8 +91,7 @@ def test_no_setting_is_ignored(model, setting):
 
 
 def test_another_sampler_does_not_inherit_eta(model, monkeypatch):
-    drawing = dataclasses.replace(model.generator.config, sample=dataclasses.replace(model.generator.config.sample, eta=1.0))
-    monkeypatch.setattr(model.generator, "config", drawing)
+    monkeypatch.setattr(model.generator, "sampling", dataclasses.replace(model.generator.sampling, eta=1.0))
     assert model.settings(Request("x", sampler="dpmpp_2m"))[0].eta == 0.0
     assert model.settings(Request("x", sampler="ddim"))[0].eta == 1.0
     for name in V_SAMPLERS:
@@ -217,7 +216,7 @@ def test_a_long_recording_is_encoded_around_the_span_alone(model, sound, monkeyp
 
 def test_an_inpainting_costs_no_more_steps_than_a_clip(model):
     settings, _, strength = model.settings(Request("x", inpaint="a.wav", span=(1, 2)))
-    assert settings.steps * settings.resamples == model.generator.config.sample.steps
+    assert settings.steps * settings.resamples == model.generator.sampling.steps
     assert (settings.sampler, settings.eta, strength) == ("ddim", 1.0, 1.0)
     assert model.settings(Request("x", inpaint="a.wav", span=(1, 2), steps=9))[0].steps == 9
 

@@ -63,7 +63,7 @@ def test_everything_that_is_left_to_the_model_is_said(cascade):
     assert all(getattr(left, name) is None and getattr(found, name) is not None for name in named)
     assert (found.method, found.steps, found.guidance, found.codec_steps) == ("joint", 4, 3.0, 3)
     assert found.window == pytest.approx(DEFAULT_WINDOW * HOP / RATE) and found.overlap == found.window / 4
-    assert settings == replace(cascade.generator.config.sample, sampler="ddim")
+    assert settings == replace(cascade.generator.sampling, sampler="ddim")
     assert replace(found, **{name: None for name in named}) == left
     assert resolved(cascade, found) == (found, settings) == resolved(cascade, Piece.from_dict(found.to_dict()))
 
@@ -89,7 +89,7 @@ def test_a_models_own_crop_is_the_window(cascade, monkeypatch):
 
 
 def test_a_negative_prompt_without_guidance_is_refused(cascade, monkeypatch):
-    monkeypatch.setattr(cascade.generator, "config", replace(cascade.generator.config, sample=replace(cascade.generator.config.sample, guidance=1.0)))
+    monkeypatch.setattr(cascade.generator, "sampling", replace(cascade.generator.sampling, guidance=1.0))
     sections = [Section("slow piano", 10.0), Section("fast", 10.0, negative="noise")]
     with pytest.raises(ValueError, match="^negative prompt: has no effect without guidance; give a guidance above 1$"):
         Rendering(cascade, Piece(sections))
@@ -108,7 +108,7 @@ def test_windows_and_overlaps_are_what_the_network_can_halve(cascade):
     for window, overlap in ((2.0, 0.5), (1.0, 0.001), (1.03, 0.5), (3.33, 1.66)):
         grid = Rendering(cascade, piece(5.0, window=window, overlap=overlap)).grid
         assert grid.window % 2 == grid.overlap % 2 == 0 < grid.overlap <= grid.window // 2
-        assert abs(grid.window - window * RATE / HOP) <= 1 and grid.multiple == cascade.generator.unet.total_factor
+        assert abs(grid.window - window * RATE / HOP) <= 1 and grid.multiple == cascade.generator.frame_multiple
 
 
 # -- sections ------------------------------------------------------------------------------------------------------
@@ -167,7 +167,7 @@ def test_what_sections_predict_is_interpolated(cascade):
 def test_many_sections_are_told_a_few_at_a_time(cascade, monkeypatch):
     """Three hundred of 2 s; what is prepared of their prompts is let go again."""
     told, alive, most = [], weakref.WeakSet(), [0]
-    real = type(cascade.generator).rows
+    real = type(cascade.generator).predictor
 
     def rows(self, conditions, settings, times):
         predict = real(self, conditions, settings, times)
@@ -176,7 +176,7 @@ def test_many_sections_are_told_a_few_at_a_time(cascade, monkeypatch):
         most[0] = max(most[0], len(alive))
         return predict
 
-    monkeypatch.setattr(type(cascade.generator), "rows", rows)
+    monkeypatch.setattr(type(cascade.generator), "predictor", rows)
     whole = piece(*[2.0] * 300, prompts=[f"{a} {b} {c}" for a in ("slow", "fast") for b in ("piano", "guitar") for c in "1234"], steps=2, guidance=1.0)
     rendering = Rendering(cascade, whole)
     made = frames(rendering)

@@ -5,8 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 
-import mousai
 import pytest
+
+import mousai
 
 RECIPES = Path(mousai.__file__).parents[1] / "recipes"
 

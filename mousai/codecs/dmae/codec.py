@@ -43,6 +43,8 @@ class DMAE(nn.Module):
         self.config = config
         self.sample_rate, self.channels = config.sample_rate, config.channels
         self.hop, self.latent_channels = config.encoder.hop, config.encoder.out_channels
+        self.default_steps = config.decode.steps
+        self.stride_frames, self.context_frames = config.decode.stride_frames, config.decode.context_frames
         self.ratio = self.hop // config.transform.hop  # network frames a latent frame
         self.encoder = Encoder(config.encoder)
         self.transform = build_transform(config.transform, config.channels)
@@ -66,6 +68,14 @@ class DMAE(nn.Module):
             raise ValueError(f"unet.factors: their product {self.unet.total_factor} and the {self.ratio} frames a latent do not divide")
         if self.unet.depth_factor(config.inject_depth) != expected:
             raise ValueError(f"unet.inject_channels: expected them at the depth that has a frame for every {expected} of the first")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """The dtype of the U-Net, which does nearly all of the work."""
+        self.unet.to(dtype)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -171,26 +181,29 @@ class DMAE(nn.Module):
 
     # -- use -------------------------------------------------------------------------------------------------------
 
-    def encode(self, audio: Tensor) -> Tensor:
-        """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)` of any length."""
+    @torch.no_grad()
+    def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
+        """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)` of any length; `whole`: in one window."""
+        if whole:
+            return self._encode_window(torch.cat(list(whole_frames([audio], self.channels, self.hop)), dim=-1))
         return torch.cat(list(self.encode_stream([audio])), dim=-1)
 
     @torch.no_grad()
     def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
-        decode = self.config.decode
         blocks = whole_frames(pieces, self.channels, self.hop)
 
         def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
-            return [encode(window) for window in windows]
+            return [self._encode_window(window) for window in windows]
 
-        def encode(window: Tensor) -> Tensor:
-            frames = window.shape[-1]
-            audio = F.pad(window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2), (0, self._short(frames)))
-            raw = self.latents(audio)[..., :frames]
-            return (raw - self.latent_mean) / self.latent_std
+        yield from overlapped(process, blocks, self.stride_frames, self.context_frames)
 
-        yield from overlapped(process, blocks, decode.stride_frames, decode.context_frames)
+    def _encode_window(self, window: Tensor) -> Tensor:
+        """The latents of whole frames of samples `(b, c * hop, l)`."""
+        frames = window.shape[-1]
+        audio = F.pad(window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2), (0, self._short(frames)))
+        raw = self.latents(audio)[..., :frames]
+        return (raw - self.latent_mean) / self.latent_std
 
     def _short(self, frames: int) -> int:
         """Samples of silence that bring `frames` latent frames to what the encoder takes."""

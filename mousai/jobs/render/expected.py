@@ -47,7 +47,7 @@ def expected(targets: Sequence[Target], cascade: Cascade) -> list[Expected]:
     for target in targets:
         piece, seconds = resolved(cascade, target.piece)[0], seconds_of(target)
         grid, _ = grid_of(cascade, piece)
-        steps = piece.steps * (cascade.generator.config.sample.resamples if piece.method == "continuation" else 1)
+        steps = piece.steps * (cascade.generator.sampling.resamples if piece.method == "continuation" else 1)
         work = steps * grid.count * grid.window * tried.frame_step(piece) + grid.num_frames * tried.decoded_frame(piece)
         each, second = tried.finished(target.format)
         rows.append(Expected(target.name, target.file.name, seconds, len(piece.sections), work + each + second * seconds, disk_bytes([target])))
@@ -85,7 +85,7 @@ class Trials:
 
     def _decoded_frame(self, steps: int) -> float:
         codec = self.cascade.codec
-        frames = codec.config.decode.stride_frames + 2 * codec.config.decode.context_frames
+        frames = codec.stride_frames + 2 * codec.context_frames
         latents = torch.randn(1, codec.latent_channels, frames, device=self.cascade.device)
         return timed(lambda: [block.cpu() for block in codec.decode_stream([latents], seeds=[0], steps=steps)]) / frames
 

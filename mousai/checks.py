@@ -1,0 +1,59 @@
+"""Checks of what somebody has asked for: each says in one line what was expected, what came and, where it can, what was meant."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+MAX_TEXT_BYTES = 4000  # of a prompt as JSON; it travels in the metadata of the file
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """", did you mean 'ddim'?" for the nearest of `known`, "" where none is near."""
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def check_name(what: str, name: str | None, known: Iterable[str]) -> None:
+    """ValueError unless `name` is None or one of `known`."""
+    known = tuple(known)
+    if name is not None and name not in known:
+        raise ValueError(f"{what}: expected {', '.join(known)}; came {name!r}{did_you_mean(name, known)}")
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float, *, whole: bool = False, above: bool = False, unit: str = ""
+) -> None:
+    """ValueError unless `value` is None or a (whole) number from `low` (or `above` it) to `high`."""
+    if value is None:
+        return
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high or (above and value == low):
+        kind = "a whole number" if whole else "a number"
+        least, most = (str(bound) if whole else f"{bound:g}" for bound in (low, high))
+        came = f"{value:g}" if isinstance(value, float) and not whole else repr(value)
+        raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}{unit}, came {came}")
+
+
+def checked_pair(name: str, value: Any) -> tuple[float, float]:
+    """The two numbers of a pair; ValueError for anything else."""
+    numbers = tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(numbers) != 2 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
+        raise ValueError(f"{name}: expected two numbers, came {value!r}")
+    return numbers
+
+
+def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"{what}: expected text, came {text!r}")
+    text = text.strip()
+    if not text and not may_be_empty:
+        raise ValueError(f"{what}: is empty; say what to play, for example \"slow piano, melancholic\"")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{what}: is not valid UTF-8 text")
+    if (size := len(json.dumps(text, ensure_ascii=False).encode())) > MAX_TEXT_BYTES:
+        raise ValueError(f"{what}: has {size} bytes, the limit is {MAX_TEXT_BYTES}")
+    return text
