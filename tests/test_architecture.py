@@ -155,7 +155,7 @@ def test_every_declared_library_is_there_for_a_reason() -> None:
     assert declared() - used <= loaded_by_name, f"declared, but not imported: {declared() - used - loaded_by_name}"
 
 
-LIGHT = [name for name in MODULES if room(name) in ("cli", "request", "__init__", "__main__") or name in ("mousai.types", "mousai.config", "mousai.compat", "mousai.checkpoint")]
+LIGHT = [name for name in MODULES if room(name) in ("cli", "request", "__init__", "__main__") or name in ("mousai.types", "mousai.config", "mousai.compat", "mousai.checkpoint", "mousai.files", "mousai.checks")]
 
 
 @pytest.mark.parametrize("module", LIGHT)

@@ -1,0 +1,337 @@
+"""Files: whole or not at all, whatever fails; leftovers of the dead alone are swept; one lock, held by one."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mousai import files
+from mousai.files import Locked, file_hash, is_locked, locked, parse_json, read_json, sweep, temporary_name, write_json, write_tensors, write_text, writing, writing_folder
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(program: str, *arguments: object) -> subprocess.Popen:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def number_of_a_dead_process() -> int:
+    process = python("")
+    process.communicate()
+    return process.pid
+
+
+@pytest.fixture
+def umask():
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+# Writing
+
+
+def test_a_file_takes_its_place_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with writing(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old" and part.parent == tmp_path and part.name.startswith(".a.txt.tmp-")
+    assert path.read_text() == "new" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_error_leaves_what_was_there(tmp_path: Path, error: type[BaseException]) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error), writing(path) as part:
+        part.write_text("half")
+        raise error
+    with pytest.raises(error), writing_folder(tmp_path / "folder") as part:
+        (part / "x").write_text("half")
+        raise error
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_errors_are_one_line_about_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=rf"^cannot write {tmp_path}/none/a: No such file or directory$"):
+        write_text(tmp_path / "none/a", "x")
+    with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/a: No space left on device$"), writing(tmp_path / "a"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/m/a: the disk$"), writing_folder(tmp_path / "m") as part:
+        raise OSError(f"cannot write {part}/a: the disk")
+    with pytest.raises(FileNotFoundError, match="other"), writing(tmp_path / "a"):  # of a file that is read meanwhile
+        open(tmp_path / "other").close()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_modes_follow_the_umask(tmp_path: Path, umask, mask: int, mode: int) -> None:
+    import torch
+
+    umask(mask)
+    write_text(tmp_path / "a", "x")
+    with writing_folder(tmp_path / "folder") as part:
+        write_tensors(part / "weights.safetensors", {"x": torch.zeros(2)})
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "folder/weights.safetensors")] == [mode, mode]
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["in one step", "in two"])
+def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch, swaps: bool) -> None:
+    if not swaps:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    for text in ("one", "two"):
+        with writing_folder(tmp_path / "a" / "folder") as part:
+            write_text(part / text, text)
+    assert os.listdir(tmp_path / "a") == ["folder"] and os.listdir(tmp_path / "a" / "folder") == ["two"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "é" * 120 + ".flac", "a" * 93, "a"])
+def test_a_name_that_fits_can_be_written(tmp_path: Path, name: str) -> None:
+    with writing(tmp_path / name) as part:
+        part.write_text("x")
+        assert len(os.fsencode(part.name)) <= max(len(os.fsencode(name)), files.SHORT_BYTES)
+    assert os.listdir(tmp_path) == [name]
+    other = name[:-1] + "b"
+    left = temporary_name(tmp_path / other)
+    left.touch()
+    sweep(tmp_path, name, alone=True)
+    assert left.exists()  # cut to the same letters, but of another file
+
+
+def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
+    program = """if True:
+        import resource, signal, sys, torch
+        from mousai.files import write_tensors
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            write_tensors(sys.argv[1], {"x": torch.zeros(10_000)})
+        except OSError as error:
+            print(error)"""
+    said = python(program, tmp_path / "w.safetensors").communicate()[0]
+    assert said.startswith(f"cannot write {tmp_path}/w.safetensors: ") and said.endswith("; is the disk full?\n") and said.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
+# Sweeping
+
+
+def left_by(path: Path, process: int, host: str | None = None) -> Path:
+    part = path.with_name(f".{path.name}.tmp-{host or files._host()}-{process:x}-0123ab")
+    part.mkdir()
+    (part / "x").write_text("half")
+    return part
+
+
+def test_leftovers_of_the_dead_alone_are_swept(tmp_path: Path) -> None:
+    dead, path = number_of_a_dead_process(), tmp_path / "a"
+    path.write_text("whole")
+    for name in ("a.txt", ".a.new", "a.tmp-12ab34cd"):
+        (tmp_path / name).write_text("nobody knows whose")
+    gone = [left_by(path, dead), left_by(tmp_path / "b", dead), left_by(path, os.getpid())]  # a process of our number, before us
+    stay = [left_by(path, os.getppid()), left_by(path, 1), left_by(path, dead, "ffff")]
+    if "ffff" == files._host():
+        stay.pop()
+    with writing(tmp_path / "c") as part:
+        part.write_text("x")
+        sweep(tmp_path)
+    assert not any(each.exists() for each in gone) and all(each.exists() for each in stay)
+    assert (tmp_path / "c").read_text() == "x" and (tmp_path / ".a.new").exists() and (tmp_path / "a.tmp-12ab34cd").exists()
+    os.utime(stay[-1], (0, 0))
+    sweep(tmp_path, "b")
+    assert stay[-1].exists()
+    sweep(tmp_path, "a")
+    assert [each.exists() for each in stay] == [True, True, False]
+
+
+def test_whoever_is_alone_sweeps_all_kinds(tmp_path: Path) -> None:
+    kinds = ["a.json.tmp-12ab34cd", ".a.json.new", "a.json.99.part", "a.json.part"]
+    for name in ["a.json", "mine.txt", ".hidden", ".a.json.k3_9xyzw", ".tmpAb3xY9", *kinds]:
+        (tmp_path / name).write_text("x")
+    left_by(tmp_path / "a.json", os.getppid())
+    sweep(tmp_path, "b", alone=True)
+    assert len(os.listdir(tmp_path)) == 10
+    sweep(tmp_path, "a.json", alone=True)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", ".tmpAb3xY9", "a.json", "mine.txt"]
+    for name in kinds:
+        (tmp_path / name).write_text("x")
+    sweep(tmp_path, alone=True)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a.json", "mine.txt"]
+    sweep(tmp_path / "none")
+
+
+def test_a_killed_writer_is_swept_and_its_file_is_as_before(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "old")
+    process = python("import sys, time\nfrom mousai.files import writing\nwith writing(sys.argv[1]) as part:\n    part.write_text('half')\n    print(part, flush=True)\n    time.sleep(60)", tmp_path / "a")  # fmt: skip
+    part = Path(process.stdout.readline().strip())
+    sweep(tmp_path)
+    assert part.exists()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["a"] and (tmp_path / "a").read_text() == "old"
+
+
+# JSON and hashes
+
+
+@pytest.mark.parametrize("value", [{"a": [1, 2.5, None, True], "é": "ü"}, [], "\udcff.flac"])
+@pytest.mark.parametrize("indent", [1, None])
+def test_json_comes_back(tmp_path: Path, value: object, indent: int | None) -> None:
+    write_json(tmp_path / "a.json", value, indent)
+    assert read_json(tmp_path / "a.json") == value
+    if "é" in value:
+        assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"[1]"])
+def test_damaged_json_is_one_line_with_advice(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"^{path} is damaged: .*; remove it$") as caught:
+        read_json(path, "remove it", dict)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"^{path} is missing; remove it$"):
+        read_json(path, "remove it")
+
+
+def test_kinds_of_json() -> None:
+    assert parse_json("[1]", "here", list) == [1] and parse_json("3", "here") == 3
+    with pytest.raises(ValueError, match="^here: expected a JSON object, came list$"):
+        parse_json("[1]", "here", dict)
+
+
+def test_hashes(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 9000
+    (tmp_path / "a").write_bytes(data)
+    assert file_hash(tmp_path / "a") == hashlib.sha256(data).hexdigest()
+    assert file_hash(tmp_path / "a", 100, 2_000_000) == hashlib.sha256(data[100:2_000_100]).hexdigest()
+    assert file_hash(tmp_path / "a", 100) == file_hash(tmp_path / "a", 100, 10**9) == hashlib.sha256(data[100:]).hexdigest()
+
+
+# Locks
+
+HOLD = "import sys, time\nfrom mousai.files import locked\nwith locked(sys.argv[1]):\n    print('mine', flush=True)\n    time.sleep(60)"
+
+
+def test_one_holds_a_lock_and_a_kill_gives_it_back(tmp_path: Path) -> None:
+    lock = tmp_path / "folder" / "lock"
+    assert not is_locked(lock)
+    process = python(HOLD, lock)
+    assert process.stdout.readline() == "mine\n"
+    assert is_locked(lock)
+    with pytest.raises(Locked, match=rf"folder/lock: process {process.pid} on \S+ holds the lock") as caught, locked(lock):
+        pass
+    assert caught.value.holder.startswith(f"process {process.pid} on ")
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not is_locked(lock)
+    with locked(lock):
+        with pytest.raises(Locked, match=f"process {os.getpid()} on"), locked(lock):
+            pass
+    assert not is_locked(lock)
+
+
+def test_looking_keeps_nobody_from_a_lock(tmp_path: Path) -> None:
+    import fcntl
+
+    with open(tmp_path / "lock", "w") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        threading.Timer(0.05, fcntl.flock, (looked_at, fcntl.LOCK_UN)).start()
+        assert not is_locked(tmp_path / "lock")
+        with locked(tmp_path / "lock"):
+            assert is_locked(tmp_path / "lock")
+
+
+def test_whoever_waits_at_a_folder_that_is_removed_makes_it_anew(tmp_path: Path, monkeypatch) -> None:
+    lock, take_lock, first = tmp_path / "folder" / "lock", files.take_lock, []
+
+    def take(descriptor: int) -> None:
+        if not first:  # its holder finishes between our opening of the lock and our taking it
+            first.append(descriptor)
+            lock.unlink()
+            lock.parent.rmdir()
+        take_lock(descriptor)
+
+    monkeypatch.setattr(files, "take_lock", take)
+    with locked(lock):
+        assert is_locked(lock) and first
+
+
+def test_a_lock_spoils_nothing(tmp_path: Path) -> None:
+    """Neither what a link leads to, nor a file that holds anything else than a holder's name."""
+    (tmp_path / "precious").write_text("years of work")
+    (tmp_path / "link").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="the lock is a symbolic link, remove it"), locked(tmp_path / "link"):
+        pass
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    with pytest.raises(OSError, match="the lock is a symbolic link, remove it"), locked(tmp_path / "dangling"):
+        pass
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="the lock is no file, remove it"), locked(tmp_path / "pipe"):
+        pass
+    with locked(tmp_path / "precious"), pytest.raises(Locked, match="another process holds the lock"), locked(tmp_path / "precious"):
+        pass
+    assert (tmp_path / "precious").read_text() == "years of work" and not (tmp_path / "none").exists()
+
+
+def test_two_that_want_a_lock_take_turns(tmp_path: Path) -> None:
+    """Processes that count in a file without another lock lose no count, though each removes the lock's folder behind it."""
+    program = """if True:
+        import sys
+        from pathlib import Path
+        from mousai.files import Locked, locked
+        folder, count, done = Path(sys.argv[1]), Path(sys.argv[2]), 0
+        while done < 100:
+            try:
+                with locked(folder / "lock"):
+                    count.write_text(str(int(count.read_text()) + 1))
+                    done += 1
+                    (folder / "lock").unlink()
+                    folder.rmdir()
+            except (Locked, OSError):
+                pass"""
+    (tmp_path / "count").write_text("0")
+    processes = [python(program, tmp_path / "folder", tmp_path / "count") for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "300"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the real thing is tested there")
+def test_locks_of_windows(tmp_path: Path, monkeypatch) -> None:
+    """By a stand-in for msvcrt.locking: its locks are of bytes, which the holder's name must not be among."""
+    import fcntl
+
+    class Msvcrt:
+        LK_NBLCK = 2
+        held: set[tuple[int, int]] = set()
+
+        @classmethod
+        def locking(cls, descriptor: int, mode: int, num_bytes: int) -> None:
+            assert (mode, num_bytes) == (cls.LK_NBLCK, 1) and os.lseek(descriptor, 0, os.SEEK_CUR) > 1000
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PermissionError(errno.EACCES, "Permission denied") from None
+
+    monkeypatch.setattr(files, "msvcrt", Msvcrt, raising=False)
+    monkeypatch.setattr(files, "WINDOWS", True)
+    lock = tmp_path / "lock"
+    assert not is_locked(lock)
+    with locked(lock):
+        assert is_locked(lock) and lock.stat().st_size < 100
+        with pytest.raises(Locked, match=f"process {os.getpid()} on"), locked(lock):
+            pass
+    assert not is_locked(lock)
