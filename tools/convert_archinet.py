@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mousai import checkpoint  # noqa: E402
-from mousai.codecs.dmae.codec import archinet  # noqa: E402
+from mousai.codecs.dmae import archinet  # noqa: E402
 from mousai.jobs.export import calibrated_codec  # noqa: E402
 from mousai.recipe import load_recipe  # noqa: E402
 

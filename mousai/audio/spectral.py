@@ -6,7 +6,7 @@ unscaled STFT with a Hann window: torchaudio's defaults.
 
 from __future__ import annotations
 
-import math
+import warnings
 
 import torch
 from torch import Tensor
@@ -26,13 +26,19 @@ def stft_magnitude(audio: Tensor, n_fft: int = N_FFT, hop: int = HOP) -> Tensor:
 
 
 def mel_filterbank(sample_rate: int, n_fft: int = N_FFT, bands: int = MEL_BANDS) -> Tensor:
-    """Weights `(bands, n_fft // 2 + 1)` of triangular mel bands from 0 Hz to half the sample rate."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
-    frequencies = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64)
-    rise = (frequencies - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - frequencies) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.minimum(rise, fall).clamp(min=0).float()
+    """Weights `(bands, n_fft // 2 + 1)` of triangular mel bands from 0 Hz to half the sample rate, made by torchaudio."""
+    from torchaudio.functional import melscale_fbanks
+
+    with torch.device("cpu"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank")  # low bands narrower than a bin have none
+        return melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate).T.contiguous()
+
+
+def mel_density(bands: int, sample_rate: int) -> Tensor:
+    """How many mels a hertz is worth in each of `bands` equal bands up to half the sample rate, of mean 1."""
+    frequencies = (torch.arange(bands) + 0.5) * sample_rate / (2 * bands)
+    density = 1 / (700 + frequencies)  # the derivative of 2595 log10(1 + f / 700)
+    return density / density.mean()
 
 
 def log_mel(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mousai.audio.spectral import at_rms, log_mel, log_mel_distance_db, stft_magnitude
-from mousai.evaluation.metrics import griffin_lim, long_term_noise, smooth_spectrum
+from mousai.evaluation.metrics import long_term_noise, mel_resynthesis, smooth_spectrum
 
 TONE_N_FFT, TONE_HOP = 4096, 1024
 TONE_BINS = slice(6, 512)  # 70 … 6000 Hz at 48 kHz
@@ -108,7 +108,7 @@ def baselines(
     for factor in FRAMES_PER_ROW:
         bands = latent_channels * factor // channels
         name = f"Griffin-Lim, {bands} mel bands a channel every {hop * factor} samples"
-        rows[name] = [griffin_lim(clip, bands, hop * factor, sample_rate, GRIFFIN_LIM_STEPS, seed) for clip in references]
+        rows[name] = [mel_resynthesis(clip, bands, hop * factor, sample_rate, GRIFFIN_LIM_STEPS, seed) for clip in references]
     return rows
 
 

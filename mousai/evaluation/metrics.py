@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mousai.audio.griffin_lim import griffin_lim
 from mousai.audio.spectral import at_rms, mel_filterbank
 
 
@@ -46,24 +47,21 @@ def smooth_spectrum(power: Tensor) -> Tensor:
     return torch.nn.functional.avg_pool1d(power[:, None], width, 1, width // 2, count_include_pad=False)[:, 0]
 
 
-def griffin_lim(audio: Tensor, bands: int, hop: int, sample_rate: int = 48000, steps: int = 32, seed: int = 0) -> Tensor:
+def mel_resynthesis(audio: Tensor, bands: int, hop: int, sample_rate: int = 48000, steps: int = 32, seed: int = 0) -> Tensor:
     """Audio (c, s) from nothing but its mel magnitudes: `bands` values every `hop` samples a channel.
 
     The baseline of a codec with as many values a second: bands · c / hop against d / hop. The FFT spans four hops, at
-    least 1024 samples; mel magnitudes become bins by the filterbank's pseudo-inverse.
+    least 1024 samples; mel magnitudes become bins by the filterbank's pseudo-inverse, phases come by Griffin-Lim.
     """
-    n_fft = max(1024, 4 * hop)
+    n_fft, length = max(1024, 4 * hop), audio.shape[-1]
     window = torch.hann_window(n_fft)
     filters = mel_filterbank(sample_rate, n_fft, bands)
     target = torch.stft(audio, n_fft, hop, window=window, pad_mode="constant", return_complex=True).abs()
     target = (torch.linalg.pinv(filters) @ (filters @ target)).clamp_min(0)
     generator = torch.Generator().manual_seed(seed)
     phase = 2 * math.pi * torch.rand(target.shape, generator=generator)
-    length = audio.shape[-1]
-    for _ in range(steps):
-        estimate = torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
-        phase = torch.stft(estimate, n_fft, hop, window=window, pad_mode="constant", return_complex=True).angle()
-    return torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
+    start = torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
+    return griffin_lim(start, target, n_fft, hop, steps, momentum=0.0)
 
 
 def _rms(audio: Tensor) -> float:

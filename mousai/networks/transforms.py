@@ -97,13 +97,6 @@ def mid_side(audio: Tensor) -> Tensor:
     return torch.stack([left + right, left - right], dim=1) * math.sqrt(0.5)
 
 
-def mel_density(bands: int, sample_rate: int) -> Tensor:
-    """How many mels a hertz is worth in each of `bands` equal bands up to half the sample rate, of mean 1."""
-    frequencies = (torch.arange(bands) + 0.5) * sample_rate / (2 * bands)
-    density = 1 / (700 + frequencies)  # the derivative of 2595 log10(1 + f / 700)
-    return density / density.mean()
-
-
 def build_transform(config: TransformConfig, channels: int) -> LearnedTransform | MDCT:
     """The transform that `config` names, for audio of `channels` channels."""
     return (MDCT if config.type == "mdct" else LearnedTransform)(config, channels)

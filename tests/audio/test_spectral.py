@@ -30,6 +30,13 @@ def test_mel_filters_are_those_of_htk(rate: int) -> None:
     assert np.abs(spectral.mel_filterbank(rate).numpy() - theirs).max() < 1e-5
 
 
+def test_mel_density_is_the_slope_of_the_mel_scale() -> None:
+    density = spectral.mel_density(512, 48000).numpy()
+    edges = librosa.hz_to_mel(np.linspace(0, 24000, 513), htk=True)
+    assert np.abs(density - np.diff(edges) / np.diff(edges).mean()).max() < 2e-2
+    assert abs(density.mean() - 1) < 1e-5
+
+
 def test_the_distance_is_the_one_that_is_written_down() -> None:
     a, b = noise(2, 2, 20_000), noise(2, 2, 20_000, seed=1).cumsum(-1)
     wanted = []

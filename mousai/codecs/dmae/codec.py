@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mousai.audio.spectral import mel_density
 from mousai.codecs.chunks import first_frame, overlapped, whole_frames
 from mousai.codecs.dmae.config import DMAEConfig
 from mousai.codecs.dmae.encoders import LOG_MEAN, LOG_STD, Encoder
@@ -26,7 +27,7 @@ from mousai.codecs.dmae.prior import NOISE_LOG_MEAN, EnvelopePrior, principal_co
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import Callback, sample
 from mousai.diffusion.schedules import schedule
-from mousai.networks.transforms import build_transform, mel_density, mid_side
+from mousai.networks.transforms import build_transform, mid_side
 from mousai.networks.unet1d import UNet1d
 from mousai.randomness import positional_noise
 

@@ -17,6 +17,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mousai.audio.spectral import mel_filterbank
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -83,7 +85,7 @@ class Spectrum(nn.Module):
         self.config = config
         self.register_buffer("window", torch.hann_window(config.n_fft), persistent=False)
         if config.is_mel:
-            filters = mel_filters(config.n_fft // 2 + 1, config.mel_bands, config.sample_rate)
+            filters = mel_filterbank(config.sample_rate, config.n_fft, config.mel_bands)  # those that released encoders were trained on
             self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -210,17 +212,3 @@ class Stage(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-
-def mel_filters(num_bins: int, bands: int, sample_rate: int) -> Tensor:
-    """Triangular filters `(bands, num_bins)` evenly spaced in mel = 2595 log10(1 + hz / 700), peak 1, 0 Hz to Nyquist.
-
-    In float32 and in the order of torchaudio's `melscale_fbanks`, whose rounding released encoders were trained on.
-    """
-    nyquist = sample_rate // 2
-    top = 2595 * math.log10(1 + nyquist / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2) / 2595) - 1)
-    distances = edges[:, None] - torch.linspace(0, nyquist, num_bins)  # (bands + 2, num_bins)
-    widths = edges.diff()[:, None]
-    rising, falling = -distances[:-2] / widths[:-1], distances[2:] / widths[1:]
-    return torch.minimum(rising, falling).clamp(min=0)

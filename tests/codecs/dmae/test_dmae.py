@@ -9,7 +9,7 @@ from mousai.codecs.dmae.config import DecodeConfig, DMAEConfig
 from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.codecs.dmae.griffin_lim import consistent
 from mousai.codecs.dmae.prior import PriorConfig, principal_components
-from mousai.networks.transforms import TransformConfig, mel_density
+from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.randomness import positional_noise
 
@@ -217,11 +217,6 @@ def test_griffin_lim_brings_the_magnitudes_nearer():
         return (codec._log_scale_target(codec.encoder.spectrum(codec._looked_at(audio))) - log_scale)[:, :256].abs().mean()
 
     assert error(consistent(rough, log_scale, 16)) < 0.7 * error(rough)
-
-
-def test_mel_density_favours_low_bands():
-    density = mel_density(512, 48000)
-    assert abs(float(density.mean()) - 1) < 1e-5 and (density.diff() < 0).all()
 
 
 def test_wrong_audio_and_lengths_are_refused(codec):

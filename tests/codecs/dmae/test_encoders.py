@@ -8,7 +8,7 @@ import torch
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai.codecs.dmae.archinet import encoder_state
-from mousai.codecs.dmae.encoders import LOG_MEAN, LOG_STD, Encoder, EncoderConfig, mel_filters
+from mousai.codecs.dmae.encoders import LOG_MEAN, LOG_STD, Encoder, EncoderConfig
 
 MAGNITUDE = EncoderConfig(channels=16, num_blocks=(1, 2), out_channels=6, n_fft=127, hop_length=32)
 MEL = EncoderConfig(
@@ -63,13 +63,6 @@ def test_equals_audio_encoders_pytorch_on_the_same_weights(config, spectrum, pat
     assert ours.hop == theirs.downsample_factor
     assert expected.shape == (2, 6, 16) and expected.std() > 0.05
     torch.testing.assert_close(ours(audio), expected, atol=1e-5, rtol=1e-5)
-
-
-def test_mel_filters_are_torchaudios():
-    from torchaudio.functional import melscale_fbanks
-
-    expected = melscale_fbanks(513, 0.0, 24000.0, 80, 48000).T
-    torch.testing.assert_close(mel_filters(513, 80, 48000), expected, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("config", [dataclasses.replace(MAGNITUDE, spectrum="log_magnitude"), MAGNITUDE, MEL])
