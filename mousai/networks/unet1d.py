@@ -80,7 +80,7 @@ class Item(nn.Module):
         channels = config.channels[depth]
         heads, head_features = config.attention_heads, config.attention_features
         kernel = dict(kernel_size=config.resnet_kernel_size, padding=config.resnet_kernel_size // 2)
-        self.depth, self.slots = depth, dict(slots)
+        self.depth, self.slots = depth, slots
         self.norm1 = nn.GroupNorm(config.resnet_groups, channels)
         self.conv1 = nn.Conv1d(channels, channels, **kernel)
         self.norm2 = nn.GroupNorm(config.resnet_groups, channels)
@@ -95,9 +95,11 @@ class Item(nn.Module):
             CrossAttention(channels, heads, head_features, config.embedding_features)
             for _ in range(config.at("cross_attentions", depth))
         )
-        slots["row"] += 2 * channels
-        slots["keys_values"] += len(self.cross_attentions)
-        slots["injected"] += self.inject is not None
+
+    def next_slots(self) -> dict[str, int]:
+        """Where the slots of the item after this one begin."""
+        taken = dict(row=self.modulation.out_features, keys_values=len(self.cross_attentions), injected=int(self.inject is not None))
+        return {name: start + taken[name] for name, start in self.slots.items()}
 
     def project_inject(self, inject: dict[int, Tensor]) -> Tensor:
         """What the injected `(b, d, l)` adds to this item's frames, `(b, channels, l)`."""
@@ -171,14 +173,21 @@ class UNet1d(nn.Module):
         self.levels = nn.ModuleList(Level(config, depth) for depth in depths)
         slots = dict(row=0, keys_values=0, injected=0)
         for depth in depths:
-            self.levels[depth].items_down.extend(Item(config, depth, slots) for _ in range(config.items[depth]))
+            slots = self.extend(self.levels[depth].items_down, depth, slots)
         for depth in reversed(depths):
             level = self.levels[depth]
-            level.items_up.extend(Item(config, depth, slots) for _ in range(config.items[depth]))
+            slots = self.extend(level.items_up, depth, slots)
             level.skip_slot = slots["row"]
-            slots["row"] += level.skip.out_features
+            slots = {**slots, "row": slots["row"] + level.skip.out_features}
         self.table_width = slots["row"]
         self.run = UNet1d.body
+
+    def extend(self, items: nn.ModuleList, depth: int, slots: dict[str, int]) -> dict[str, int]:
+        """Appends the items of one side of `depth`, the first with `slots`; returns where the slots after them begin."""
+        for _ in range(self.config.items[depth]):
+            items.append(Item(self.config, depth, slots))
+            slots = items[-1].next_slots()
+        return slots
 
     def depth_factor(self, depth: int) -> int:
         """How many frames of x one frame at `depth` stands for: an injection there has l / depth_factor frames."""
