@@ -1,12 +1,18 @@
-"""A latent cache: what a codec makes of segments of audio, with the embeddings of their captions, in shards.
+"""A latent cache: what a codec makes of segments of audio, with the conditions of their captions, in shards.
 
 A cache folder holds
 
-- `cache.json`: what it was made with (codec, text encoder, segments, captions);
-- `shard-NNNNN-RRR.safetensors`: for each item `<id>/latents (d, l)` and `<id>/tokens (n of all captions, e)`, float16;
+- `cache.json`: what it was made with (codec, text encoder, segments, captions), and `tensors`: the name and dtype of each
+  tensor that every item has;
+- `shard-NNNNN-RRR.safetensors`: those of each item as `<id>/<name>`. `latents (d, l)`, or a discrete codec's `codes (k, l)`;
+  the parts of its captions' conditions, `tokens (n of all captions, e)` without padding, `vectors.NAME (captions, e)`,
+  `numbers.NAME (captions,)`, `curves.NAME (captions, e, l)`, in one row where all captions share it; and whatever else
+  was added, as it came;
 - `shard-NNNNN-RRR.json`: the items of that shard. A shard counts once this file is there, so a killed process loses the
   shard that it was filling and nothing else;
 - `index.json`: the items of all shards, merged by the first process when all are done.
+
+Format 1 had no `tensors`: its items have latents and tokens in float16, and so have those that are added to it.
 """
 
 from __future__ import annotations
@@ -25,10 +31,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mousai.audio.container import File, locate
+from mousai.types import Condition
 
-FORMAT = 1
+FORMAT = 2
+FIRST_TENSORS = {"latents": "float16", "tokens": "float16"}  # of format 1
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
 HEADER, INDEX = "cache.json", "index.json"
@@ -36,28 +45,43 @@ HEADER, INDEX = "cache.json", "index.json"
 Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), metadata
 
 
+def is_part(name: str) -> bool:
+    """Whether a tensor of that name is a part of a condition."""
+    return name == "tokens" or name.partition(".")[0] in ("vectors", "numbers", "curves")
+
+
 class CacheWriter:
     """Adds items to the shards of process `rank`; the last shard is closed by `flush`."""
 
     def __init__(self, folder: Path, rank: int = 0, *, shard_bytes: int = SHARD_BYTES, shard_seconds: float = SHARD_SECONDS) -> None:
         self.folder, self.rank, self.shard_bytes, self.shard_seconds = folder, rank, shard_bytes, shard_seconds
+        self.dtypes = {name: getattr(torch, dtype) for name, dtype in read_header(folder)["tensors"].items()}
         numbers = [int(path.name.split("-")[1]) for path in folder.glob(f"shard-*-{rank:03}.safetensors")]
         self.number = max(numbers, default=-1) + 1
         self.tensors: dict[str, Tensor] = {}
         self.items: list[Item] = []
         self.bytes, self.since = 0, time.monotonic()
 
-    def add(self, item: Item, latents: Tensor, tokens: list[Tensor]) -> None:
-        """Adds `latents (d, l)` and the real tokens `(n, e)` of each caption under `item["id"]`."""
-        stored = {
-            f"{item['id']}/latents": latents.to("cpu", torch.float16).contiguous(),
-            f"{item['id']}/tokens": torch.cat(tokens).to("cpu", torch.float16),
-        }
+    def add(self, item: Item, latents: Tensor, condition: Condition, extra: Mapping[str, Tensor] | None = None) -> None:
+        """Adds what a codec made of an item, latents `(d, l)` or codes `(k, l)`, and the condition of its b captions.
+
+        `extra` are the item's further tensors, for `CacheReader.tensor`; those that are named as a part of a condition,
+        `vectors.NAME (e,)`, `numbers.NAME ()` or `curves.NAME (e, l)`, belong to the condition of every caption. All are
+        stored in the dtypes of the cache's header. ValueError if they are not the tensors that it names.
+        """
+        parts, rows = condition.parts(), [0] * len(condition)
+        if (mask := parts.pop("mask", None)) is not None:
+            parts["tokens"], rows = parts["tokens"][mask], mask.sum(1).tolist()
+        shared = {name: part[None] if is_part(name) else part for name, part in (extra or {}).items()}
+        made = {"latents" if latents.is_floating_point() else "codes": latents, **parts, **shared}
+        if made.keys() != self.dtypes.keys():
+            raise ValueError(f"expected the tensors of {self.folder / HEADER}, {', '.join(sorted(self.dtypes))}; came {', '.join(sorted(made))}")
+        stored = {f"{item['id']}/{name}": part.to("cpu", self.dtypes[name], copy=True).contiguous() for name, part in made.items()}
         size = sum(tensor.nbytes for tensor in stored.values())
         if self.items and (self.bytes + size > self.shard_bytes or time.monotonic() - self.since > self.shard_seconds):
             self.flush()
         self.tensors |= stored
-        self.items.append({**item, "frames": latents.shape[-1], "lengths": [len(each) for each in tokens]})
+        self.items.append({**item, "frames": latents.shape[-1], "lengths": rows})
         self.bytes += size
 
     def flush(self) -> None:
@@ -106,9 +130,9 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     if not (folder / HEADER).is_file():
         raise FileNotFoundError(f"no latent cache in {folder}; run `mousai cache` first")
     header = read_json(folder / HEADER)
-    if header.pop("format", None) != FORMAT:
-        raise ValueError(f"{folder / HEADER}: expected format {FORMAT}; it needs another version of mousai")
-    return header
+    if (version := header.pop("format", None)) not in (1, FORMAT):
+        raise ValueError(f"{folder / HEADER}: expected format {FORMAT}, came {version}; it needs another version of mousai")
+    return {**header, "tensors": FIRST_TENSORS} if version == 1 else header
 
 
 def check_header(folder: str | Path, expected: Mapping[str, Any], advice: str) -> None:
@@ -148,21 +172,38 @@ def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
 
 
 class CacheReader:
-    """Reads latents and tokens of items; shards are opened on first use, so that it can go to another process."""
+    """Reads the tensors of items; shards are opened on first use, so that it can go to another process."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder, self.names = Path(folder), list(read_header(folder)["tensors"])
         self.shards: dict[str, Any] = {}
 
     def latents(self, item: Item, start: int = 0, frames: int | None = None) -> Tensor:
-        """Latents `(d, frames)` from frame `start` on, float32."""
+        """Latents `(d, frames)` from frame `start` on, float32; of a discrete codec its codes `(k, frames)`."""
         end = item["frames"] if frames is None else start + frames
-        return self._slice(item, "latents")[:, start:end].float()
+        return floats(self._slice(item, "codes" if "codes" in self.names else "latents")[:, start:end])
 
-    def tokens(self, item: Item, caption: int) -> Tensor:
-        """The tokens `(n, e)` of one of an item's captions, float32."""
-        first = sum(item["lengths"][:caption])
-        return self._slice(item, "tokens")[first : first + item["lengths"][caption]].float()
+    def condition(self, item: Item, caption: int, start: int = 0, frames: int | None = None) -> dict[str, Tensor]:
+        """The parts of one caption's condition, without their batch axis: tokens `(n, e)`, all real, vectors `(e,)`, numbers `()`.
+
+        Curves `(e, frames)` begin with frame `start`; beyond a curve's end its last value stays.
+        """
+        frames = item["frames"] - start if frames is None else frames
+        parts = {}
+        for name in filter(is_part, self.names):
+            rows = self._slice(item, name)
+            if name == "tokens":
+                first = sum(item["lengths"][:caption])
+                part = rows[first : first + item["lengths"][caption]]
+            else:
+                row = min(caption, rows.get_shape()[0] - 1)  # one row: the same for all captions
+                part = rows[row : row + 1][0] if len(rows.get_shape()) < 3 else cut(rows, row, start, frames)
+            parts[name] = floats(part)
+        return parts
+
+    def tensor(self, item: Item, name: str) -> Tensor:
+        """A whole tensor of an item as it is stored."""
+        return self._slice(item, name)[:]
 
     def _slice(self, item: Item, what: str) -> Any:
         path = self.folder / item["shard"]
@@ -176,7 +217,20 @@ class CacheReader:
             raise ValueError(f"{path} is damaged ({error}); remove {self.folder} and run `mousai cache` again") from error
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder, "shards": {}}
+        return {**self.__dict__, "shards": {}}
+
+
+def floats(tensor: Tensor) -> Tensor:
+    """Floating-point tensors as float32, integers as they are."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def cut(curves: Any, row: int, start: int, frames: int) -> Tensor:
+    """Frames `(e, frames)` of one of the stored `curves (rows, e, l)`, whose last value stays beyond its end."""
+    length = curves.get_shape()[2]
+    first = min(start, length - 1)
+    curve = curves[row : row + 1, :, first : min(first + frames, length)][0]
+    return pad(curve, (0, frames - curve.shape[1]), mode="replicate")
 
 
 def content_hash(file: File) -> str:

@@ -1,4 +1,4 @@
-"""Training items out of a latent cache: windows of latents with the tokens of one of their captions. No audio is touched."""
+"""Training items out of a latent cache: windows of latents with the condition of one of their captions. No audio is touched."""
 
 from __future__ import annotations
 
@@ -49,15 +49,20 @@ class LatentDataConfig:
 
 
 class LatentCrops(Dataset):
-    """Random windows `{"latents": (d, crop_frames), "tokens": (n, e), "frames": ()}` of the cached items of a split.
+    """Random windows of the cached items of a split, each with the condition of one of its captions.
+
+    A window is `latents (d, crop_frames)`, or `codes (k, crop_frames)` of a discrete codec; `frames ()`, how many of them
+    are real: a shorter item is followed by zeros; and the condition's parts by their names in `Condition.parts`: `tokens
+    (n, e)`, `vectors.NAME (e,)`, `numbers.NAME ()`, and `curves.NAME (e, crop_frames)`, cut as the latents are.
 
     Items are drawn in proportion to their frames and their source's weight; what a window holds follows from (seed,
-    number). A shorter item is followed by zeros, `frames` are real. ValueError if the cache lacks a source or a split.
+    number). ValueError if the cache lacks a source or a split.
     """
 
     def __init__(self, config: LatentDataConfig, split: str | None, seed: int) -> None:
         self.config, self.seed, self.reader = config, seed, CacheReader(config.cache)
         self.header = read_header(config.cache)
+        self.coded = "codes" if "codes" in self.header["tensors"] else "latents"
         weights = {}
         for source in config.sources:
             source = SourceConfig(source) if isinstance(source, str) else source
@@ -81,13 +86,14 @@ class LatentCrops(Dataset):
         place = bisect.bisect_right(self.cumulative, rng.random() * self.cumulative[-1])
         item = self.items[min(place, len(self.items) - 1)]
         frames = min(size, item["frames"])
-        latents = self.reader.latents(item, rng.randint(0, item["frames"] - frames), frames)
-        tokens = self.reader.tokens(item, rng.randrange(len(item["lengths"])))
-        return {"latents": pad(latents, (0, size - frames)), "tokens": tokens, "frames": torch.tensor(frames)}
+        start = rng.randint(0, item["frames"] - frames)
+        latents = pad(self.reader.latents(item, start, frames), (0, size - frames))
+        condition = self.reader.condition(item, rng.randrange(len(item["lengths"])), start, size)
+        return {self.coded: latents, "frames": torch.tensor(frames), **condition}
 
     @property
     def longest_caption(self) -> int:
-        """Tokens of the longest caption."""
+        """Tokens of the longest caption; 0 if their conditions have none."""
         return max(max(item["lengths"]) for item in self.items)
 
     @property
@@ -97,11 +103,13 @@ class LatentCrops(Dataset):
 
     @staticmethod
     def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """A batch: `latents (b, d, l)`, `tokens (b, n, e)` with zeros to the longest, `mask (b, n)`, `frames (b,)`."""
-        lengths = torch.tensor([len(item["tokens"]) for item in items])
-        return {
-            "latents": torch.stack([item["latents"] for item in items]),
-            "tokens": torch.nn.utils.rnn.pad_sequence([item["tokens"] for item in items], batch_first=True),
-            "mask": torch.arange(int(lengths.max())) < lengths[:, None],
-            "frames": torch.stack([item["frames"] for item in items]),
-        }
+        """A batch of windows: every tensor with a batch axis, `tokens (b, n, e)` with zeros to the longest and their `mask (b, n)`.
+
+        `Condition.from_parts` takes its condition out of it.
+        """
+        batch = {name: torch.stack([item[name] for item in items]) for name in items[0] if name != "tokens"}
+        if "tokens" in items[0]:
+            lengths = torch.tensor([len(item["tokens"]) for item in items])
+            batch["tokens"] = torch.nn.utils.rnn.pad_sequence([item["tokens"] for item in items], batch_first=True)
+            batch["mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+        return batch

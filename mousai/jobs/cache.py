@@ -29,7 +29,7 @@ from mousai.launch.processes import leave, processes
 from mousai.pipelines.recording import level_gain
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
-from mousai.types import Conditioner
+from mousai.types import Codec, Condition, Conditioner, ConditionShape
 
 REPORT_SECONDS = 10.0
 
@@ -63,23 +63,36 @@ def cache(recipe: str | Path, overrides: Iterable[str] = (), *, shard_seconds: f
     opened = open_sources(loaded.data.sources)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            store.begin(folder, header_of(loaded, codec))
+            store.begin(folder, header_of(loaded, codec, conditioner))
         accelerator.wait_for_everyone()
         cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, shard_seconds)
     leave(accelerator)
     return cached
 
 
-def header_of(recipe: Recipe, codec: nn.Module) -> dict[str, Any]:
-    """What the items of a recipe's cache follow from."""
+def header_of(recipe: Recipe, codec: Codec, conditioner: Conditioner) -> dict[str, Any]:
+    """What the items of a recipe's cache follow from, and which tensors they have."""
     data = recipe.data
     return {
         "codec": codec_fingerprint(recipe.codec.path),
         "sample_rate": codec.sample_rate, "hop": codec.hop, "latent_channels": codec.latent_channels,
         "conditioner": recipe.conditioner.to_dict(),
         "segment_seconds": data.segment_seconds, "rms": data.rms, "captions": data.captions, "caption_drop": data.caption_drop,
-        "seed": recipe.seed,
+        "seed": recipe.seed, "tensors": tensors_of(codec, conditioner.gives),
     }  # fmt: skip
+
+
+@torch.no_grad()
+def tensors_of(codec: Codec, gives: ConditionShape) -> dict[str, str]:
+    """The tensors of an item, with the dtypes in which they are kept: half precision for what is long, but codes as they come."""
+    tensors = {"latents": "float16"}
+    made = codec.encode(torch.zeros(1, codec.channels, codec.hop)).dtype
+    if not made.is_floating_point:
+        tensors = {"codes": str(made).removeprefix("torch.")}
+    if gives.tokens:
+        tensors["tokens"] = "float16"
+    tensors |= {f"vectors.{name}": "float32" for name in gives.vectors} | {f"numbers.{name}": "float32" for name in gives.numbers}
+    return tensors | {f"curves.{name}": "float16" for name in gives.curves}
 
 
 def encode_share(
@@ -99,8 +112,8 @@ def encode_share(
                 for item, start, length in segments(recipe, source, track, codec):
                     new = item["id"] not in known and item["id"] not in keep[source.name]
                     if new and not interrupt.requested:
-                        latents, tokens = encode(recipe, source, track, start, length, codec, conditioner, item["captions"])
-                        writer.add(item, latents, tokens)
+                        latents, condition = encode(recipe, source, track, start, length, codec, conditioner, item["captions"])
+                        writer.add(item, latents, condition)
                         added += 1
                         report.seconds += length / codec.sample_rate
                     keep[source.name].add(item["id"])
@@ -142,14 +155,12 @@ def segments(recipe: Recipe, source: Source, track: Track, codec: nn.Module) -> 
 @torch.no_grad()
 def encode(
     recipe: Recipe, source: Source, track: Track, start: int, length: int, codec: nn.Module, conditioner: Conditioner, captions: list[str]
-) -> tuple[Tensor, list[Tensor]]:
-    """The latents `(d, l)` of a segment and the tokens `(n, e)` of its captions."""
+) -> tuple[Tensor, Condition]:
+    """The latents `(d, l)` of a segment and the condition of its captions."""
     audio = source.read(track, start / codec.sample_rate, length, codec.sample_rate, codec.channels)
     audio = audio * level_gain(float(audio.square().mean().sqrt()), recipe.data.rms)
     device = next(codec.parameters()).device
-    condition = conditioner.encode(captions)
-    tokens = [each[mask] for each, mask in zip(condition.tokens, condition.mask)]
-    return codec.encode(audio[None].to(device))[0], tokens
+    return codec.encode(audio[None].to(device))[0], conditioner.encode(captions)
 
 
 def finish(

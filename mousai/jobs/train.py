@@ -139,15 +139,16 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outc
 
 def generator_loss(model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
     """The generator's loss for a batch of the cache."""
-    return model.loss(batch["latents"], Condition(batch["tokens"], batch["mask"]), generator, batch["frames"])
+    latents = batch["codes" if "codes" in batch else "latents"]
+    return model.loss(latents, Condition.from_parts(batch), generator, batch["frames"])
 
 
 @torch.no_grad()
 def compose(windows: LatentCrops, recipe: Recipe, out: Path, accelerator: Accelerator, generator: nn.Module, step: int) -> dict[str, Any]:
     """Writes what the generator makes of two cached captions to `out/samples/` as sound and picture."""
     batch = next(batches(windows, 2))
-    condition = Condition(batch["tokens"], batch["mask"]).to(accelerator.device)
-    latents = generator.sample(condition, batch["latents"].shape[-1], seeds=[0, 1])
+    condition = Condition.from_parts(batch).to(accelerator.device)
+    latents = generator.sample(condition, recipe.data.crop_frames, seeds=[0, 1])
     codec = load_part("codec", recipe.codec.path).to(accelerator.device)
     audio = codec.decode(latents, seeds=[0, 1]).float().cpu()
     return keep_samples({str(index): sound for index, sound in enumerate(audio)}, codec.sample_rate, out, step)

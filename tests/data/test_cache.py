@@ -1,17 +1,21 @@
 """The cache's files and what training reads out of them."""
 
+import json
 import pickle
 from collections import Counter
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mousai.data import cache
 from mousai.data.cache import CacheReader, CacheWriter, begin, merge, read_items
 from mousai.data.latents import LatentCrops, LatentDataConfig
 from mousai.data.loader import SourceConfig, batches
+from mousai.types import Condition
 
-HEADER = {"codec": "3f2a3f2a3f2a", "hop": 64, "sample_rate": 16000}
+TENSORS = {"latents": "float16", "tokens": "float16"}
+HEADER = {"codec": "3f2a3f2a3f2a", "hop": 64, "sample_rate": 16000, "tensors": TENSORS}
 
 
 def fill(folder, lengths, source="music", split="train", **settings):
@@ -21,8 +25,9 @@ def fill(folder, lengths, source="music", split="train", **settings):
     writer = CacheWriter(folder, **settings)
     for index, frames in enumerate(lengths):
         latents = (100 * index + torch.arange(frames)).expand(3, frames)
-        tokens = [torch.full((index + 1 + extra, 5), float(index)) for extra in (0, 1)]
-        writer.add({"id": f"{source}{index:03}", "source": source, "split": split}, latents, tokens)
+        mask = torch.tensor([[True] * (index + 1) + [False], [True] * (index + 2)])
+        condition = Condition(torch.full((2, index + 2, 5), float(index)) * mask[..., None], mask)
+        writer.add({"id": f"{source}{index:03}", "source": source, "split": split}, latents.float(), condition)
     writer.flush()
     return folder
 
@@ -38,8 +43,82 @@ def test_shards_are_bounded_and_read_back(tmp_path):
     reader, items = CacheReader(tmp_path), read_items(tmp_path)
     assert len(items) == 10
     assert torch.equal(reader.latents(items[4], 3, 2), torch.tensor([[403.0, 404.0]] * 3))
-    assert torch.equal(reader.tokens(items[4], 1), torch.full((6, 5), 4.0))
+    assert torch.equal(reader.condition(items[4], 1)["tokens"], torch.full((6, 5), 4.0))
     assert torch.equal(pickle.loads(pickle.dumps(reader)).latents(items[9]), reader.latents(items[9]))
+
+
+WHOLE = {"codes": "int16", "tokens": "float16", "vectors.muq": "float32", "numbers.bpm": "float32", "curves.chroma": "float16", "beats": "float32",
+         "vectors.mix": "float32", "numbers.seconds": "float32", "curves.drums": "float32"}  # fmt: skip
+
+
+def fill_whole(folder, lengths):
+    """Items of codes that count their frames, with every part of a condition, of the captions and of the item, and a grid of beats."""
+    folder.mkdir(exist_ok=True)
+    begin(folder, {**HEADER, "tensors": WHOLE})
+    writer = CacheWriter(folder)
+    for index, frames in enumerate(lengths):
+        condition = Condition(
+            torch.full((2, 3, 5), 1.5), torch.tensor([[True, True, False], [True] * 3]),
+            vectors={"muq": torch.tensor([[0.1 + index] * 4, [0.2 + index] * 4])}, numbers={"bpm": torch.tensor([100.1 + index, float("nan")])},
+            curves={"chroma": torch.stack([sign * torch.arange(frames).expand(12, -1) for sign in (1.0, -1.0)])},
+        )  # fmt: skip
+        extra = {"beats": torch.tensor([0.5, 1.1, 1.7]), "vectors.mix": torch.full((6,), index + 0.3), "numbers.seconds": torch.tensor(2.7)}
+        extra["curves.drums"] = 1000 * index + torch.arange(frames - 4.0)[None] / 10
+        writer.add({"id": f"item{index}", "source": "music", "split": "train"}, torch.arange(frames).expand(4, -1), condition, extra)
+    writer.flush()
+    return folder
+
+
+def test_every_named_tensor_comes_back_in_its_dtype(tmp_path):
+    fill_whole(tmp_path, [20, 30])
+    reader, item = CacheReader(tmp_path), read_items(tmp_path)[1]
+    codes = reader.latents(item, 7, 5)
+    assert codes.dtype == torch.int16 and torch.equal(codes[3], torch.arange(7, 12).short())
+    parts = reader.condition(item, 1, 7, 5)
+    assert parts.keys() == WHOLE.keys() - {"codes", "beats"} and all(part.dtype == torch.float32 for part in parts.values())
+    assert parts["tokens"].shape == (3, 5) and torch.equal(parts["vectors.muq"], torch.full((4,), 1.2)) and parts["numbers.bpm"].isnan()
+    assert torch.equal(parts["curves.chroma"], -torch.arange(7.0, 12).expand(12, -1))
+    assert torch.equal(parts["vectors.mix"], torch.full((6,), 1.3)) and parts["numbers.seconds"] == torch.tensor(2.7)  # of every caption
+    assert float(reader.condition(item, 0)["numbers.bpm"]) == pytest.approx(101.1, abs=1e-5)
+    ends = reader.condition(item, 0, 24, 8)["curves.drums"]
+    assert torch.equal(ends, 1000 + torch.tensor([[24, 25, 25, 25, 25, 25, 25, 25]]) / 10)  # 26 values, and the last one stays
+    assert torch.equal(reader.condition(item, 0, 29, 2)["curves.drums"], 1000 + torch.tensor([[2.5, 2.5]]))
+    assert torch.equal(reader.tensor(item, "beats"), torch.tensor([0.5, 1.1, 1.7]))
+
+
+def test_a_batch_is_a_whole_condition_whose_curves_are_cut_as_the_latents_are(tmp_path):
+    data = windows(fill_whole(tmp_path, [20, 30, 6]))
+    batch = next(batches(data, 40))
+    condition = Condition.from_parts(batch)
+    assert condition.parts().keys() == {"mask", *WHOLE} - {"codes", "beats"} and batch["codes"].shape == (40, 4, 8)
+    for codes, frames, curve in zip(batch["codes"], batch["frames"], condition.curves["chroma"]):
+        assert torch.equal(codes[:, :frames].float(), curve[:4, :frames].abs()) and (codes[:, frames:] == 0).all()
+    assert condition.numbers["bpm"].isnan().any() and not condition.numbers["bpm"].isnan().all()
+
+
+def test_what_the_header_does_not_name_is_not_written(tmp_path):
+    begin(tmp_path, HEADER)
+    condition = Condition(torch.ones(1, 2, 5), torch.ones(1, 2, dtype=torch.bool))
+    with pytest.raises(ValueError, match=r"expected the tensors of .*cache.json, latents, tokens; came beats, latents, tokens"):
+        CacheWriter(tmp_path).add({"id": "a"}, torch.ones(3, 8), condition, {"beats": torch.ones(2)})
+    with pytest.raises(ValueError, match="came latents, vectors.muq"):
+        CacheWriter(tmp_path).add({"id": "a"}, torch.ones(3, 8), Condition(vectors={"muq": torch.ones(1, 4)}))
+
+
+def test_a_cache_of_format_1_is_read_and_grows(tmp_path):
+    """As version 0.1 wrote it: no tensors in its header, latents and tokens in float16."""
+    first = {name: value for name, value in HEADER.items() if name != "tensors"}
+    (tmp_path / "cache.json").write_text(json.dumps({"format": 1, **first}))
+    save_file({"a/latents": torch.full((3, 9), 7.0).half(), "a/tokens": torch.ones(5, 5).half()}, tmp_path / "shard-00000-000.safetensors")
+    item = {"id": "a", "source": "music", "split": "train", "frames": 9, "lengths": [2, 3], "shard": "shard-00000-000.safetensors"}
+    (tmp_path / "index.json").write_text(json.dumps([item]))
+    fill(tmp_path, [40])  # with today's header
+    assert [item["id"] for item in read_items(tmp_path)] == ["a", "music000"]
+    one = CacheReader(tmp_path)
+    assert (one.latents(item) == 7).all() and one.condition(item, 1)["tokens"].shape == (3, 5)
+    assert len(next(batches(windows(tmp_path), 4))["latents"]) == 4
+    with pytest.raises(ValueError, match="was made with tensors .*, the recipe has .*muq"):
+        begin(tmp_path, {**HEADER, "tensors": {**TENSORS, "vectors.muq": "float32"}})
 
 
 def test_merging_changes_nothing_but_the_files_and_drops_what_is_gone(tmp_path):

@@ -55,7 +55,7 @@ def test_an_item_is_its_segment_s_latents_and_its_captions_tokens(generator_reci
 
     conditioner = load_recipe(generator_recipe).conditioner.build()
     for index, text in enumerate(item["captions"]):
-        torch.testing.assert_close(reader.tokens(item, index), conditioner.encode([text]).tokens[0], rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(reader.condition(item, index)["tokens"], conditioner.encode([text]).tokens[0], rtol=1e-2, atol=1e-2)
 
 
 def test_a_second_run_adds_what_is_new_and_drops_what_is_gone(generator_recipe, make_music, tmp_path, monkeypatch):
