@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mousai.checks import check_number, checked_pair, checked_text
+from mousai.checks import check_name, check_number, checked_pair, checked_text
 
 if TYPE_CHECKING:
     import torch
@@ -133,45 +133,82 @@ def joined(conditions: Sequence[Condition]) -> Condition:
 # How to sample
 
 
-def setting(help: str, low: float | None = None, high: float | None = None, *, whole: bool = False) -> Any:
-    """A field of `SamplingSettings`: what it is, in the words of the command line, and its range."""
-    return field(default=None, metadata={"help": help, "range": None if low is None else (low, high), "whole": whole})
+SAMPLERS = ("ddim", "dpmpp_2m", "euler", "midpoint", "heun")  # diffusion/samplers.py has them
+SCHEDULES = ("linear", "cosine", "quadratic", "logsnr", "karras")  # and diffusion/schedules.py these
 
 
-@dataclass(frozen=True)
+def setting(help: str, *flags: str, range: tuple[float, float] | None = None, whole: bool = False, names: tuple[str, ...] = (), show: str = "") -> Any:
+    """A field of `SamplingSettings`: what it is in the words of the command line, its short flags, and what it may be."""
+    return field(default=None, metadata={"help": help, "flags": flags, "range": range, "whole": whole, "names": names, "show": show})
+
+
+@dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How to sample; None is the model's own way. The command line, job files, recipes of files and docs derive from it."""
+    """How to sample; None is the model's own way. ValueError in one line for what cannot be.
 
-    steps: int | None = setting("Sampling steps of the generator.", 1, MAX_STEPS, whole=True)
-    guidance: float | None = setting("How closely the prompt is followed; 1 = no guidance.", 0, MAX_GUIDANCE)
-    negative: str | None = setting("What it should not be.")
-    sampler: str | None = setting("Name of the sampler.")
-    schedule: str | None = setting("Name of the schedule.")
-    eta: float | None = setting("Fresh noise in each step of ddim, 0 to 1.", 0, 1)
-    rescale: float | None = setting("Of guided predictions, 0 to 1.", 0, 1)
-    interval: tuple[float, float] | None = setting("Times between which guidance is on.")
-    resamples: int | None = setting("Times that each step of an inpainting is done.", 1, 100, whole=True)
-    codec_steps: int | None = setting("Sampling steps of the decoder.", 1, MAX_STEPS, whole=True)
+    What can be asked for (a clip, a long piece), a generator's own settings, the command line, job files, the recipes in
+    files and replay have these fields from here.
+    """
+
+    steps: int | None = setting("Sampling steps of the generator.", range=(1, MAX_STEPS), whole=True)
+    guidance: float | None = setting("How closely the prompt is followed; 1 = no guidance.", "-g", range=(0, MAX_GUIDANCE))
+    negative: str | None = setting("What it should not be.", "-n")
+    sampler: str | None = setting(f"{', '.join(SAMPLERS)}.", names=SAMPLERS)
+    schedule: str | None = setting(f"{', '.join(SCHEDULES)}.", names=SCHEDULES)
+    eta: float | None = setting("Fresh noise in each step of ddim, 0 to 1.", range=(0, 1))
+    rescale: float | None = setting("How far guided predictions are brought back to their level, 0 to 1.", range=(0, 1))
+    interval: tuple[float, float] | None = setting("Times between which guidance is on.", show="LOW HIGH")
+    resamples: int | None = setting("Times that each step is done where a part is known.", range=(1, 100), whole=True)
+    codec_steps: int | None = setting("Sampling steps of the decoder.", range=(1, MAX_STEPS), whole=True)
 
     def __post_init__(self) -> None:
-        for each in fields(self):
-            if each.metadata["range"] is not None:
-                check_number(each.name, getattr(self, each.name), *each.metadata["range"], whole=each.metadata["whole"])
-        if self.negative is not None:
-            object.__setattr__(self, "negative", checked_text(self.negative, "negative prompt", may_be_empty=True) or None)
-        if self.interval is not None:
-            low, high = checked_pair("interval", self.interval)
-            if not 0 <= low <= high <= 1:
-                raise ValueError(f"interval: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
-            object.__setattr__(self, "interval", (low, high))
+        for name, check in SETTING_CHECKS.items():
+            object.__setattr__(self, name, check(name, getattr(self, name)))
+        if self.eta and self.sampler not in (None, "ddim"):
+            raise ValueError(f"eta: belongs to ddim; {self.sampler} draws no noise, leave it away")
+
+    def settings(self) -> SamplingSettings:
+        """The settings alone, of what has more fields than these."""
+        return SamplingSettings(**{each.name: getattr(self, each.name) for each in fields(SamplingSettings)})
 
     def said(self) -> dict[str, Any]:
         """The settings that are not None."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) is not None}
+        return {each.name: value for each in fields(SamplingSettings) if (value := getattr(self, each.name)) is not None}
 
     def over(self, own: SamplingSettings) -> SamplingSettings:
-        """These settings, and where they say nothing those of `own`."""
-        return replace(own, **self.said())
+        """These settings, and where they say nothing those of `own`; an eta of its own is meant for its own sampler."""
+        said = self.said()
+        if said.get("sampler", "ddim") != "ddim":
+            said.setdefault("eta", 0.0)
+        return replace(own.settings(), **said)
+
+
+def _check_of(metadata: Mapping[str, Any]) -> Callable[[str, Any], Any]:
+    """`check(name, value)` for a field, which gives the value as it is kept."""
+
+    def number(name: str, value: Any) -> Any:
+        check_number(name, value, *metadata["range"], whole=metadata["whole"])
+        return value if value is None or metadata["whole"] else float(value)
+
+    def named(name: str, value: Any) -> Any:
+        check_name(name, value, metadata["names"])
+        return value
+
+    def text(name: str, value: Any) -> Any:
+        return None if value is None else checked_text(value, f"{name} prompt", may_be_empty=True) or None
+
+    def times(name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        low, high = checked_pair(name, value)
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"{name}: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
+        return float(low), float(high)
+
+    return number if metadata["range"] else named if metadata["names"] else times if metadata["show"] else text
+
+
+SETTING_CHECKS = {each.name: _check_of(each.metadata) for each in fields(SamplingSettings)}
 
 
 # Parts

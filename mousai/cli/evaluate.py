@@ -7,8 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.cli.options import Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report
-from mousai.request.clip import MAX_STEPS
+from mousai.cli.options import Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report, sampling_options
 
 app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
 app.callback(invoke_without_command=True)(print_help)
@@ -86,6 +85,7 @@ def evaluate_seams(
 
 
 @app.command("prompts")
+@sampling_options("negative", "resamples")
 def evaluate_prompts(
     model: Evaluated,
     data: Practice,
@@ -95,9 +95,7 @@ def evaluate_prompts(
     per_class: Annotated[int, option("Clips of each class.", callback=between(1, 10_000))] = 6,
     seeds_per_prompt: Annotated[int, option("Clips of each prompt, with a seed each.", callback=between(1, 10_000))] = 2,
     seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 8.0,
-    steps: Annotated[Optional[int], option("Sampling steps of the generator.", callback=between(1, MAX_STEPS))] = None,
-    guidance: Annotated[Optional[float], option("How closely prompts are followed; 1 = no guidance.", "--guidance", "-g")] = None,
-    codec_steps: Annotated[Optional[int], option("Sampling steps of the decoder.", callback=between(1, MAX_STEPS))] = None,
+    sampling: Optional[dict[str, Any]] = None,
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b", callback=between(1, 4096))] = None,
     through_codec: Annotated[bool, option("Also classify recordings after encoding and decoding.", "--through-codec")] = False,
     seed: Seed = 0,
@@ -107,5 +105,5 @@ def evaluate_prompts(
 ) -> None:
     """Whether a classifier of the practice set's styles names the prompted one, and whether seeds differ."""
     chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
-    chosen |= dict(steps=steps, guidance=guidance, codec_steps=codec_steps, batch=batch, through_codec=through_codec)
+    chosen |= dict(batch=batch, through_codec=through_codec, **sampling)
     _evaluate("evaluate_prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype)

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 import mousai
 from mousai.cli import evaluate as cli_evaluate, render as cli_render
-from mousai.cli.options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, share_processors, stop_if_signalled
+from mousai.cli.options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
 
@@ -85,6 +85,7 @@ def start(
 
 
 @app.command()
+@sampling_options()
 def generate(
     prompts: Annotated[Optional[list[str]], typer.Argument(help="What to play, a clip for each.", metavar="PROMPT...", show_default=False)] = None,
     prompts_file: Annotated[Optional[Path], option("A file with a prompt a line.", "--prompts")] = None,
@@ -94,15 +95,7 @@ def generate(
     format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
     spectrogram: Annotated[bool, option("Draw a picture beside each file.", "--spectrogram")] = False,
     model: Model = "starter",
-    negative: Annotated[Optional[str], option("What it should not be.", "--negative", "-n")] = None,
-    guidance: Annotated[Optional[float], option("How closely the prompt is followed; 1 = no guidance.", "--guidance", "-g")] = None,
-    steps: Annotated[Optional[int], option("Sampling steps of the generator.")] = None,
-    codec_steps: Annotated[Optional[int], option("Sampling steps of the decoder.")] = None,
-    sampler: Annotated[Optional[str], option("ddim, dpmpp_2m.")] = None,
-    schedule: Annotated[Optional[str], option("linear, cosine, quadratic, logsnr, karras.")] = None,
-    eta: Annotated[Optional[float], option("Fresh noise in each step of ddim, 0 to 1.")] = None,
-    rescale: Annotated[Optional[float], option("Of guided predictions, 0 to 1.")] = None,
-    interval: Annotated[Optional[tuple[float, float]], option("Times between which guidance is on.", metavar="LOW HIGH")] = None,
+    sampling: Optional[dict[str, Any]] = None,
     init: Annotated[Optional[Path], option("A recording to vary.")] = None,
     strength: Annotated[Optional[float], option("How much of --init is made anew, above 0 to 1; 0.7 unless given.")] = None,
     inpaint: Annotated[Optional[Path], option("A recording of which a span is made anew.")] = None,
@@ -123,10 +116,7 @@ def generate(
     if (begin is None) != (end is None):
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
-    request = Request(
-        texts, seconds, seed, steps, guidance, negative, sampler, schedule, eta, rescale, interval, codec_steps, batch,
-        init, strength, inpaint, None if begin is None else (begin, end),
-    )  # fmt: skip
+    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), **sampling)
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.request.clip import MAX_STEPS
+from mousai.types import MAX_STEPS, SamplingSettings
 
 
 def report(data: Any, text: str, as_json: bool) -> None:
@@ -68,6 +72,34 @@ def between(low: float, high: float, above: bool = False) -> Callable[[Optional[
 def option(text: str, *names: str, **settings: Any) -> Any:
     """An option with its help text."""
     return typer.Option(*names, help=text, show_default=settings.pop("show_default", True), **settings)
+
+
+def sampling_options(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command the options of `SamplingSettings`, but for those that are `left_out`; those that are given come as the dict `sampling`."""
+    kinds = typing.get_type_hints(SamplingSettings)
+    settings = [each for each in fields(SamplingSettings) if each.name not in left_out]
+
+    def parameter(name: str, metadata: typing.Mapping[str, Any]) -> inspect.Parameter:
+        shown = {"metavar": metadata["show"]} if metadata["show"] else {}
+        asked = option(metadata["help"], f"--{name.replace('_', '-')}", *metadata["flags"], **shown)
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kinds[name], asked])
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        own = {name: each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, each in signature.parameters.items()}
+        derived = {each.name: parameter(each.name, each.metadata) for each in settings}
+
+        @functools.wraps(command)
+        def wrapper(**values: Any) -> None:
+            given = {name: values.pop(name) for name in derived}
+            command(**values, sampling={name: value for name, value in given.items() if value is not None})
+
+        parameters = [each for name, one in own.items() for each in (derived.values() if name == "sampling" else [one])]
+        wrapper.__signature__ = signature.replace(parameters=parameters)
+        wrapper.__annotations__ = {each.name: each.annotation for each in parameters}
+        return wrapper
+
+    return decorate
 
 
 Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]

@@ -13,16 +13,12 @@ from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
-from mousai.cli.options import Device, Dtype, Json, Model, option, report, share_processors
+from mousai.cli.options import Device, Dtype, Json, Model, option, report, sampling_options, share_processors
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
 Out = Annotated[Optional[Path], option("A folder, or a file name for one piece; this folder unless given.", "--out", "-o")]
 Format = Annotated[Optional[str], option("wav, flac, ogg, opus; flac unless the file name says another.", "--format", "-f")]
-Steps = Annotated[Optional[int], option("Sampling steps of the generator.")]
-Guidance = Annotated[Optional[float], option("How closely the prompt is followed; 1 = no guidance.", "--guidance", "-g")]
-Negative = Annotated[Optional[str], option("What it should not be.", "--negative", "-n")]
-CodecSteps = Annotated[Optional[int], option("Sampling steps of the decoder.")]
 Method = Annotated[Optional[str], option("joint: windows are denoised together; continuation: one after the other.")]
 Window = Annotated[Optional[float], option("Seconds made at once; what the model was trained on unless given.")]
 Overlap = Annotated[Optional[float], option("Seconds that windows share; a quarter unless given.")]
@@ -31,6 +27,7 @@ TruePeak = Annotated[Optional[float], option("Ceiling of the true peak in dBTP; 
 Seed = Annotated[Optional[int], option("Of all noise; 0 unless given.")]
 
 
+@sampling_options("sampler")
 def render(
     what: Annotated[Optional[str], typer.Argument(help="What to play, or a job file (.yaml, .json, .jsonl).", metavar="PROMPT|JOBS", show_default=False)] = None,
     minutes: Annotated[Optional[float], option("Length of a prompt's piece.")] = None,
@@ -38,10 +35,7 @@ def render(
     out: Out = None,
     format: Format = None,
     seed: Seed = None,
-    negative: Negative = None,
-    guidance: Guidance = None,
-    steps: Steps = None,
-    codec_steps: CodecSteps = None,
+    sampling: Optional[dict[str, Any]] = None,
     method: Method = None,
     window: Window = None,
     overlap: Overlap = None,
@@ -59,8 +53,8 @@ def render(
     if status is not None:
         _status(status, as_json)
         return
-    said = dict(seed=seed, guidance=guidance, steps=steps, codec_steps=codec_steps, method=method, window=window, overlap=overlap, true_peak=true_peak)
-    pieces = _pieces(what, minutes, seconds, negative, loop, _given(said) | _loudness(loudness))
+    said = sampling | _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
+    pieces = _pieces(what, minutes, seconds, loop, said | _loudness(loudness))
     share_processors()
     place = {"device": device, "dtype": dtype}
     if dry_run:
@@ -73,6 +67,7 @@ def render(
     _render(pieces, model, out, format, place, as_json)
 
 
+@sampling_options("sampler")
 def extend(
     recording: Annotated[Path, typer.Argument(help="What to go on from.", metavar="FILE")],
     seconds: Annotated[float, option("How much is added.", "--seconds", "-s")],
@@ -80,10 +75,7 @@ def extend(
     out: Out = None,
     format: Format = None,
     seed: Seed = None,
-    negative: Negative = None,
-    guidance: Guidance = None,
-    steps: Steps = None,
-    codec_steps: CodecSteps = None,
+    sampling: Optional[dict[str, Any]] = None,
     method: Method = None,
     window: Window = None,
     overlap: Overlap = None,
@@ -101,11 +93,12 @@ def extend(
 
     io.info(recording)
     text = prompt_of(recording) if prompt is None else prompt
-    if not (text or negative) and guidance not in (None, 1):
+    prompted = text or sampling.get("negative")
+    if not prompted and sampling.get("guidance", 1) != 1:
         raise ValueError(f"guidance: {recording} carries no prompt that could be followed; give one with --prompt")
-    said = dict(seed=seed, guidance=guidance, steps=steps, codec_steps=codec_steps, method=method, window=window, overlap=overlap, true_peak=true_peak)
+    said = _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
     piece = {"prompt": text, "seconds": seconds, "extend": str(recording), "title": f"{recording.stem} extended", "loudness": None}
-    piece |= _given({"negative": negative} | said) | _loudness(loudness) | ({} if text or negative else {"guidance": 1.0})
+    piece |= sampling | said | _loudness(loudness) | ({} if prompted else {"guidance": 1.0})
     share_processors()
     if prompt is None:
         goes_on = f"ends with {text!r}, it goes on with that" if text else "carries no prompt, it goes on without one; --prompt says what to play"
@@ -133,7 +126,7 @@ def replay(
     report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)
 
 
-def _pieces(what: str | None, minutes: float | None, seconds: float | None, negative: str | None, loop: bool, said: dict[str, Any]) -> list[Any]:
+def _pieces(what: str | None, minutes: float | None, seconds: float | None, loop: bool, said: dict[str, Any]) -> list[Any]:
     """The pieces that the command line means: of a job file, or one of a prompt."""
     from mousai.request.job_file import read_jobs
     from mousai.request.piece import Piece
@@ -143,12 +136,12 @@ def _pieces(what: str | None, minutes: float | None, seconds: float | None, nega
     if Path(what).suffix.lower() in JOB_SUFFIXES:
         if minutes is not None or seconds is not None:
             raise ValueError("--minutes and --seconds are for a prompt; a job file says how long its pieces are")
-        return read_jobs(what, said | _given({"negative": negative}) | ({"loop": True} if loop else {}))
+        return read_jobs(what, said | ({"loop": True} if loop else {}))
     if os.path.exists(what) and (Path(what).suffix or os.sep in what):  # no prompt, which may be called as a folder here is
         raise ValueError(f"{what}: expected a prompt, or a job file, whose name ends in {', '.join(JOB_SUFFIXES)}; to go on from a recording use mousai extend")
     if (minutes is None) == (seconds is None):
         raise ValueError("how long: give --minutes or --seconds, one of the two")
-    return [Piece.from_dict({"prompt": what, "loop": loop} | _given({"minutes": minutes, "seconds": seconds, "negative": negative}) | said)]
+    return [Piece.from_dict({"prompt": what, "loop": loop} | _given({"minutes": minutes, "seconds": seconds}) | said)]
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

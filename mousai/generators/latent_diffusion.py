@@ -18,7 +18,7 @@ from mousai.diffusion.guidance import guided, mixed
 from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
-from mousai.diffusion.schedules import NAMES as SCHEDULES, schedule
+from mousai.diffusion.schedules import schedule
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.randomness import randn, seeded_generators
 from mousai.types import Condition, ConditionShape, RowPredict, SamplingSettings
@@ -39,7 +39,6 @@ class LatentDiffusionConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "sample", self.sample.over(OWN))
         check_name("sample.sampler", self.sample.sampler, V_SAMPLERS)
-        check_name("sample.schedule", self.sample.schedule, SCHEDULES)
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
         if not any(self.unet.cross_attentions):

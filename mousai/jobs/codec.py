@@ -21,12 +21,14 @@ from torch import Tensor, nn
 import mousai
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.checks import check_number
 from mousai.device import limit_threads
 from mousai.jobs.places import beside, free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
 from mousai.pipelines.recording import level_gain
 from mousai.recipe import codec_fingerprint
-from mousai.request.clip import MAX_STEPS, SEEDS, check_number
+from mousai.request.clip import SEEDS
+from mousai.types import MAX_STEPS
 
 FORMAT = "1"
 SUFFIX = "safetensors"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.checks import check_number
 from mousai.data.sources import open_source
 from mousai.evaluation.clips import draw_clips
 from mousai.evaluation.codec import baselines, measure, summary, table
@@ -28,7 +29,8 @@ from mousai.evaluation.prompts import manifest_of, practice_classifier, prompts_
 from mousai.pictures.confusion import confusion_png
 from mousai.pictures.sheet import spectrogram_sheet
 from mousai.pipelines.cascade import Cascade, load, load_codec
-from mousai.request.clip import MAX_BATCH, MAX_STEPS, Request, check_number
+from mousai.request.clip import MAX_BATCH, Request
+from mousai.types import MAX_STEPS
 
 Progress = Callable[[int, int], None]
 SHEET_CLIPS = 6
@@ -170,28 +172,27 @@ def evaluate_prompts(
     per_class: int = 6,
     seeds_per_prompt: int = 2,
     seconds: float = 8.0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    codec_steps: int | None = None,
     batch: int | None = None,
     through_codec: bool = False,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
     progress: Progress | None = None,
+    **sampling: Any,
 ) -> dict[str, Any]:
     """Whether a classifier of a practice set's styles names the prompted one for generated clips, and whether seeds differ.
 
     `data` is the practice set, as a folder or manifest; prompts are captions of its `split`. Without `classifier`, a
     file that `evaluation.genre` saved, one is trained on the set's train split and kept beside it. `through_codec`
-    also classifies as many recordings of the set after encoding and decoding: what the codec alone costs. Writes
+    also classifies as many recordings of the set after encoding and decoding: what the codec alone costs. `sampling` are
+    fields of `SamplingSettings`. Writes
     prompts.json, prompts.md, prompts.png (the confusion table) and the clips.
     """
     manifest = manifest_of(data)
     source = open_source(manifest, split)
     asked = prompts_for(source, per_class, seeds_per_prompt)
     prompts = [clip.prompt for clip in asked]
-    request = Request(prompts, seconds, seed, steps=steps, guidance=guidance, codec_steps=codec_steps, batch=batch)
+    request = Request(prompts, seconds, seed, batch, **sampling)
     cascade = load(model, device, dtype)
     if cascade.sample_rate != SAMPLE_RATE:
         raise ValueError(f"the classifier hears {SAMPLE_RATE} Hz, this model makes {cascade.sample_rate} Hz")
@@ -205,10 +206,10 @@ def evaluate_prompts(
     heard = confusion_table([clip.label for clip in asked], named, ear.config.labels)
     confusion_png(heard, ear.config.labels, out / "prompts.png", "prompted styles named by the classifier")
     known = recordings(source, per_class, seconds)
-    settings, decode_steps, _ = cascade.settings(request)
+    settings, _ = cascade.settings(request)
     report = {
         "evaluates": "prompts",
-        **_provenance(model, data, split, seed, cascade.codec, decode_steps),
+        **_provenance(model, data, split, seed, cascade.codec, settings.codec_steps),
         "seconds": seconds,
         "generator_steps": settings.steps,
         "guidance": settings.guidance,

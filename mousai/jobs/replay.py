@@ -20,10 +20,9 @@ from mousai.jobs.render.job import Listener, render
 from mousai.jobs.render.state import SUFFIX
 from mousai.request.clip import Request
 from mousai.request.piece import Piece
+from mousai.types import SETTING_CHECKS
 
-CLIP_SETTINGS = (
-    "seed", "steps", "guidance", "negative", "sampler", "schedule", "eta", "rescale", "interval", "codec_steps", "strength",
-)  # fmt: skip
+CLIP_SETTINGS = ("seed", "strength", *SETTING_CHECKS)
 MADE_BY_INPAINTING = ("sampler", "eta")  # which a request for it leaves away
 WORDS = {"mousai": "version of mousai", "torch": "version of torch", "device": "device", "dtype": "precision", "machine": "kind of machine"}
 BLOCK_SAMPLES = 480_000
@@ -114,8 +113,6 @@ def piece_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) 
 def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Request:
     """The request for the clip of a recipe, its recording where it is now."""
     settings: dict[str, Any] = {name: made[name] for name in CLIP_SETTINGS if made.get(name) is not None}
-    if "interval" in settings:
-        settings["interval"] = tuple(settings["interval"])
     kind = next((name for name in ("init", "inpaint") if name in made), None)
     if kind is not None:
         settings[kind] = found(file, made[kind], made.get("recording_hash"), recording)

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 import mousai
-from mousai import checkpoint
+from mousai import checkpoint, config
 from mousai.device import choose_device, choose_dtype
 from mousai.pipelines.recording import begin, finish, named
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
-from mousai.types import Callback, Codec, Condition, Conditioner, ConditionShape, Generator, joined
+from mousai.types import SETTING_CHECKS, Callback, Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
 TEXTS_AT_ONCE = 64
 CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
@@ -74,27 +74,19 @@ class Cascade:
         seconds: float | None = None,
         seed: int = 0,
         *,
-        steps: int | None = None,
-        guidance: float | None = None,
-        negative: str | None = None,
-        sampler: str | None = None,
-        schedule: str | None = None,
-        eta: float | None = None,
-        rescale: float | None = None,
-        interval: tuple[float, float] | None = None,
-        codec_steps: int | None = None,
         batch: int | None = None,
         init: Tensor | str | Path | None = None,
         strength: float | None = None,
         inpaint: Tensor | str | Path | None = None,
         span: tuple[float, float] | None = None,
         callback: Callback | None = None,
+        **settings: Any,
     ) -> Tensor:
         """Music `(b, c, s)` float32 on the CPU, a clip of `seconds` (default 10) for each of the prompts.
 
-        Clip i follows from its prompt and `seed + i` alone. Settings that are left away are the model's own:
-        `steps`, `guidance` (1 = none), `sampler`, `schedule`, `eta`, `rescale` and `interval` of the generator (see
-        docs/diffusion.md), `codec_steps` of the decoder. `negative` is what the music should not be. `batch` clips are made at once.
+        Clip i follows from its prompt and `seed + i` alone. `settings` are the fields of `types.SamplingSettings`, such as
+        `steps=100, guidance=3.0, negative="drums"` (see docs/diffusion.md); what is left away is the model's own. `batch` clips
+        are made at once.
 
         With `init`, a recording (a path, or `(c, s)` at `sample_rate`), it is varied: the larger `strength`, above 0 to
         1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
@@ -103,20 +95,19 @@ class Cascade:
 
         `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
         """
-        request = Request(
-            prompts, seconds, seed, steps, guidance, negative, sampler, schedule, eta, rescale, interval, codec_steps, batch,
-            init, strength, inpaint, span,
-        )  # fmt: skip
+        config.check_keys(settings, SETTING_CHECKS)
+        request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
     def clips(self, request: Request, callback: Callback | None = None) -> Iterator[Tensor]:
         """The clips of a request, `(b, c, s)` float32 on the CPU, one batch after the other."""
-        settings, decode_steps, strength = self.settings(request)
+        settings, strength = self.settings(request)
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
         condition = self.encode_texts(request.prompts)
-        negative = None if request.negative is None else self.conditioner.encode([request.negative])
+        negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
         sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
+        decode_steps = settings.codec_steps
         batch = self.batch_of(request, start.num_samples / self.sample_rate)
         for first in range(0, len(request), batch):
             part = condition[first : first + batch]
@@ -137,24 +128,34 @@ class Cascade:
             audio = self.codec.decode(latents, start.num_samples, seeds=seeds, steps=decode_steps, callback=count(sample_steps, decode_steps))
             yield finish(audio.float().cpu(), start, self.sample_rate)
 
-    def settings(self, request: Request) -> tuple[Any, int, float]:
-        """The generator's sampling settings, the decoder's steps and the strength that a request comes to.
+    def settings(self, request: Request) -> tuple[SamplingSettings, float]:
+        """What a request's sampling settings and its strength come to: with everything said that it leaves to the model.
 
         Inpainting does each step several times, so that without `steps` it takes as many fewer.
         """
-        own = self.generator.sampling
+        own, said = self.own_settings, request.settings()
         if request.inpaint is not None:
-            own = replace(own, steps=math.ceil(own.steps / own.resamples), sampler="ddim", eta=1.0)
-        names = ("steps", "guidance", "sampler", "schedule", "eta", "rescale", "interval")
-        given = {name: getattr(request, name) for name in names if getattr(request, name) is not None}
-        if given.get("sampler", "ddim") != "ddim":  # a model's own eta is meant for its own sampler
-            given.setdefault("eta", 0.0)
-        settings = replace(own, **given)
-        if request.negative is not None and settings.guidance == 1.0:
-            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+            resamples = request.resamples or own.resamples
+            own = replace(own, steps=math.ceil(own.steps / resamples), sampler="ddim", eta=1.0)
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
-        decode_steps = self.codec.default_steps if request.codec_steps is None else request.codec_steps
-        return settings, decode_steps, strength
+        return self.resolved(said, own), strength
+
+    @property
+    def own_settings(self) -> SamplingSettings:
+        """The model's own settings, the decoder's steps among them."""
+        return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))
+
+    def resolved(self, said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
+        """The settings that are said over the model's `own`; ValueError for one that this model does not have."""
+        settings = said.over(own)
+        if settings.sampler not in (None, *self.generator.samplers):
+            raise ValueError(f"sampler: this model is sampled by {', '.join(self.generator.samplers)}; came {settings.sampler!r}")
+        for name, value in said.said().items():
+            if getattr(own, name) is None and name != "negative":
+                raise ValueError(f"{name}: this model has no such setting; leave it away (came {value})")
+        if settings.negative is not None and settings.guidance in (None, 1.0):
+            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+        return settings
 
     def batch_of(self, request: Request, seconds: float) -> int:
         """How many clips of `seconds` are made at once: on a CPU four short ones take a fifth less time than one by one."""
@@ -163,12 +164,9 @@ class Cascade:
 
     def recipe_of(self, request: Request, index: int, seconds: float) -> dict[str, Any]:
         """Everything that clip `index` of `seconds` follows from, plain enough for JSON: what goes into its file."""
-        settings, decode_steps, strength = self.settings(request)
-        made: dict[str, Any] = {
-            "prompt": request.prompts[index], "negative": request.negative, "seed": request.seed_of(index), "seconds": round(seconds, 6),
-            "steps": settings.steps, "guidance": settings.guidance, "sampler": settings.sampler, "schedule": settings.schedule,
-            "eta": settings.eta, "rescale": settings.rescale, "interval": list(settings.interval), "codec_steps": decode_steps,
-        }  # fmt: skip
+        settings, strength = self.settings(request)
+        made: dict[str, Any] = {"prompt": request.prompts[index], "seed": request.seed_of(index), "seconds": round(seconds, 6)}
+        made |= {name: value for name, value in config.to_dict(settings).items() if name != "resamples"}
         if request.init is not None:
             made |= {**named("init", request.init), "strength": strength}
         if request.inpaint is not None:

@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,8 +20,8 @@ from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.cascade import Cascade
 from mousai.pipelines.recording import level_gain
-from mousai.request.clip import Request
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
+from mousai.types import SamplingSettings
 
 DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
 DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
@@ -244,23 +243,22 @@ def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[Wi
     return WindowGrid(frames + lead, window, overlap, multiple), lead
 
 
-def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, Any]:
+def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, SamplingSettings]:
     """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
-    own = cascade.generator.sampling
+    own = cascade.own_settings
     method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
-    steps = piece.steps
-    if method == "continuation" and steps is None:
-        steps = math.ceil(own.steps / own.resamples)  # each is done several times over
+    if method == "continuation":  # each step is done several times over
+        own = replace(own, steps=math.ceil(own.steps / (piece.resamples or own.resamples)))
+    ignored = ("eta", "fresh noise in each step is its own") if method == "continuation" else ("resamples", "its steps are done once")
+    if getattr(piece, ignored[0]) is not None:
+        raise ValueError(f"{ignored[0]}: has no effect where the method is {method}, {ignored[1]}; leave it away")
+    own = replace(own, sampler="ddim")
     negative = next((section.negative for section in piece.sections if section.negative), None)
-    request = Request(
-        "any", seed=piece.seed, steps=steps, guidance=piece.guidance, negative=negative, sampler="ddim",
-        schedule=piece.schedule, rescale=piece.rescale, interval=piece.interval, codec_steps=piece.codec_steps,
-    )  # fmt: skip
-    settings, codec_steps, _ = cascade.settings(request)
+    settings = cascade.resolved(replace(piece.settings(), negative=negative), own)
     seconds = cascade.codec.hop / cascade.sample_rate
     window = piece.window or (cascade.crop_frames or DEFAULT_WINDOW) * seconds
     if piece.loop:
         window = min(window, piece.seconds * LOOP_SHARE)
-    said = {name: getattr(settings, name) for name in ("steps", "guidance", "schedule", "rescale", "interval")}
-    said |= {"codec_steps": codec_steps, "method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
+    said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
+    said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
     return replace(piece, **said), settings

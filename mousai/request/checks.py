@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mousai.checks import check_name, check_number, checked_text
 from mousai.config import check_keys
-from mousai.request.clip import MAX_GUIDANCE, MAX_SECONDS, MAX_STEPS, SEEDS, check_name, check_number, checked_pair, checked_text
+from mousai.request.clip import MAX_SECONDS, SEEDS
+from mousai.types import SETTING_CHECKS
 
 MIN_SECTION_SECONDS = 1.0
 MAX_PIECE_SECONDS = 86400.0
@@ -116,22 +118,15 @@ def _negative(name: str, value: Any) -> str | None:
     return None if value is None else checked_text(value, name, may_be_empty=True) or None
 
 
+def _sampler(name: str, value: Any) -> str | None:
+    check_name(name, value, ("ddim",))  # windows are sampled by it
+    return value
+
+
 def _interval(name: str, value: Any) -> tuple[float, float] | None:
-    if value is None:
-        return None
     if isinstance(value, (list, tuple)) and any(isinstance(each, (Mapping, list, tuple)) for each in value):
         raise ValueError(f"{name}: expected two numbers, came a list of other things")
-    low, high = checked_pair(name, value)
-    if not 0 <= low <= high <= 1:
-        raise ValueError(f"{name}: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
-    return float(low), float(high)
-
-
-def _schedule(name: str, value: Any) -> str | None:
-    from mousai.diffusion.schedules import NAMES
-
-    check_name(name, value, NAMES)
-    return value
+    return SETTING_CHECKS[name](name, value)
 
 
 def _method(name: str, value: Any) -> str | None:
@@ -170,12 +165,9 @@ SECTION_CHECKS: dict[str, Check] = {
 PIECE_CHECKS: dict[str, Check] = {
     "title": _title,
     "seed": _number(0, SEEDS - 1, whole=True, null=False),
-    "steps": _number(1, MAX_STEPS, whole=True),
-    "guidance": _number(0, MAX_GUIDANCE),
-    "schedule": _schedule,
-    "rescale": _number(0, 1),
+    **{name: check for name, check in SETTING_CHECKS.items() if name != "negative"},
+    "sampler": _sampler,
     "interval": _interval,
-    "codec_steps": _number(1, MAX_STEPS, whole=True),
     "method": _method,
     "window": _number(1, MAX_SECONDS, unit=" s"),
     "overlap": _number(0, MAX_SECONDS, above=True, unit=" s"),

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mousai.checks import check_name, check_number, checked_pair, checked_text
+from mousai.checks import check_number, checked_pair, checked_text
+from mousai.types import SamplingSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,33 +17,23 @@ if TYPE_CHECKING:
 DEFAULT_SECONDS = 10.0
 DEFAULT_STRENGTH = 0.7
 MAX_SECONDS = 600.0  # of one clip, made in one go
-MAX_STEPS = 5000  # as in diffusion/schedules.py
-MAX_GUIDANCE = 100.0
 MAX_BATCH = 4096
 SEEDS = 2**32  # torch's CPU generator reads no more of a seed
 
 
 @dataclass(frozen=True)
-class Request:
+class Request(SamplingSettings):
     """One clip for each prompt; None means the model's own way. ValueError in one line for whatever cannot be.
 
     Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
     recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
     which the `span` (from, to) in seconds is made anew. Recordings are paths, or tensors `(c, s)` at the codec's rate.
+    How to sample is said in the fields of `SamplingSettings`.
     """
 
     prompts: tuple[str, ...]
     seconds: float | None = None
     seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None  # 1 = none
-    negative: str | None = None
-    sampler: str | None = None
-    schedule: str | None = None
-    eta: float | None = None
-    rescale: float | None = None
-    interval: tuple[float, float] | None = None
-    codec_steps: int | None = None
     batch: int | None = None  # clips made at once: more speed, more memory, the same clips
     init: Tensor | str | Path | None = None
     strength: float | None = None
@@ -52,32 +43,11 @@ class Request:
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts
         object.__setattr__(self, "prompts", checked_prompts(prompts))
-        negative = None if self.negative is None else checked_text(self.negative, "negative prompt", may_be_empty=True)
-        object.__setattr__(self, "negative", negative or None)
         check_number("seconds", self.seconds, 0.001, MAX_SECONDS, unit=" s")
         check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
-        for name in ("steps", "codec_steps"):
-            check_number(name, getattr(self, name), 1, MAX_STEPS, whole=True)
-        check_number("guidance", self.guidance, 0, MAX_GUIDANCE)
         check_number("batch", self.batch, 1, MAX_BATCH, whole=True)
-        check_number("eta", self.eta, 0, 1)
-        check_number("rescale", self.rescale, 0, 1)
-        self._check_names()
+        super().__post_init__()
         self._check_recordings()
-        if self.interval is not None:
-            low, high = checked_pair("interval", self.interval)
-            if not 0 <= low <= high <= 1:
-                raise ValueError(f"interval: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
-
-    def _check_names(self) -> None:
-        if self.sampler is None and self.schedule is None:
-            return
-        from mousai.diffusion import samplers, schedules
-
-        check_name("sampler", self.sampler, (*samplers.V_SAMPLERS, *samplers.FLOW_SAMPLERS))
-        check_name("schedule", self.schedule, schedules.NAMES)
-        if self.eta and self.sampler not in (None, "ddim"):
-            raise ValueError(f"eta: belongs to ddim; {self.sampler} draws no noise, leave it away")
 
     def _check_recordings(self) -> None:
         if self.init is not None and self.inpaint is not None:
@@ -88,6 +58,8 @@ class Request:
             check_number("strength", self.strength, 0, 1, above=True)
         if (self.inpaint is None) != (self.span is None):
             raise ValueError("inpaint: a recording and the span of it to be made anew, from and to, belong together")
+        if self.inpaint is None and self.resamples is not None:
+            raise ValueError("resamples: says how often each step of an inpainting is done; there is none")
         if self.inpaint is None:
             return
         begin, end = checked_pair("span", self.span)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
 from mousai.config import to_dict
 from mousai.request.checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS, Problems, came, in_seconds, is_meant, missing, settle, unknown_keys
+from mousai.types import SETTING_CHECKS, SamplingSettings
 
 DEFAULT_TRANSITION = 8.0  # seconds
 MIN_LOOP_SECONDS = 15.0
@@ -18,6 +19,11 @@ MIN_LEAD_SECONDS = 1.0  # of a recording that a piece can go on from
 LOOP_SHARE = 2 / 3  # of a loop that a window takes at most: its end must be another's than its beginning
 SLUG_BYTES = 64
 EMPTY_PROMPT = 'prompt: is empty; say what to play, for example "slow piano, melancholic"'
+WRITTEN = (
+    "sections", "title", "seed", "steps", "guidance", "schedule", "rescale", "interval", "codec_steps", "method", "window", "overlap", "loop", "extend",
+    "loudness", "true_peak", "format", "number",
+)  # the fields of a piece as it is written  # fmt: skip
+LATER = tuple(name for name in SETTING_CHECKS if name not in (*WRITTEN, "negative"))
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
 
 
@@ -54,22 +60,17 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Piece(SamplingSettings):
     """One piece of up to 24 hours; None means the model's or the renderer's own way.
 
     Problems, a ValueError, with a line for each thing that cannot be. A transition that is given must end within the
-    two sections that it joins and before the next one begins.
+    two sections that it joins and before the next one begins. How to sample is said in the fields of `SamplingSettings`;
+    `negative` goes to each section without its own.
     """
 
     sections: tuple[Section, ...]
     title: str | None = None
     seed: int = 0
-    steps: int | None = None
-    guidance: float | None = None  # 1 = none
-    schedule: str | None = None
-    rescale: float | None = None
-    interval: tuple[float, float] | None = None
-    codec_steps: int | None = None
     method: str | None = None  # "joint" or "continuation"
     window: float | None = None  # seconds made at once
     overlap: float | None = None  # seconds that a window shares with the one before
@@ -84,7 +85,9 @@ class Piece:
         sections = self.sections if isinstance(self.sections, (tuple, list)) else ()
         if not sections or not all(isinstance(section, Section) for section in sections):
             raise Problems(["sections: expected a Section at least"])
-        object.__setattr__(self, "sections", tuple(sections))
+        own = [each if each.negative else replace(each, negative=self.negative) for each in sections] if self.negative else sections
+        object.__setattr__(self, "sections", tuple(own))
+        object.__setattr__(self, "negative", None)
         settled, lines = settle(vars(self), PIECE_CHECKS)
         lines += [line for section in self.sections for line in _unsaid(vars(section), settled.get("extend") is not None)]
         _keep(self, settled, lines + _together(settled, self.sections) + _lengths(settled, self.sections))
@@ -110,8 +113,12 @@ class Piece:
         return [(start - half, start + half) for start, half in zip(self.starts[1:], half_transitions(self.sections), strict=True)]
 
     def to_dict(self) -> dict[str, Any]:
-        """The piece as JSON has it; `from_dict` gives the same piece back."""
-        return to_dict(self)
+        """The piece as JSON has it; `from_dict` gives the same piece back.
+
+        Settings that came later are left out where nothing is said of them: what was begun before them still matches.
+        """
+        data = to_dict(self)
+        return {name: data[name] for name in WRITTEN} | {name: data[name] for name in LATER if data[name] is not None}
 
     @classmethod
     def from_dict(cls, data: Any) -> Piece:

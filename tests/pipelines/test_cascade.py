@@ -215,7 +215,7 @@ def test_a_long_recording_is_encoded_around_the_span_alone(model, sound, monkeyp
 
 
 def test_an_inpainting_costs_no_more_steps_than_a_clip(model):
-    settings, _, strength = model.settings(Request("x", inpaint="a.wav", span=(1, 2)))
+    settings, strength = model.settings(Request("x", inpaint="a.wav", span=(1, 2)))
     assert settings.steps * settings.resamples == model.generator.sampling.steps
     assert (settings.sampler, settings.eta, strength) == ("ddim", 1.0, 1.0)
     assert model.settings(Request("x", inpaint="a.wav", span=(1, 2), steps=9))[0].steps == 9

@@ -63,7 +63,7 @@ def test_everything_that_is_left_to_the_model_is_said(cascade):
     assert all(getattr(left, name) is None and getattr(found, name) is not None for name in named)
     assert (found.method, found.steps, found.guidance, found.codec_steps) == ("joint", 4, 3.0, 3)
     assert found.window == pytest.approx(DEFAULT_WINDOW * HOP / RATE) and found.overlap == found.window / 4
-    assert settings == replace(cascade.generator.sampling, sampler="ddim")
+    assert settings == replace(cascade.own_settings, sampler="ddim")
     assert replace(found, **{name: None for name in named}) == left
     assert resolved(cascade, found) == (found, settings) == resolved(cascade, Piece.from_dict(found.to_dict()))
 

@@ -128,8 +128,8 @@ def test_values_are_kept_as_one_kind():
 
 
 FULL = Piece(
-    (Section("a", 30, "b"), Section("é\n♯", 20.5, None, 3)), "Dawn", 7, 50, 4.5, "karras", 0.5, (0.1, 0.9), 20,
-    "joint", 40, 10, False, "/x/a.wav", None, -2, "flac", 3,
+    (Section("a", 30, "b"), Section("é\n♯", 20.5, None, 3)), "Dawn", 7, "joint", 40, 10, False, "/x/a.wav", None, -2, "flac", 3,
+    steps=50, guidance=4.5, schedule="karras", rescale=0.5, interval=(0.1, 0.9), eta=0.5, resamples=2, codec_steps=20,
 )  # fmt: skip
 
 
