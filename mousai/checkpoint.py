@@ -3,7 +3,7 @@
 A model folder holds `config.yaml` (with `format: 1`), the weights (`model.safetensors`, or shards with
 `model.safetensors.index.json` in Hugging Face's form), `README.md` (the model card) and `hashes.json` (SHA-256 of each).
 A training state is one folder a step, `step-0000100/` with `state.safetensors` and `meta.json`.
-Both are written to a folder beside, flushed to the disk and renamed.
+Both are written to a folder beside, synced and renamed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import json
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.config import format_yaml, read_yaml
+from mousai.files import file_hash, read_json, sweep, write_json, write_tensors, write_text, writing_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +30,7 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 MODEL_FILE = re.compile(r"config\.yaml|README\.md|hashes\.json|model(-\d+-of-\d+)?\.safetensors(\.index\.json)?")
 STATE_FILE = re.compile(r"state\.safetensors|meta\.json")
 STATE_FOLDER = re.compile(r"step-(\d+)")
+OLDER_LEFTOVER = re.compile(r"\.step-\d+\.[a-z0-9_]{8}")  # what a killed process of an earlier version left half-written
 SHIPPED = {"starter": Path(__file__).resolve().parent / "starter"}  # the models that come with the package, by name
 
 
@@ -52,7 +52,8 @@ def save_model(
     """
     folder = Path(folder)
     _check_replaceable(folder, MODEL_FILE, "model")
-    with _beside(folder) as new:
+    sweep(folder.parent, folder.name)
+    with writing_folder(folder) as new:
         shards = _shards(state, shard_bytes)
         names = [WEIGHTS] if len(shards) == 1 else [f"model-{i + 1:05}-of-{len(shards):05}.safetensors" for i in range(len(shards))]
         for name, keys in zip(names, shards):
@@ -60,11 +61,11 @@ def save_model(
         if len(shards) > 1:
             places = {key: name for name, keys in zip(names, shards) for key in keys}
             total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
-            _write(new / INDEX, json.dumps({"metadata": {"total_size": total}, "weight_map": places}, indent=1))
-        _write(new / CONFIG, format_yaml({"format": FORMAT, **config}))
-        _write(new / CARD, card)
+            write_json(new / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+        write_text(new / CONFIG, format_yaml({"format": FORMAT, **config}))
+        write_text(new / CARD, card)
         hashes = {path.name: file_hash(path) for path in sorted(new.iterdir()) if path.name != CARD}
-        _write(new / HASHES, json.dumps(hashes, indent=1))
+        write_json(new / HASHES, hashes)
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -146,14 +147,15 @@ def save_state(folder: str | Path, step: int, tensors: Mapping[str, Tensor], met
     folder = Path(folder)
     path = folder / f"step-{step:07}"
     _check_replaceable(path, STATE_FILE, "training state")
-    with _beside(path) as new:
+    with writing_folder(path) as new:
         _save_tensors(new / "state.safetensors", tensors)
         record = {"format": FORMAT, "step": step, "sha256": file_hash(new / "state.safetensors"), "meta": dict(meta)}
-        _write(new / "meta.json", json.dumps(record, indent=1))
+        write_json(new / "meta.json", record)
     for old in _states(folder)[:-keep]:
         shutil.rmtree(old)
-    for leftover in folder.glob(".step-*"):  # of a process that was killed while it wrote
-        shutil.rmtree(leftover)
+    sweep(folder)
+    for leftover in filter(OLDER_LEFTOVER.fullmatch, os.listdir(folder)):
+        shutil.rmtree(folder / leftover)
     return path
 
 
@@ -168,7 +170,7 @@ def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, An
     path = states[-1]
     advice = f"remove the folder {path} to go on from the state before it, or from the start"
     try:
-        record = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        record = read_json(path / "meta.json", kind=dict)
         whole = record["sha256"] == file_hash(path / "state.safetensors")
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {advice}") from error
@@ -185,38 +187,6 @@ def _states(folder: Path) -> list[Path]:
 
 
 # Files
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _beside(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder` that takes its place, flushed to the disk, if the block succeeds; else it goes."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield new
-        new.chmod(0o755)
-        _flush(new)
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            os.rename(folder, old)  # an empty folder gives way
-            try:
-                os.rename(new, folder)
-            except BaseException:
-                os.rename(old, folder)
-                raise
-            shutil.rmtree(old)
-        else:
-            os.rename(new, folder)
-        _flush(folder.parent)
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        raise
 
 
 def _check_replaceable(folder: Path, ours: re.Pattern, kind: str) -> None:
@@ -246,9 +216,9 @@ def _weight_files(folder: Path) -> dict[str, list[str] | None]:
     if not (folder / INDEX).exists():
         return {WEIGHTS: None}
     try:
-        places = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{folder / INDEX} is damaged: {error}") from error
+        places = read_json(folder / INDEX, kind=dict)["weight_map"]
+    except KeyError as error:
+        raise ValueError(f"{folder / INDEX} is damaged: it has no {error}") from error
     files: dict[str, list[str] | None] = {}
     for key, name in places.items():
         files.setdefault(name, []).append(key)
@@ -257,25 +227,19 @@ def _weight_files(folder: Path) -> dict[str, list[str] | None]:
 
 def _read_hashes(folder: Path) -> dict[str, str]:
     try:
-        return json.loads((folder / HASHES).read_text(encoding="utf-8"))
+        return read_json(folder / HASHES, kind=dict)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{folder} is not whole: it has no {HASHES}") from error
-    except ValueError as error:
-        raise ValueError(f"{folder / HASHES} is damaged: {error}") from error
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    from safetensors.torch import save_file
-
     own, seen = {}, set()
     for key, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         storage = tensor.untyped_storage().data_ptr()
         own[key] = tensor.clone() if storage in seen else tensor  # safetensors refuses tied tensors
         seen.add(storage)
-    save_file(own, path)
-    path.chmod(0o644)  # safetensors keeps its files to their owner
-    _flush(path)
+    write_tensors(path, own)
 
 
 def _load_tensors(path: Path) -> dict[str, Tensor]:
@@ -288,16 +252,3 @@ def _load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is cut or damaged: {error}") from error
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-    _flush(path)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

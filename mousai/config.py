@@ -8,9 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import difflib
-import os
 import re
-import tempfile
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
 import yaml
+
+from mousai.files import write_text
 
 T = TypeVar("T")
 
@@ -233,20 +233,10 @@ def format_yaml(data: Mapping[str, Any]) -> str:
 
 
 def write_yaml(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Writes `data` beside `path` and renames, so that `path` is never half a file."""
+    """Writes `data` as YAML, whole or not at all, and makes the folder if need be."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(format_yaml(data))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    write_text(path, format_yaml(data))
 
 
 def override(data: Mapping[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

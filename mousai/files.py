@@ -442,7 +442,7 @@ def _sign(descriptor: int) -> None:
 def _holder(descriptor: int) -> str:
     with suppress(OSError):
         if found := _read_holder(descriptor):
-            return f"process {found[1]} on {found[2]}"
+            return f"another process ({found[1]} on {found[2]})"
     return "another process"
 
 

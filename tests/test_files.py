@@ -232,14 +232,14 @@ def test_one_holds_a_lock_and_a_kill_gives_it_back(tmp_path: Path) -> None:
     process = python(HOLD, lock)
     assert process.stdout.readline() == "mine\n"
     assert is_locked(lock)
-    with pytest.raises(Locked, match=rf"folder/lock: process {process.pid} on \S+ holds the lock") as caught, locked(lock):
+    with pytest.raises(Locked, match=rf"folder/lock: another process \({process.pid} on \S+\) holds the lock") as caught, locked(lock):
         pass
-    assert caught.value.holder.startswith(f"process {process.pid} on ")
+    assert caught.value.holder.startswith(f"another process ({process.pid} on ")
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not is_locked(lock)
     with locked(lock):
-        with pytest.raises(Locked, match=f"process {os.getpid()} on"), locked(lock):
+        with pytest.raises(Locked, match=f"process .{os.getpid()} on"), locked(lock):
             pass
     assert not is_locked(lock)
 
@@ -332,6 +332,6 @@ def test_locks_of_windows(tmp_path: Path, monkeypatch) -> None:
     assert not is_locked(lock)
     with locked(lock):
         assert is_locked(lock) and lock.stat().st_size < 100
-        with pytest.raises(Locked, match=f"process {os.getpid()} on"), locked(lock):
+        with pytest.raises(Locked, match=f"process .{os.getpid()} on"), locked(lock):
             pass
     assert not is_locked(lock)

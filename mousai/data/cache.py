@@ -17,30 +17,27 @@ Format 1 had no `tensors`: its items have latents and tokens in float16, and so 
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import pad
 
+from mousai import files
 from mousai.audio.container import File, locate
+from mousai.files import file_hash, read_json, write_json, write_tensors
 from mousai.types import Condition
 
 FORMAT = 2
 FIRST_TENSORS = {"latents": "float16", "tokens": "float16"}  # of format 1
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
-HEADER, INDEX = "cache.json", "index.json"
+HEADER, INDEX, LOCK = "cache.json", "index.json", ".lock"
 
 Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), metadata
 
@@ -89,11 +86,8 @@ class CacheWriter:
         if self.items:
             name = f"shard-{self.number:05}-{self.rank:03}"
             shard = self.folder / f"{name}.safetensors"
-            save_file(self.tensors, shard)
-            shard.chmod(0o644)  # safetensors keeps its files to their owner
-            with open(shard, "rb") as file:
-                os.fsync(file.fileno())
-            write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
+            write_tensors(shard, self.tensors)
+            _write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
             self.number += 1
         self.tensors, self.items, self.bytes, self.since = {}, [], 0, time.monotonic()
 
@@ -101,25 +95,26 @@ class CacheWriter:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps the cache for one command at a time; ValueError if another has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: another process is writing to this cache; wait for it or stop it") from None
+            stack.enter_context(files.locked(folder / LOCK))
+        except files.Locked as error:
+            raise ValueError(f"{folder}: {error.holder} is writing to this cache; wait for it or stop it") from None
         yield
 
 
 def begin(folder: Path, header: Mapping[str, Any]) -> None:
     """Makes the cache, or checks that it was made with the same; what a killed process left half is removed."""
+    files.sweep(folder, HEADER, alone=True)
     if (folder / HEADER).exists():
         check_header(folder, header, f"remove {folder} or name another folder as data.cache")
-    elif any(path.name != ".lock" for path in folder.iterdir()):
+    elif any(path.name != LOCK for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and no latent cache; name an empty or a new folder as data.cache")
     else:
-        write_json(folder / HEADER, {"format": FORMAT, **header})
+        _write_json(folder / HEADER, {"format": FORMAT, **header})
     used = {item["shard"] for item in read_items(folder)}
-    for path in [*folder.glob("shard-*.safetensors"), *folder.glob(".*.json.new")]:
+    files.sweep(folder, alone=True)
+    for path in folder.glob("shard-*.safetensors"):
         if path.name not in used:
             path.unlink()
 
@@ -129,7 +124,7 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     if not (folder / HEADER).is_file():
         raise FileNotFoundError(f"no latent cache in {folder}; run `mousai cache` first")
-    header = read_json(folder / HEADER)
+    header = _read_json(folder / HEADER, dict)
     if (version := header.pop("format", None)) not in (1, FORMAT):
         raise ValueError(f"{folder / HEADER}: expected format {FORMAT}, came {version}; it needs another version of mousai")
     return {**header, "tensors": FIRST_TENSORS} if version == 1 else header
@@ -148,9 +143,9 @@ def check_header(folder: str | Path, expected: Mapping[str, Any], advice: str) -
 def read_items(folder: str | Path) -> list[Item]:
     """The items of a cache, in the order of their ids; where one was made twice, the later."""
     folder = Path(folder)
-    items = {item["id"]: item for item in (read_json(folder / INDEX) if (folder / INDEX).exists() else [])}
+    items = {item["id"]: item for item in (_read_json(folder / INDEX, list) if (folder / INDEX).exists() else [])}
     for path in sorted(folder.glob("shard-*.json")):
-        items |= {item["id"]: item for item in read_json(path)}
+        items |= {item["id"]: item for item in _read_json(path, list)}
     return [items[name] for name in sorted(items)]
 
 
@@ -161,7 +156,7 @@ def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
     item needs.
     """
     items = [item for item in read_items(folder) if item["id"] in keep.get(item["source"], {item["id"]})]
-    write_json(folder / INDEX, items)
+    _write_json(folder / INDEX, items)
     used = {item["shard"] for item in items}
     for path in folder.glob("shard-*.json"):
         path.unlink()
@@ -236,28 +231,12 @@ def cut(curves: Any, row: int, start: int, frames: int) -> Tensor:
 def content_hash(file: File) -> str:
     """SHA-256 of a file's bytes, 32 hexadecimal digits of it."""
     path, start, num_bytes, _ = locate(file)
-    digest = hashlib.sha256()
-    with open(path, "rb") as opened:
-        opened.seek(start)
-        while num_bytes > 0 and (block := opened.read(min(num_bytes, 2**20))):
-            digest.update(block)
-            num_bytes -= len(block)
-    return digest.hexdigest()[:32]
+    return file_hash(path, start, num_bytes)[:32]
 
 
-def read_json(path: Path) -> Any:
-    """The JSON in a file; ValueError names a damaged one."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; remove {path.parent} and run `mousai cache` again") from error
+def _read_json(path: Path, kind: type) -> Any:
+    return read_json(path, f"remove {path.parent} and run `mousai cache` again", kind)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON beside and renames."""
-    new = path.with_name(f".{path.name}.new")
-    with open(new, "w", encoding="utf-8") as file:
-        json.dump(value, file, ensure_ascii=False, separators=(",", ":"))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+def _write_json(path: Path, value: Any) -> None:
+    write_json(path, value, indent=None)

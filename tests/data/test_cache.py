@@ -206,3 +206,12 @@ def test_a_hash_is_of_the_content(tmp_path):
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         LatentDataConfig(**{"sources": ("a",), "cache": "c"} | wrong)
+
+
+def test_a_cache_that_was_killed_at_its_first_file_is_begun_again(tmp_path):
+    for name in (".cache.json.new", ".lock"):  # of an earlier version
+        (tmp_path / name).touch()
+    fill(tmp_path, [16])
+    (tmp_path / ".tmpAb3xY9").touch()  # of safetensors
+    begin(tmp_path, HEADER)
+    assert len(read_items(tmp_path)) == 1 and sorted(path.name for path in tmp_path.glob(".*")) == [".lock"]
