@@ -25,7 +25,7 @@ from mousai.checks import check_number
 from mousai.device import limit_threads
 from mousai.jobs.places import beside, free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
-from mousai.pipelines.recording import level_gain
+from mousai.pipelines.recording import level_gain, level_of
 from mousai.recipe import codec_fingerprint
 from mousai.request.clip import SEEDS
 from mousai.types import MAX_STEPS
@@ -138,15 +138,6 @@ def gathered(pieces: Iterable[Tensor]) -> Tensor:
         room[:, frames:end] = piece
         frames = end
     return room[:, :frames].contiguous()
-
-
-def level_of(blocks: Iterable[Tensor]) -> float:
-    """The root mean square of audio that comes in blocks `(c, s)`."""
-    power, count = 0.0, 0
-    for block in blocks:
-        power += float(block.double().square().sum())
-        count += block.numel()
-    return math.sqrt(power / max(1, count))
 
 
 def save_latents(path: Path, latents: Tensor, header: dict[str, str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,56 +16,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import mousai
 from mousai import checkpoint, config
+from mousai.audio import io
 from mousai.device import choose_device, choose_dtype
+from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
 from mousai.pipelines.recording import begin, finish, named
+from mousai.pipelines.system import System, check_conditions
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
-from mousai.types import SETTING_CHECKS, Callback, Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
+from mousai.request.piece import Piece
+from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
 
-TEXTS_AT_ONCE = 64
 CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
 
 
-class Cascade:
-    """Codec, conditioner and generator that belong together; `name` and `fingerprint` say which model it is.
-
-    `rms` is the level at which the model was shown music, None if it was shown it as it came; `crop_frames` is how many
-    latent frames of it at once, None if nobody knows.
-    """
-
-    def __init__(
-        self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "",
-        rms: float | None = None, crop_frames: int | None = None,
-    ) -> None:  # fmt: skip
-        if codec.latent_channels != generator.latent_channels:
-            raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
-        self.codec, self.conditioner, self.generator = codec, conditioner, generator
-        self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
-        self.device = torch.device("cpu")
-
-    @property
-    def sample_rate(self) -> int:
-        return self.codec.sample_rate
-
-    @property
-    def facts(self) -> dict[str, str]:
-        """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
-        return {
-            "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
-            "device": self.device.type, "dtype": str(self.generator.dtype).removeprefix("torch."), "machine": platform.machine(),
-        }  # fmt: skip
-
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Cascade:
-        """Moves everything to `device`; `dtype` is for the U-Nets, which do nearly all of the work, the rest stays float32."""
-        self.device = torch.device(device)
-        for part in (self.codec, self.conditioner, self.generator):
-            part.to(self.device)
-        for part in (self.codec, self.generator):
-            if dtype is not None:
-                part.set_precision(dtype)
-        return self
+class Cascade(System):
+    """A system that makes music: clips by `generate`, pieces of any length by `render`."""
 
     def generate(
         self,
@@ -140,22 +105,24 @@ class Cascade:
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
 
-    @property
-    def own_settings(self) -> SamplingSettings:
-        """The model's own settings, the decoder's steps among them."""
-        return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))
+    @torch.no_grad()
+    def render(self, piece: Piece) -> Iterator[Tensor]:
+        """A long piece as blocks of audio `(c, any)` float32 on the CPU, in memory that does not grow with its length.
 
-    def resolved(self, said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
-        """The settings that are said over the model's `own`; ValueError for one that this model does not have."""
-        settings = said.over(own)
-        if settings.sampler not in (None, *self.generator.samplers):
-            raise ValueError(f"sampler: this model is sampled by {', '.join(self.generator.samplers)}; came {settings.sampler!r}")
-        for name, value in said.said().items():
-            if getattr(own, name) is None and name != "negative":
-                raise ValueError(f"{name}: this model has no such setting; leave it away (came {value})")
-        if settings.negative is not None and settings.guidance in (None, 1.0):
-            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
-        return settings
+        A piece that extends a recording begins with it. The audio is as the codec gives it: what `mousai render` writes has
+        been brought to `piece.loudness` in a second pass. ValueError or FileNotFoundError for what cannot be.
+        """
+        lead, recording = None, iter(())
+        if piece.extend is not None:
+            lead, num_samples, _ = lead_of(self, piece)
+            recording = io.blocks(piece.extend, self.sample_rate, self.codec.channels, RECORDING_BLOCK)
+        rendering = Rendering(self, piece, lead)
+        left = 0 if lead is None else num_samples - rendering.join
+        for block in recording:
+            if left > 0:
+                yield block[:, :left]
+            left -= block.shape[-1]
+        yield from rendering.audio(Latents(rendering))
 
     def batch_of(self, request: Request, seconds: float) -> int:
         """How many clips of `seconds` are made at once: on a CPU four short ones take a fifth less time than one by one."""
@@ -172,13 +139,6 @@ class Cascade:
         if request.inpaint is not None:
             made |= {**named("inpaint", request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
         return made | self.facts
-
-    def encode_texts(self, prompts: Sequence[str]) -> Condition:
-        """The condition of all prompts, each different one read once."""
-        texts = list(dict.fromkeys(prompts))
-        row_of = {text: row for row, text in enumerate(texts)}
-        parts = [self.conditioner.encode(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
-        return joined(parts)[torch.tensor([row_of[prompt] for prompt in prompts])]
 
 
 def load(path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Cascade:
@@ -224,19 +184,6 @@ def place_and_precision(device: torch.device | str | None, dtype: torch.dtype | 
     """The device and the dtype that are meant; ValueError for what this machine does not have."""
     where = choose_device("auto" if device is None else str(device))
     return where, choose_dtype("auto" if dtype is None else str(dtype).removeprefix("torch."), where)
-
-
-def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:
-    """ValueError unless the generator was made for conditions such as the conditioner gives."""
-    if gives.tokens != accepts.tokens:
-        raise ValueError(f"{where}: the generator expects text features of {accepts.tokens}, this text encoder has {gives.tokens}")
-    if gives.max_tokens > accepts.max_tokens:
-        raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens, the conditioner's max_length is {gives.max_tokens}")
-    for kind in ("vectors", "curves"):
-        for name, features in getattr(accepts, kind).items():
-            given = getattr(gives, kind).get(name)
-            if given is not None and given != features:
-                raise ValueError(f"{where}: the generator expects the {kind[:-1]} {name!r} with {features} features, the conditioner gives {given}")
 
 
 def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """A piece longer than a model was trained on: windows of latents along its sections, decoded as they come.
 
-`Rendering` is one piece on one cascade. Its latents come from `diffusion/windows.py`, in either of the two ways there;
+`Rendering` is one piece on one system. Its latents come from `diffusion/windows.py`, in either of the two ways there;
 within a transition what the sections on both sides predict is interpolated frame by frame, in every step.
 """
 
@@ -15,11 +15,12 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from mousai.audio import io
 from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
-from mousai.pipelines.cascade import Cascade
-from mousai.pipelines.recording import level_gain
+from mousai.pipelines.recording import level_gain, level_of
+from mousai.pipelines.system import System
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.types import SamplingSettings
 
@@ -30,6 +31,7 @@ ROWS_AT_ONCE = {"cpu": 4, "cuda": 64}  # windows in one pass of the generator, t
 WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
 SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
 EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
+RECORDING_BLOCK = 480_000  # samples
 LEAD_SHARE = 0.5  # of the first window that a recording fills where a piece goes on from it
 
 
@@ -42,34 +44,34 @@ class Lead:
 
 
 class Rendering:
-    """One piece on a cascade: everything that its samples follow from, and the samples.
+    """One piece on a system: everything that its samples follow from, and the samples.
 
     `piece` is the piece with everything said that was left to the model. The latent stream has `grid.num_frames` frames;
     its first `lead` ones are what came before: the end of a recording, or of the loop itself.
     """
 
-    def __init__(self, cascade: Cascade, piece: Piece, lead: Lead | None = None) -> None:
-        self.cascade, self.codec, self.device = cascade, cascade.codec, cascade.device
-        self.piece, self.settings = resolved(cascade, piece)
-        rate = cascade.sample_rate
+    def __init__(self, system: System, piece: Piece, lead: Lead | None = None) -> None:
+        self.system, self.codec, self.device = system, system.codec, system.device
+        self.piece, self.settings = resolved(system, piece)
+        rate = system.sample_rate
         self.num_samples = max(1, round(piece.seconds * rate))
         self.gain, self.prefix, self.recording, self.lead = 1.0, None, None, None
         if lead is not None:
-            self.gain, self.recording = level_gain(lead.rms, cascade.rms), lead.audio
+            self.gain, self.recording = level_gain(lead.rms, system.rms), lead.audio
             latents = self.codec.encode(lead.audio[None].to(self.device) * self.gain)[0]
             self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
-        self.grid, self.lead = grid_of(cascade, self.piece, self.lead)
+        self.grid, self.lead = grid_of(system, self.piece, self.lead)
         self._transitions = [begin for begin, _ in self.piece.transitions], [end for _, end in self.piece.transitions]
         self._told, self._negatives = self._read_texts()
 
     @staticmethod
-    def lead_samples(cascade: Cascade, piece: Piece, available: int) -> int:
+    def lead_samples(system: System, piece: Piece, available: int) -> int:
         """How many of the last samples of a recording of `available` a piece that goes on from it needs; ValueError if there are too few."""
-        if available < MIN_LEAD_SECONDS * cascade.sample_rate:
-            lasts = f"{1000 * available // cascade.sample_rate / 1000:.3f} s"
+        if available < MIN_LEAD_SECONDS * system.sample_rate:
+            lasts = f"{1000 * available // system.sample_rate / 1000:.3f} s"
             raise ValueError(f"extend: the recording lasts {lasts}, a piece goes on from {MIN_LEAD_SECONDS:g} s or more")
-        hop, whole = cascade.codec.hop, resolved(cascade, piece)[0]
-        frames = round(whole.window * cascade.sample_rate / hop * LEAD_SHARE)
+        hop, whole = system.codec.hop, resolved(system, piece)[0]
+        frames = round(whole.window * system.sample_rate / hop * LEAD_SHARE)
         return min(frames, available // hop) * hop
 
     @property
@@ -91,7 +93,7 @@ class Rendering:
 
     def predictor(self, times: Tensor) -> WindowPredict:
         """`predict(x, t, firsts)` for windows that begin at the stream's frames `firsts`."""
-        generator, told, negatives = self.cascade.generator, self._told, self._negatives
+        generator, told, negatives = self.system.generator, self._told, self._negatives
 
         @lru_cache(maxsize=8)
         def rows(block: int):
@@ -118,7 +120,7 @@ class Rendering:
 
     def weights(self, first: int, count: int) -> list[tuple[int, Tensor]]:
         """The sections that have a say in the `count` frames from `first` of the stream on, each with its share `(count,)`."""
-        seconds = (torch.arange(first, first + count, dtype=torch.float64) - self.lead + 0.5) * self.codec.hop / self.cascade.sample_rate
+        seconds = (torch.arange(first, first + count, dtype=torch.float64) - self.lead + 0.5) * self.codec.hop / self.system.sample_rate
         begins, ends = self._transitions
         low, high = bisect_right(ends, float(seconds[0])), bisect_right(begins, float(seconds[-1]))
         come = [torch.ones_like(seconds)]  # how much of each section, or of what follows it, is there
@@ -131,7 +133,7 @@ class Rendering:
         """The conditions of every section's prompt and negative prompt, None for none; each different text is read once."""
         sections = self.piece.sections
         texts = list(dict.fromkeys([each.prompt for each in sections] + [each.negative for each in sections if each.negative]))
-        read = self.cascade.encode_texts(texts)
+        read = self.system.encode_texts(texts)
         of = {text: read[index : index + 1] for index, text in enumerate(texts)} | {None: None, "": None}
         return [of[each.prompt] for each in sections], [of[each.negative] for each in sections]
 
@@ -144,7 +146,7 @@ class Rendering:
 
     @property
     def _fade(self) -> int:
-        return min(round(FADE_SECONDS * self.cascade.sample_rate), self.lead * self.codec.hop)
+        return min(round(FADE_SECONDS * self.system.sample_rate), self.lead * self.codec.hop)
 
     @property
     def total(self) -> int:
@@ -200,7 +202,7 @@ class Rendering:
 
     def _joined(self, blocks: Iterator[Tensor], opening: Tensor, done: int) -> Iterator[Tensor]:
         """The blocks at the recording's level, faded in over its end."""
-        reach = min(opening.shape[-1], round(LEVEL_SECONDS * self.cascade.sample_rate))
+        reach = min(opening.shape[-1], round(LEVEL_SECONDS * self.system.sample_rate))
         recording = self.recording[:, -opening.shape[-1] :]
         level = 10 ** (level_difference(recording[:, -reach:], opening[:, -reach:]).nan_to_num(0.0) / 20)
         faded = crossfade(recording[:, -self.join :], opening[:, -self.join :] * level)
@@ -224,16 +226,58 @@ class Rendering:
     def boundaries(self) -> dict[str, float | int]:
         """Where windows meet, in seconds of the piece: `first`, `every`, `count`, and the `overlap` whose middle they are."""
         shared = self.grid.overlap if self.piece.method == "joint" else 0
-        begin, per_second = self.grid.overlap - shared // 2 - self.lead, self.cascade.sample_rate / self.codec.hop
+        begin, per_second = self.grid.overlap - shared // 2 - self.lead, self.system.sample_rate / self.codec.hop
         places = [begin + index * self.grid.stride for index in range(1, self.grid.count)]
         inside = [place for place in places if 0 < place < self.piece.seconds * per_second]
         found = {"first": inside[0] / per_second} if inside else {"first": 0.0}
         return found | {"every": self.grid.stride / per_second, "count": len(inside), "overlap": shared / per_second}
 
 
-def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
+class Latents:
+    """The latents of a rendering as `Rendering.audio` asks for them, made as they are needed: none are kept but the first ones.
+
+    `latents(frame)` gives `(d, any)` from a frame on. What the audio's beginning and end are made of is kept, and only
+    there can be begun again.
+    """
+
+    def __init__(self, rendering: Rendering) -> None:
+        self.denoiser, self.wanted = rendering.denoiser(), rendering.frames_read(0)[0]
+        self.kept: list[Tensor] = []
+        self.frames = 0  # that have been made
+
+    def __call__(self, frame: int) -> Iterator[Tensor]:
+        position = 0
+        for piece in self.kept:
+            if position + piece.shape[-1] > frame:
+                yield piece[:, max(0, frame - position) :]
+            position += piece.shape[-1]
+        if position < self.frames:
+            return  # whoever asks for more has it already
+        while self.denoiser.done < self.denoiser.total:
+            piece = self.denoiser.advance()
+            if piece is None:
+                continue
+            piece = piece.cpu()
+            first, self.frames = self.frames, self.frames + piece.shape[-1]
+            if first < self.wanted:
+                self.kept.append(piece)
+            if self.frames > frame:
+                yield piece[:, max(0, frame - first) :]
+
+
+def lead_of(system: System, piece: Piece) -> tuple[Lead, int, io.AudioInfo]:
+    """The end of the recording that a piece goes on from, the samples that the recording has at the system's rate, and what it is."""
+    rate, channels = system.sample_rate, system.codec.channels
+    info = io.info(piece.extend)
+    total = io.resampled_length(info.num_samples, info.sample_rate, rate)
+    wanted = Rendering.lead_samples(system, piece, total)
+    audio = io.read(piece.extend, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
+    return Lead(audio, level_of(io.blocks(piece.extend, rate, channels, RECORDING_BLOCK))), total, info
+
+
+def grid_of(system: System, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
     """The windows of a resolved piece, and how many frames of the stream come before it: `lead`, or a loop's overlap, or none."""
-    rate, hop, multiple = cascade.sample_rate, cascade.codec.hop, cascade.generator.frame_multiple
+    rate, hop, multiple = system.sample_rate, system.codec.hop, system.generator.frame_multiple
     window, overlap = (round(seconds * rate / hop / multiple) * multiple for seconds in (piece.window, piece.overlap))
     window = max(window, 2 * multiple)
     overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
@@ -243,9 +287,9 @@ def grid_of(cascade: Cascade, piece: Piece, lead: int | None = None) -> tuple[Wi
     return WindowGrid(frames + lead, window, overlap, multiple), lead
 
 
-def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, SamplingSettings]:
+def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
-    own = cascade.own_settings
+    own = system.own_settings
     method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
     if method == "continuation":  # each step is done several times over
         own = replace(own, steps=math.ceil(own.steps / (piece.resamples or own.resamples)))
@@ -254,9 +298,9 @@ def resolved(cascade: Cascade, piece: Piece) -> tuple[Piece, SamplingSettings]:
         raise ValueError(f"{ignored[0]}: has no effect where the method is {method}, {ignored[1]}; leave it away")
     own = replace(own, sampler="ddim")
     negative = next((section.negative for section in piece.sections if section.negative), None)
-    settings = cascade.resolved(replace(piece.settings(), negative=negative), own)
-    seconds = cascade.codec.hop / cascade.sample_rate
-    window = piece.window or (cascade.crop_frames or DEFAULT_WINDOW) * seconds
+    settings = system.resolved(replace(piece.settings(), negative=negative), own)
+    seconds = system.codec.hop / system.sample_rate
+    window = piece.window or (system.crop_frames or DEFAULT_WINDOW) * seconds
     if piece.loop:
         window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,15 @@ def begin(request: Request, codec: Codec, rms: float | None, device: torch.devic
 def level_gain(level: float, rms: float | None) -> float:
     """The factor that brings audio of root mean square `level` to `rms`; 1 where there is no `rms`, and next to nothing to hear."""
     return rms / level if rms and level > SILENT else 1.0
+
+
+def level_of(blocks: Iterable[Tensor]) -> float:
+    """The root mean square of audio that comes in blocks `(c, s)`."""
+    power, count = 0.0, 0
+    for block in blocks:
+        power += float(block.double().square().sum())
+        count += block.numel()
+    return math.sqrt(power / max(1, count))
 
 
 def _gap(request: Request, recording: Tensor, gain: float, codec: Codec, device: torch.device) -> Start:

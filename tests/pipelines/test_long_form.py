@@ -4,9 +4,11 @@ import weakref
 from dataclasses import replace
 
 import pytest
+import soundfile
 import torch
 
 import mousai
+from mousai.diffusion.windows import JointDenoiser
 from mousai.pipelines.long_form import DEFAULT_WINDOW, Lead, Rendering, resolved
 from mousai.request.piece import Piece, Section
 
@@ -409,3 +411,39 @@ def test_boundaries_are_where_windows_meet(cascade, method, how):
 def test_a_piece_of_one_window_has_no_boundaries(cascade):
     for method in METHODS:
         assert Rendering(cascade, piece(1.5, method=method)).boundaries()["count"] == 0
+
+
+# -- as an iterator -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("loop", [False, True])
+def test_a_rendered_piece_is_what_its_latents_decode_to(cascade, method, loop):
+    whole = piece(8.0, 9.01, method=method, loop=loop)
+    made = torch.cat(list(cascade.render(whole)), -1)
+    rendering = Rendering(cascade, whole)
+    assert made.shape == (2, rendering.num_samples) and torch.equal(made, audio(rendering, frames(rendering)))
+
+
+def test_a_rendered_piece_begins_with_the_recording_that_it_extends(cascade, tmp_path):
+    recording = music(3.0)
+    soundfile.write(tmp_path / "a.wav", recording.T.numpy(), RATE, subtype="FLOAT")
+    made = torch.cat(list(cascade.render(piece(4.0, extend=str(tmp_path / "a.wav")))), -1)
+    assert made.shape == (2, 7 * RATE) and made.isfinite().all()
+    assert torch.equal(made[:, : 3 * RATE - 1440], recording[:, :-1440])
+    assert not torch.equal(made[:, 3 * RATE - 1440 : 3 * RATE], recording[:, -1440:])
+
+
+def test_a_piece_that_is_rendered_keeps_no_latents_but_the_first(cascade, monkeypatch):
+    alive, most, real = weakref.WeakSet(), [0], JointDenoiser.advance
+
+    def advance(self):
+        made = real(self)
+        if made is not None:
+            alive.add(made)
+            most[0] = max(most[0], len(alive))
+        return made
+
+    monkeypatch.setattr(JointDenoiser, "advance", advance)
+    blocks = sum(block.shape[-1] for block in cascade.render(piece(*[10.0] * 9, steps=1, codec_steps=1)))
+    assert blocks == 90 * RATE and most[0] <= 8

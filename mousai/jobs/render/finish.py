@@ -124,7 +124,7 @@ def recipe_of(rendering: Rendering, made_from: dict[str, Any]) -> dict[str, Any]
 
 def offset(rendering: Rendering, made_from: dict[str, Any]) -> float:
     """Seconds of a recording before what is new."""
-    return (made_from["recording"] or {}).get("num_samples", 0) / rendering.cascade.sample_rate
+    return (made_from["recording"] or {}).get("num_samples", 0) / rendering.system.sample_rate
 
 
 def sections_of(rendering: Rendering, made_from: dict[str, Any]) -> list[tuple[float, str]]:
@@ -137,7 +137,7 @@ def sections_of(rendering: Rendering, made_from: dict[str, Any]) -> list[tuple[f
 def chapters_of(rendering: Rendering, made_from: dict[str, Any]) -> list[io.Chapter]:
     """A chapter for every section, where there are several."""
     sections = sections_of(rendering, made_from)
-    rate = rendering.cascade.sample_rate
+    rate = rendering.system.sample_rate
     return [io.Chapter(round(start * rate), label[:TITLE_CHARACTERS]) for start, label in sections] if len(sections) > 1 else []
 
 

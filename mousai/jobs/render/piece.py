@@ -16,17 +16,15 @@ from torch import Tensor
 
 from mousai import checkpoint
 from mousai.audio import io
-from mousai.jobs.codec import level_of
 from mousai.jobs.render.audio import Audio, Say
 from mousai.jobs.render.finish import finish
 from mousai.jobs.render.plan import Target
 from mousai.jobs.render.state import RenderState, changes, read_json
 from mousai.pipelines.cascade import Cascade
-from mousai.pipelines.long_form import Lead, Rendering
+from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
 
 SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
 NOTE_SECONDS = 2.0
-BLOCK_SAMPLES = 480_000  # of a recording that is copied
 SAME = ("asked", "fingerprint", "recording")  # what a piece that goes on must have been begun with
 ALIKE = ("mousai", "torch", "device", "dtype", "machine")  # what its last bits may follow from
 
@@ -66,13 +64,9 @@ def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None
     if target.piece.extend is None:
         return made_from, None
     recording = Path(target.piece.extend)
-    rate, channels = cascade.sample_rate, cascade.codec.channels
-    info = io.info(recording)
-    total = io.resampled_length(info.num_samples, info.sample_rate, rate)
-    wanted = Rendering.lead_samples(cascade, target.piece, total)
-    audio = io.read(recording, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
+    lead, total, info = lead_of(cascade, target.piece)
     made_from["recording"] = {"file": recording.name, "hash": checkpoint.file_hash(recording), "num_samples": total, "subtype": info.subtype}
-    return made_from, Lead(audio, level_of(io.blocks(recording, rate, channels, BLOCK_SAMPLES)))
+    return made_from, lead
 
 
 def remove_parts(target: Target) -> None:
@@ -128,7 +122,7 @@ class Work:
         place, before = 0, self.recorded - self.rendering.join
         if audio.num_samples >= before:
             return before
-        for block in io.blocks(self.target.piece.extend, rate, channels, BLOCK_SAMPLES):
+        for block in io.blocks(self.target.piece.extend, rate, channels, RECORDING_BLOCK):
             audio.append(block[:, max(0, audio.num_samples - place) : max(0, before - place)])
             place += block.shape[-1]
             self.tell_or_stop(0.0, "copying the recording")

@@ -1,0 +1,91 @@
+"""An assembled system: a codec, a conditioner and a generator that belong together, and what every use of them shares."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+
+import mousai
+from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
+
+TEXTS_AT_ONCE = 64
+
+
+class System:
+    """Codec, conditioner and generator that belong together; `name` and `fingerprint` say which model it is.
+
+    `rms` is the level at which the model was shown music, None if it was shown it as it came; `crop_frames` is how many
+    latent frames of it at once, None if nobody knows.
+    """
+
+    def __init__(
+        self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "",
+        rms: float | None = None, crop_frames: int | None = None,
+    ) -> None:  # fmt: skip
+        if codec.latent_channels != generator.latent_channels:
+            raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
+        self.codec, self.conditioner, self.generator = codec, conditioner, generator
+        self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
+        self.device = torch.device("cpu")
+
+    @property
+    def sample_rate(self) -> int:
+        return self.codec.sample_rate
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
+        return {
+            "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
+            "device": self.device.type, "dtype": str(self.generator.dtype).removeprefix("torch."), "machine": platform.machine(),
+        }  # fmt: skip
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
+        """Moves everything to `device`; `dtype` is for the U-Nets, which do nearly all of the work, the rest stays float32."""
+        self.device = torch.device(device)
+        for part in (self.codec, self.conditioner, self.generator):
+            part.to(self.device)
+        for part in (self.codec, self.generator):
+            if dtype is not None:
+                part.set_precision(dtype)
+        return self
+
+    def encode_texts(self, prompts: Sequence[str]) -> Condition:
+        """The condition of all prompts, each different one read once."""
+        texts = list(dict.fromkeys(prompts))
+        row_of = {text: row for row, text in enumerate(texts)}
+        parts = [self.conditioner.encode(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
+        return joined(parts)[torch.tensor([row_of[prompt] for prompt in prompts])]
+
+    @property
+    def own_settings(self) -> SamplingSettings:
+        """The model's own settings, the decoder's steps among them."""
+        return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))
+
+    def resolved(self, said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
+        """The settings that are said over the model's `own`; ValueError for one that this model does not have."""
+        settings = said.over(own)
+        if settings.sampler not in (None, *self.generator.samplers):
+            raise ValueError(f"sampler: this model is sampled by {', '.join(self.generator.samplers)}; came {settings.sampler!r}")
+        for name, value in said.said().items():
+            if getattr(own, name) is None and name != "negative":
+                raise ValueError(f"{name}: this model has no such setting; leave it away (came {value})")
+        if settings.negative is not None and settings.guidance in (None, 1.0):
+            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+        return settings
+
+
+def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:
+    """ValueError unless the generator was made for conditions such as the conditioner gives."""
+    if gives.tokens != accepts.tokens:
+        raise ValueError(f"{where}: the generator expects text features of {accepts.tokens}, this text encoder has {gives.tokens}")
+    if gives.max_tokens > accepts.max_tokens:
+        raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens, the conditioner's max_length is {gives.max_tokens}")
+    for kind in ("vectors", "curves"):
+        for name, features in getattr(accepts, kind).items():
+            given = getattr(gives, kind).get(name)
+            if given is not None and given != features:
+                raise ValueError(f"{where}: the generator expects the {kind[:-1]} {name!r} with {features} features, the conditioner gives {given}")
