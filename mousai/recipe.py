@@ -27,7 +27,10 @@ if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use 
 FORMAT = 1
 
 # type: module:config class:class; imported on use, since a text encoder's library takes seconds to load.
-CODECS = {"dmae": "mousai.codecs.dmae.codec:DMAEConfig:DMAE"}
+CODECS = {
+    "dmae": "mousai.codecs.dmae.codec:DMAEConfig:DMAE",
+    "magnitude": "mousai.codecs.magnitude.codec:MagnitudeConfig:MagnitudeCodec",
+}
 CONDITIONERS = {"text": "mousai.conditioners.text:TextConfig:TextConditioner"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusionConfig:LatentDiffusion"}
 REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}

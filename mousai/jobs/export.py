@@ -64,9 +64,9 @@ def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
     return {**settings, "provenance": codec.get("provenance")}, weights
 
 
-def calibration(crops: AudioCrops) -> Iterator[Tensor]:
+def calibration(crops: AudioCrops, items: int = CALIBRATION_ITEMS) -> Iterator[Tensor]:
     """Audio of the training set in batches of four, the same for every export."""
-    for batch in itertools.islice(batches(crops, 4), CALIBRATION_ITEMS // 4):
+    for batch in itertools.islice(batches(crops, 4), items // 4):
         yield batch["audio"]
 
 

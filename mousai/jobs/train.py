@@ -23,7 +23,7 @@ from mousai import checkpoint, config
 from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
-from mousai.jobs.export import calibration, export
+from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.loop import Outcome, accelerator_for, train as run
@@ -64,8 +64,9 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
-    if recipe.train.start_from is None and hasattr(codec, "initialise"):  # from the same items in every process
-        codec.initialise(calibration(crops))
+    begins = recipe.train.start_from is None and not (out / "state").exists()
+    if begins and hasattr(codec, "initialise"):  # from the same items in every process
+        codec.initialise(calibration(crops, getattr(codec, "INITIAL_ITEMS", CALIBRATION_ITEMS)))
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),

@@ -1,0 +1,225 @@
+"""The magnitude codec: latents are a linear transform of log magnitudes, and the decoder diffuses magnitudes.
+
+The diffusion magnitude autoencoder of Moûsai (arXiv 2301.11757, section 3.2) taken at its word. The encoder keeps what
+an ear follows of a high-resolution spectrogram (features.py, components.py); the decoder samples the rest of it
+(decoder.py) and then looks for phases (phases.py). At the defaults 4,096 samples of two channels become 128 numbers, 64x.
+
+Any length goes in and exactly that length comes out, in overlapping windows on a fixed grid (chunks.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mousai.codecs.chunks import first_frame, overlapped, whole_frames
+from mousai.codecs.magnitude.components import Components, feature_weights
+from mousai.codecs.magnitude.config import MagnitudeConfig
+from mousai.codecs.magnitude.decoder import Decoder
+from mousai.codecs.magnitude.features import Features
+from mousai.codecs.magnitude.phases import audio_of
+from mousai.diffusion.process import add_noise, v_target
+from mousai.diffusion.randomness import positional_noise
+from mousai.diffusion.samplers import Callback, sample
+from mousai.diffusion.schedules import schedule
+from mousai.networks.transforms import mid_side
+
+ENCODE_STRIDE = 32  # latent frames that one window of the encoder yields
+START_LEVEL = 0.1  # root mean square of the noise whose phases are the first ones
+
+
+class MagnitudeCodec(nn.Module):
+    # What `encode` gives follows from these configs and weights alone: a latent cache outlives a decoder trained on.
+    LATENT_PARTS = ("features", "components", "sample_rate", "channels")
+    INITIAL_ITEMS = 192  # crops that `initialise` wants: fewer tell the components from chance worse
+
+    def __init__(self, config: MagnitudeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.sample_rate, self.channels = config.sample_rate, config.channels
+        self.hop, self.latent_channels = config.hop, config.components.count
+        self.features = Features(config.features, config.channels, config.sample_rate)
+        self.components = Components(config.components, self.features.width)
+        self.decoder = Decoder(config)
+        # Latent frames on each side of a window whose spectra reach beyond it.
+        self.margin = -(-max(config.features.n_fft, config.features.fast_n_fft) // (2 * self.hop))
+
+    # -- training --------------------------------------------------------------------------------------------------
+
+    def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The v-objective and the reader's error for audio `(b, c, s)`, of which each item gives a random part.
+
+        Places, noise and times come from `generator`, on the CPU.
+        """
+        block, decoder = self.config.components.block, self.decoder
+        true = self.features(self._parts(audio, generator))
+        latents = self.components.encode(true)
+        level = self.config.latent_noise * torch.rand(len(audio), generator=generator).to(audio.device)
+        latents = latents + level[:, None, None] * _noise(latents, generator)
+        linear = self.components.decode(latents)
+        correction, frames = decoder.reader(latents, level)
+        true, linear, correction, frames = (x[..., block:-block] for x in (true, linear, correction, frames))
+
+        data, condition, weights = decoder.residual(true, linear), decoder.condition(linear), decoder.weights(linear)
+        t = ((torch.arange(len(audio)) + torch.rand(len(audio), generator=generator)) / len(audio)).to(audio.device)
+        noise = _noise(data, generator)
+        v = decoder.unet(_last(add_noise(data, noise, t)), t, _last(condition), frames)
+        logs = {"diffusion": (weights * (v.float() - v_target(data, noise, t)).square()).mean()}
+        error = (decoder.rest(true) - decoder.rest(linear) - correction.float()).abs()
+        logs["rest"] = (decoder.rest_weights * error).mean()
+        total = logs["diffusion"] + self.config.reader.weight * logs["rest"]
+        return total, {name: value.detach() for name, value in logs.items()}
+
+    def _parts(self, audio: Tensor, generator: torch.Generator) -> Tensor:
+        """`train_frames` latent frames of each item, from anywhere in it."""
+        length = self.config.train_frames * self.hop
+        if audio.shape[2] < length:
+            raise ValueError(f"data.crop_samples: expected at least {length} samples, train_frames of them, came {audio.shape[2]}")
+        starts = (torch.rand(len(audio), generator=generator) * (audio.shape[2] - length + 1)).long().tolist()
+        return torch.stack([item[:, start : start + length] for item, start in zip(audio, starts, strict=True)])
+
+    @torch.no_grad()
+    def initialise(self, batches: Iterable[Tensor]) -> None:
+        """Fit the components, and the statistics that the decoder starts from, to audio `(b, c, s)`, once."""
+        block = self.config.components.block
+        found = []
+        for audio in batches:
+            whole = audio[..., : audio.shape[2] // self.hop * self.hop]
+            found.append(self.features(whole)[..., block:-block].cpu().half())  # the ends have seen silence
+        weights = feature_weights(self.config.components, self.config.features, self.channels, self.sample_rate)
+        device = self.components.mean.device
+        self.components.fit((item.float().to(device) for item in found), weights.to(device))
+        true = torch.cat(found[:: max(1, len(found) // 16)]).float().to(device)
+        self.decoder.measure(true, self.components.decode(self.components.encode(true)))
+
+    # -- use -------------------------------------------------------------------------------------------------------
+
+    def encode(self, audio: Tensor) -> Tensor:
+        """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)` of any length."""
+        return torch.cat(list(self.encode_stream([audio])), dim=-1)
+
+    @torch.no_grad()
+    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
+
+        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
+            return [encode(window) for window in windows]
+
+        def encode(window: Tensor) -> Tensor:
+            audio = window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2)
+            return self.components.encode(self.features(audio)).to(window.dtype)
+
+        # Of the context its inner half is crossfaded, and there both windows have seen all that they need to.
+        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), ENCODE_STRIDE, 2 * self.margin)
+
+    def decode(
+        self,
+        latents: Tensor,
+        num_samples: int | None = None,
+        *,
+        seeds: list[int] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Audio `(b, c, num_samples)` for latents `(b, d, l)` as `encode` gives them.
+
+        `num_samples` is at most l x hop, and that where it is left away. Item i's noise comes from `seeds[i]` (default
+        0, 1, …) and its place alone. `callback(done, total)` counts the sampling steps of all windows.
+        """
+        longest = latents.shape[-1] * self.hop
+        num_samples = longest if num_samples is None else num_samples
+        if not 0 < num_samples <= longest:
+            raise ValueError(f"{latents.shape[-1]} latent frames decode to 1 … {longest} samples; asked for {num_samples}")
+        pieces = self.decode_stream([latents], seeds=seeds, steps=steps, callback=callback, num_frames=latents.shape[-1])
+        return torch.cat(list(pieces), dim=-1)[..., :num_samples]
+
+    @torch.no_grad()
+    def decode_stream(
+        self,
+        pieces: Iterable[Tensor],
+        *,
+        seeds: list[int] | None = None,
+        steps: int | None = None,
+        callback: Callback | None = None,
+        num_frames: int | None = None,
+        start: int = 0,
+        batch: int = 1,
+    ) -> Iterator[Tensor]:
+        """The audio of latents that come in `pieces (b, d, any)`, hop samples a frame; the cuts make no difference.
+
+        `num_frames`, where it is known, lets `callback` say of how many steps. With `start`, decoding goes on with the
+        window of that number, see `resume`. `batch` windows are decoded at once.
+        """
+        decode = self.config.decode
+        times = schedule(decode.schedule, decode.steps if steps is None else steps)
+        steps = len(times) - 1
+        total = steps * max(1, -(-((num_frames or 0) - decode.context_frames) // decode.stride_frames))
+        done = 0
+
+        def count(step: int, _: int) -> None:
+            if callback:
+                callback(done + step, max(total, done + steps))
+
+        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
+            nonlocal done
+            audio = {}
+            for length in sorted({window.shape[-1] for window in windows}):
+                alike = [index for index, window in enumerate(windows) if window.shape[-1] == length]
+                found = self._decode_windows([windows[i] for i in alike], [firsts[i] for i in alike], seeds, times, count)
+                audio |= dict(zip(alike, found))
+                done += steps * len(alike)
+            return [audio[index] for index in range(len(windows))]
+
+        yield from overlapped(process, pieces, decode.stride_frames, decode.context_frames, ratio=self.hop, start=start, batch=batch)
+
+    def resume(self, sample: int) -> tuple[int, int, int]:
+        """Where `decode_stream` goes on for the audio from `sample` on: (`start`, first latent frame, first sample that comes)."""
+        stride, context = self.config.decode.stride_frames, self.config.decode.context_frames
+        early = context * self.hop // 2  # a window's audio begins with the fade, which lies before its own frames
+        window = max(0, (sample // self.hop - context) // stride)  # one that there is: the last one may have `context` frames more
+        return window, first_frame(max(0, window - 1), stride, context), max(0, window * stride * self.hop - early)
+
+    def _decode_windows(
+        self, windows: list[Tensor], firsts: list[int], seeds: list[int] | None, times: Tensor, callback: Callback
+    ) -> list[Tensor]:
+        """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""
+        b = len(windows[0])
+        seeds, latents = seeds or list(range(b)), torch.cat(windows).float()
+        length = latents.shape[-1]
+        padded = F.pad(latents, (0, -length % self.config.whole), mode="replicate")
+        block, fine = self.config.components.block, self.decoder.single * self.config.components.block * self.channels
+        width = fine + self.hop * self.channels
+        drawn = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
+        noise, start = (x.unflatten(2, (self.channels, -1)).transpose(1, 2) for x in drawn.split([fine, width - fine], dim=2))
+        noise = noise.unflatten(3, (-1, block)).transpose(2, 3).flatten(3)  # (b, c, l, single block) -> (b, c, single, l block)
+        features = self._sampled(padded, noise, times, callback)[..., : length * block]
+        slow = self.features.ungrouped(self.features.slow(features)).flatten(0, 1)
+        levels = self.features.fast(features).flatten(0, 1)
+        start = START_LEVEL * start[:, :, :length].flatten(2).flatten(0, 1)  # (b, c, l, hop) -> (b c, l hop)
+        audio = audio_of(self.features, slow, levels, start, self.config.decode.griffin_lim)
+        return list(mid_side(audio.unflatten(0, (-1, self.channels))).split(b))
+
+    def _sampled(self, latents: Tensor, noise: Tensor, times: Tensor, callback: Callback) -> Tensor:
+        """Features `(b, f, l * block)` for latents `(b, d, l)`, with `noise (b, c, single, l * block)`."""
+        decode, decoder = self.config.decode, self.decoder
+        linear = self.components.decode(latents)
+        correction, frames = decoder.reader(latents, latents.new_full((len(latents),), decode.assumed_noise))
+        condition = _last(decoder.condition(linear))
+
+        def predict(x: Tensor, t: Tensor) -> Tensor:
+            return decoder.unet(_last(x), t.expand(len(x)).to(x.device), condition, frames)
+
+        x = sample(decode.sampler, predict, decode.temperature * noise, times, callback=callback)
+        return decoder.with_residual(x, linear, correction)
+
+
+def _noise(like: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(like.shape, generator=generator).to(like.device, like.dtype)
+
+
+def _last(x: Tensor) -> Tensor:
+    """`x` with its channels last in memory, where convolutions on a CPU are quickest."""
+    return x.contiguous(memory_format=torch.channels_last)
