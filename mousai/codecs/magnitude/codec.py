@@ -9,6 +9,7 @@ Any length goes in and exactly that length comes out, in overlapping windows on 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -20,7 +21,7 @@ from mousai.codecs.magnitude.components import Components, feature_weights
 from mousai.codecs.magnitude.config import MagnitudeConfig
 from mousai.codecs.magnitude.decoder import Decoder
 from mousai.codecs.magnitude.features import Features
-from mousai.codecs.magnitude.phases import audio_of
+from mousai.codecs.magnitude.phases import anchored, audio_of
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.randomness import positional_noise
 from mousai.diffusion.samplers import Callback, sample
@@ -28,7 +29,6 @@ from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import mid_side
 
 ENCODE_STRIDE = 32  # latent frames that one window of the encoder yields
-START_LEVEL = 0.1  # root mean square of the noise whose phases are the first ones
 
 
 class MagnitudeCodec(nn.Module):
@@ -188,19 +188,30 @@ class MagnitudeCodec(nn.Module):
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""
         b = len(windows[0])
         seeds, latents = seeds or list(range(b)), torch.cat(windows).float()
-        length = latents.shape[-1]
+        length, block = latents.shape[-1], self.config.components.block
         padded = F.pad(latents, (0, -length % self.config.whole), mode="replicate")
-        block, fine = self.config.components.block, self.decoder.single * self.config.components.block * self.channels
-        width = fine + self.hop * self.channels
-        drawn = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
-        noise, start = (x.unflatten(2, (self.channels, -1)).transpose(1, 2) for x in drawn.split([fine, width - fine], dim=2))
-        noise = noise.unflatten(3, (-1, block)).transpose(2, 3).flatten(3)  # (b, c, l, single block) -> (b, c, single, l block)
+        width = self.channels * self.decoder.single * block
+        noise = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
+        noise = noise.unflatten(2, (self.channels, -1, block)).permute(0, 2, 3, 1, 4).flatten(3)  # (b, c, single, l block)
         features = self._sampled(padded, noise, times, callback)[..., : length * block]
-        slow = self.features.ungrouped(self.features.slow(features)).flatten(0, 1)
+        magnitude = self.features.ungrouped(self.features.slow(features))  # (b, c, bins, l block)
+        phases = [self._phases(part, first, seeds) for part, first in zip(magnitude.split(b), firsts, strict=True)]
         levels = self.features.fast(features).flatten(0, 1)
-        start = START_LEVEL * start[:, :, :length].flatten(2).flatten(0, 1)  # (b, c, l, hop) -> (b c, l hop)
-        audio = audio_of(self.features, slow, levels, start, self.config.decode.griffin_lim)
+        audio = audio_of(self.features, magnitude.flatten(0, 1), levels, torch.cat(phases), self.config.decode.griffin_lim)
         return list(mid_side(audio.unflatten(0, (-1, self.channels))).split(b))
+
+    def _phases(self, log_magnitude: Tensor, first: int, seeds: list[int]) -> Tensor:
+        """First phases `(b c, bins, l)` of a window whose first latent frame is number `first` of the piece.
+
+        They are anchored where the windows' own frames begin, so that neighbours agree where they are crossfaded.
+        """
+        config, block, stride = self.config.features, self.config.components.block, self.config.decode.stride_frames
+        stop = first + log_magnitude.shape[-1] // block
+        places = range(-(-first // stride) * stride, stop, stride)
+        width = self.channels * log_magnitude.shape[2]
+        drawn = [positional_noise(seeds, place, place + 1, width).to(log_magnitude.device).view(-1, log_magnitude.shape[2]) for place in places]
+        at = [(place - first) * block for place in places]
+        return anchored(log_magnitude.flatten(0, 1), config.n_fft, config.hop, at, [2 * math.pi * noise for noise in drawn])
 
     def _sampled(self, latents: Tensor, noise: Tensor, times: Tensor, callback: Callback) -> Tensor:
         """Features `(b, f, l * block)` for latents `(b, d, l)`, with `noise (b, c, single, l * block)`."""

@@ -34,7 +34,7 @@ class MagnitudeDecodeConfig:
     schedule: str = "linear"
     temperature: float = 0.7  # of the noise that sampling starts from: below 1 clearer lines with less grain
     assumed_noise: float = 0.1  # standard deviation of the latents' errors that the decoder reckons with
-    griffin_lim: int = 16  # iterations that make phases agree
+    griffin_lim: int = 6  # iterations that make phases agree
     stride_frames: int = 58  # latent frames that one window yields
     context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
 
@@ -43,8 +43,8 @@ class MagnitudeDecodeConfig:
             raise ValueError(f"expected steps, griffin_lim >= 1, temperature and assumed_noise >= 0, came {self}")
         if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
             raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
-        if not 0 <= self.context_frames <= self.stride_frames or self.stride_frames < 1:
-            raise ValueError(f"expected 0 <= context_frames <= stride_frames, came {self}")
+        if not 0 <= 2 * self.context_frames <= self.stride_frames or self.stride_frames < 1:
+            raise ValueError(f"expected context_frames of 0 to half of stride_frames, came {self}")
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,9 @@ class FeatureConfig:
             raise ValueError(f"groups: expected n_fft / 2 = {self.n_fft // 2} bins in all, the first ones singly; came {self.groups}")
         if self.hop % self.fast_hop or self.n_fft % 2 or self.fast_n_fft % 2 or self.bands < 1:
             raise ValueError(f"expected even windows, fast_hop a divisor of hop and at least one band, came {self}")
-        if self.n_fft < 2 * self.hop or self.fast_n_fft < 2 * self.fast_hop:
-            raise ValueError(f"expected windows of at least two hops, came {self}")
+        for n_fft, hop in ((self.n_fft, self.hop), (self.fast_n_fft, self.fast_hop)):
+            if n_fft % hop or n_fft < 2 * hop:
+                raise ValueError(f"expected windows of two hops or more whole ones, came {n_fft} and {hop}")
         if not (self.magnitude_floor > 0 and self.power_floor > 0):
             raise ValueError(f"expected floors above 0, came {self.magnitude_floor} and {self.power_floor}")
 
@@ -130,6 +131,10 @@ def istft(spectrum: Tensor, n_fft: int, hop: int, window: Tensor) -> Tensor:
 
 
 def overlap_add(frames: Tensor, hop: int) -> Tensor:
-    """The sum `(b, (l - 1) * hop + n)` of frames `(b, l, n)` that begin `hop` apart."""
-    size = (frames.shape[1] - 1) * hop + frames.shape[2]
-    return nn.functional.fold(frames.transpose(1, 2), (1, size), (1, frames.shape[2]), stride=(1, hop))[:, 0, 0]
+    """The sum `(b, (l - 1) * hop + n)` of frames `(b, l, n)` that begin `hop` apart, a divisor of n."""
+    b, length, n = frames.shape
+    hops = frames.reshape(b, length, n // hop, hop)
+    total = frames.new_zeros(b, length + n // hop - 1, hop)
+    for place in range(n // hop):
+        total[:, place : place + length] += hops[:, :, place]
+    return total.flatten(1)

@@ -1,10 +1,19 @@
-"""Phases for magnitudes: the fast Griffin-Lim algorithm (Perraudin, Balazs and Søndergaard, WASPAA 2013).
+"""Phases for magnitudes.
 
-Magnitudes of a long window smear attacks over it. The levels that the fast path has of every band, put on again and
-again while phases are sought, sharpen them.
+They begin as phase gradient heap integration (PGHI; Průša, Balazs and Søndergaard, IEEE/ACM TASLP 25, 2017) would have
+them: the log magnitudes of a Hann window, nearly a Gaussian one, say how phase changes along time and along frequency.
+In place of the heap each frame follows the one before it at the peaks of its spectrum, and along frequency from these to
+all else, which is one gather a frame. Then come a few iterations of the fast Griffin-Lim algorithm (Perraudin, Balazs and
+Søndergaard, WASPAA 2013). Magnitudes of a long window smear attacks over it; the levels that the fast path has of every
+band, put on while phases are sought, sharpen them.
+
+Phases are those at the middle of a frame.
 """
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,23 +23,28 @@ from mousai.codecs.magnitude.features import Features, istft, stft
 MOMENTUM = 0.99
 GAIN_RANGE = 2.5  # nepers by which a band is raised or lowered at a time
 LARGEST = 8.0  # log magnitude
+GAUSSIAN = 0.25645  # a Hann window of n samples is nearly a Gaussian with gamma = this times n^2 (PGHI, table I)
+AT_PEAKS = 1.07  # where phases go on in time, at peaks, a Hann window's log magnitude is flatter than that by this
+SURER = 1.0  # nepers by which the past of a bin must be louder than its neighbours for it to be followed there
 
 
-def audio_of(features: Features, log_magnitude: Tensor, levels: Tensor, start: Tensor, iterations: int, every: int = 2) -> Tensor:
+def audio_of(features: Features, log_magnitude: Tensor, levels: Tensor, phases: Tensor, iterations: int, every: int = 2) -> Tensor:
     """Audio `(n, s)` with the magnitudes `(n, n_fft // 2 + 1, l)` and the band levels `(n, bands, l * sub)`.
 
-    Phases begin as those of `start (n, s)`; the levels are put on in every `every`-th of the iterations and in the last.
+    It begins with `phases (n, n_fft // 2 + 1, l)`; levels are put on in every `every`-th of the iterations and at the end.
     """
-    config = features.config
-    magnitude, x, before = log_magnitude.clamp(max=LARGEST).exp(), start, None
+    config, window = features.config, features.window
+    magnitude, before = log_magnitude.clamp(max=LARGEST).exp(), None
+    turn = math.pi * torch.arange(magnitude.shape[1], device=phases.device)[:, None]  # from a frame's middle to its beginning
+    x = istft(torch.polar(magnitude, phases + turn), config.n_fft, config.hop, window)
     for done in range(1, iterations + 1):
-        spectrum = stft(x, config.n_fft, config.hop, features.window)
+        spectrum = stft(x, config.n_fft, config.hop, window)
         ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
         before = spectrum
-        x = istft(magnitude * ahead / ahead.abs().clamp(min=1e-9), config.n_fft, config.hop, features.window)
-        if done % every == 0 or done == iterations:
+        x = istft(ahead * (magnitude / ahead.abs().clamp(min=1e-9)), config.n_fft, config.hop, window)
+        if done % every == 0 and done < iterations:
             x = levelled(features, x, levels)
-    return x
+    return levelled(features, x, levels)
 
 
 def levelled(features: Features, audio: Tensor, levels: Tensor) -> Tensor:
@@ -39,3 +53,92 @@ def levelled(features: Features, audio: Tensor, levels: Tensor) -> Tensor:
     spectrum = stft(audio, config.fast_n_fft, config.fast_hop, features.fast_window)
     gain = (levels - features.band_levels(spectrum)).clamp(-GAIN_RANGE, GAIN_RANGE)
     return istft(spectrum * (features.spread.T @ gain).exp(), config.fast_n_fft, config.fast_hop, features.fast_window)
+
+
+def anchored(log_magnitude: Tensor, n_fft: int, hop: int, anchors: Sequence[int], first: Sequence[Tensor]) -> Tensor:
+    """Phases `(n, bins, l)` that are as told at one or two frames, the `anchors`, and follow from there.
+
+    At anchor i the peaks of the spectrum have the phases `first[i] (n, bins)`. Between two anchors phases follow from the
+    first one, and what they miss at the second is made up for little by little on the way: a partial is out of tune by
+    less than half a turn over the whole. So windows that share an anchor have the same phases around it.
+    """
+    along_time, along_frequency = gradients(log_magnitude, n_fft, hop)
+    across = along_frequency.cumsum(1)
+
+    def integrate(begin: int, end: int, phase: Tensor) -> tuple[Tensor, Tensor]:
+        """From frame `begin` to frame `end`, both included, in either direction; in order of time."""
+        ahead = begin <= end
+        parts = [x[..., min(begin, end) : max(begin, end) + 1] for x in (log_magnitude, along_time, across)]
+        level, change, over = parts if ahead else (parts[0].flip(-1), -parts[1].flip(-1), parts[2].flip(-1))
+        found = integrated(level, change, over, phase)
+        return found if ahead else tuple(x.flip(-1) for x in found)
+
+    start, stop = anchors[0], anchors[-1]
+    middle, parents = integrate(start, stop, first[0])
+    if start < stop:
+        middle = bent(middle, integrate(stop, start, first[-1])[0], parents)
+    before, _ = integrate(start, 0, first[0])
+    after, _ = integrate(stop, log_magnitude.shape[-1] - 1, first[-1])
+    return torch.cat([before[..., :-1], middle, after[..., 1:]], dim=-1)
+
+
+def integrated(log_magnitude: Tensor, along_time: Tensor, across: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Phases `(n, bins, l)` from those of the first frame's peaks `(n, bins)`, and each bin's parent `(n, bins, l)`.
+
+    `along_time` is the change from a frame to the next, `across` the phase over frequency within a frame. A parent is the
+    bin at whose place a bin's phase is taken over from the frame before.
+    """
+    parents = followed(log_magnitude)
+    offset = across - across.gather(1, parents)
+    offset[..., 1:] += ((along_time[..., 1:] + along_time[..., :-1]) / 2).gather(1, parents[..., 1:])
+    phase, phases = first, []
+    for parent, change in zip(parents.unbind(-1), offset.unbind(-1)):
+        phase = phase.gather(1, parent) + change
+        phases.append(phase)
+    return torch.stack(phases, dim=-1), parents
+
+
+def gradients(log_magnitude: Tensor, n_fft: int, hop: int) -> tuple[Tensor, Tensor]:
+    """The change of phase from a frame to the next, and from the bin below to each bin, of `(n, bins, l)`; in radians."""
+    gamma = GAUSSIAN * n_fft * n_fft
+    bins = torch.arange(log_magnitude.shape[1], device=log_magnitude.device)[:, None]
+    along_time = AT_PEAKS * hop * n_fft / gamma * slope(log_magnitude, 1) + 2 * math.pi * hop / n_fft * bins
+    along_frequency = -gamma / (hop * n_fft) * slope(log_magnitude, 2)
+    step = (along_frequency + along_frequency.roll(1, 1)) / 2
+    step[:, 0] = 0
+    return along_time, step
+
+
+def slope(x: Tensor, axis: int) -> Tensor:
+    """The central difference of `x` along an axis, at its ends that to the one neighbour halved."""
+    padded = torch.cat([x.narrow(axis, 0, 1), x, x.narrow(axis, x.shape[axis] - 1, 1)], dim=axis)
+    return (padded.narrow(axis, 2, x.shape[axis]) - padded.narrow(axis, 0, x.shape[axis])) / 2
+
+
+def followed(log_magnitude: Tensor) -> Tensor:
+    """For each bin of `(n, bins, l)` the bin of its frame whose past it follows: itself at a peak, else uphill from it."""
+    bins = log_magnitude.shape[1]
+    lowest = torch.full_like(log_magnitude[:, :1], -math.inf)
+    below = torch.cat([lowest, log_magnitude[:, :-1]], dim=1)
+    above = torch.cat([log_magnitude[:, 1:], lowest], dim=1)
+    past = torch.cat([log_magnitude[..., :1], log_magnitude[..., :-1]], dim=2)
+    own = ((log_magnitude > below) & (log_magnitude >= above)) | (past - SURER >= torch.maximum(below, above))
+    index = torch.arange(bins, device=log_magnitude.device)[None, :, None].expand_as(log_magnitude)
+    down = torch.where(own, index, 0).cummax(1).values
+    up = bins - 1 - torch.where(own, bins - 1 - index, 0).flip(1).cummax(1).values.flip(1)
+    return torch.where(own, index, torch.where(below >= above, down, up))
+
+
+def bent(phases: Tensor, target: Tensor, parents: Tensor) -> Tensor:
+    """`phases (n, bins, l)` turned little by little, so that those of the last frame are `target`'s.
+
+    The difference is followed from parent to bin, so that all bins of a partial turn the same way.
+    """
+    missing = target - phases
+    turned, turns = torch.zeros_like(missing[..., 0]), []
+    for index, (parent, wanted) in enumerate(zip(parents.unbind(-1), missing.unbind(-1))):
+        turned = turned.gather(1, parent) if index else turned
+        turned = turned + torch.remainder(wanted - turned + math.pi, 2 * math.pi) - math.pi
+        turns.append(turned)
+    share = torch.linspace(0, 1, phases.shape[-1], device=phases.device)
+    return phases + share * torch.stack(turns, dim=-1)
