@@ -61,15 +61,19 @@ class UNet2d(nn.Module):
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.exit.weight.dtype
+
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, frames: Tensor) -> Tensor:
-        """The network's answer at times `t (b,)`; `condition (b, condition, rows, l)`, `frames (b, frame_features, l)`.
+        """The network's answer in float32 at times `t (b,)`, float32; `condition (b, condition, rows, l)`, `frames (b, frame_features, l)`.
 
         l is a multiple of `config.factor`.
         """
         if x.shape[3] % self.config.factor:
             raise ValueError(f"expected frames in multiples of {self.config.factor}, came {x.shape[3]}")
         patch = self.config.patch
-        h = rows_to_channels(torch.cat([x, condition], dim=1), patch)
+        h = rows_to_channels(torch.cat([x, condition], dim=1).to(self.dtype), patch)
         embeddings = self.embeddings(t, frames)
         h, skips = self.entrance(h), []
         for level, blocks in enumerate(self.down_blocks):
@@ -90,7 +94,8 @@ class UNet2d(nn.Module):
         """What modulates each level, `(b, l / 2^level, embedding)`."""
         scale = torch.exp(torch.linspace(0, math.log(HIGHEST_FREQUENCY), TIME_FREQUENCIES, device=t.device))
         angles = t[:, None] * scale
-        h = self.time(torch.cat([angles.sin(), angles.cos()], dim=1))[:, None] + self.frames(frames.transpose(1, 2))
+        waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+        h = self.time(waves.to(self.dtype))[:, None] + self.frames(frames.transpose(1, 2).to(self.dtype))
         levels = [h]
         for _ in self.shrink:
             levels.append(levels[-1].unflatten(1, (-1, 2)).mean(2))

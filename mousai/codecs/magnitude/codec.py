@@ -23,12 +23,10 @@ from mousai.codecs.magnitude.decoder import Decoder
 from mousai.codecs.magnitude.features import Features
 from mousai.codecs.magnitude.phases import anchored, audio_of
 from mousai.diffusion.process import add_noise, v_target
-from mousai.diffusion.randomness import positional_noise
+from mousai.randomness import positional_noise
 from mousai.diffusion.samplers import Callback, sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import mid_side
-
-ENCODE_STRIDE = 32  # latent frames that one window of the encoder yields
 
 
 class MagnitudeCodec(nn.Module):
@@ -41,11 +39,19 @@ class MagnitudeCodec(nn.Module):
         self.config = config
         self.sample_rate, self.channels = config.sample_rate, config.channels
         self.hop, self.latent_channels = config.hop, config.components.count
+        self.default_steps = config.decode.steps
+        self.stride_frames, self.context_frames = config.decode.stride_frames, config.decode.context_frames
         self.features = Features(config.features, config.channels, config.sample_rate)
         self.components = Components(config.components, self.features.width)
         self.decoder = Decoder(config)
-        # Latent frames on each side of a window whose spectra reach beyond it.
-        self.margin = -(-max(config.features.n_fft, config.features.fast_n_fft) // (2 * self.hop))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.decoder.unet.dtype
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """The dtype of the U-Net, which does most of the work; spectra stay float32."""
+        self.decoder.unet.to(dtype)
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -97,8 +103,11 @@ class MagnitudeCodec(nn.Module):
 
     # -- use -------------------------------------------------------------------------------------------------------
 
-    def encode(self, audio: Tensor) -> Tensor:
-        """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)` of any length."""
+    @torch.no_grad()
+    def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
+        """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)` of any length; `whole`: in one window."""
+        if whole:
+            return self._encode_window(torch.cat(list(whole_frames([audio], self.channels, self.hop)), dim=-1))
         return torch.cat(list(self.encode_stream([audio])), dim=-1)
 
     @torch.no_grad()
@@ -106,14 +115,15 @@ class MagnitudeCodec(nn.Module):
         """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
 
         def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
-            return [encode(window) for window in windows]
+            return [self._encode_window(window) for window in windows]
 
-        def encode(window: Tensor) -> Tensor:
-            audio = window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2)
-            return self.components.encode(self.features(audio)).to(window.dtype)
+        # Only the inner half of the context is crossfaded, and there both windows have seen all that their spectra reach.
+        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), self.stride_frames, self.context_frames)
 
-        # Of the context its inner half is crossfaded, and there both windows have seen all that they need to.
-        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), ENCODE_STRIDE, 2 * self.margin)
+    def _encode_window(self, window: Tensor) -> Tensor:
+        """The latents of whole frames of samples `(b, c * hop, l)`."""
+        audio = window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2)
+        return self.components.encode(self.features(audio)).to(window.dtype)
 
     def decode(
         self,

@@ -68,6 +68,10 @@ class MagnitudeConfig:
             if getattr(self.decode, name) % self.whole:
                 raise ValueError(f"decode.{name}: expected a multiple of {self.whole}, as the network halves time, came {getattr(self.decode, name)}")
 
+        reach = 2 * -(-self.features.n_fft // (2 * self.hop))
+        if self.decode.context_frames < reach:
+            raise ValueError(f"decode.context_frames: expected at least {reach}, which spectra reach, came {self.decode.context_frames}")
+
     @property
     def hop(self) -> int:
         """Samples a latent frame."""

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -19,7 +21,7 @@ SMALL = MagnitudeConfig(
 )
 
 
-def notes(items: int, num_samples: int = 32768) -> torch.Tensor:
+def made_notes(items: int, num_samples: int = 32768) -> torch.Tensor:
     """Music for codecs in small `(b, 2, s)` at 8 kHz: notes of three partials that change every quarter second, over noise."""
     generator = torch.Generator().manual_seed(items)
     time = torch.arange(num_samples) / 8000
@@ -32,9 +34,20 @@ def notes(items: int, num_samples: int = 32768) -> torch.Tensor:
 
 
 @pytest.fixture(scope="session")
+def notes() -> Callable[..., torch.Tensor]:
+    return made_notes
+
+
+@pytest.fixture(scope="session")
+def small() -> MagnitudeConfig:
+    """The codec's form in small: 4 frames of 64 samples to 16 numbers."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
 def fitted() -> MagnitudeCodec:
     """A codec that has seen its music but no training step."""
     torch.manual_seed(0)
     codec = MagnitudeCodec(SMALL)
-    codec.initialise(notes(8).split(2))
+    codec.initialise(made_notes(8).split(2))
     return codec.eval()

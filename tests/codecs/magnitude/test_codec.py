@@ -6,7 +6,6 @@ import torch
 from mousai import config
 from mousai.codecs.magnitude.codec import MagnitudeCodec
 from mousai.codecs.magnitude.config import MagnitudeConfig
-from tests.codecs.magnitude.conftest import SMALL, notes
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def test_what_goes_in_comes_out_as_long(codec, length):
     assert decoded.shape == audio.shape and decoded.isfinite().all()
 
 
-def test_cuts_make_no_difference(codec):
+def test_cuts_make_no_difference(codec, notes):
     audio = notes(1, 30_000)
     latents = codec.encode(audio)
     pieces = list(codec.encode_stream(audio.split(7_777, dim=-1)))
@@ -37,10 +36,10 @@ def test_cuts_make_no_difference(codec):
     assert torch.equal(torch.cat(list(streamed), -1)[..., :30_000], codec.decode(latents, 30_000, seeds=[3]))
 
 
-def test_windows_of_the_encoder_see_all_that_they_need(codec):
+def test_windows_of_the_encoder_see_all_that_they_need(codec, notes):
     """Latents of a long piece are those of the same music seen whole."""
     audio = notes(1, 40_960)
-    torch.testing.assert_close(codec.encode(audio), codec.components.encode(codec.features(audio)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(codec.encode(audio), codec.encode(audio, whole=True), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_frames", [3, 16, 20, 21, 51, 53, 68, 69])
@@ -56,7 +55,7 @@ def test_decoding_goes_on_from_any_sample_to_the_bit(codec, num_frames):
 
 
 @pytest.mark.parametrize("batch", [2, 64])
-def test_windows_can_be_decoded_together(codec, batch):
+def test_windows_can_be_decoded_together(codec, batch, notes):
     latents = codec.encode(notes(2, 75 * 256))
     whole = codec.decode(latents, seeds=[3, 8])
     pieces = list(codec.decode_stream(latents.split(13, dim=-1), seeds=[3, 8], batch=batch))
@@ -71,7 +70,7 @@ def test_steps_are_counted_for_every_window(codec):
         assert heard[-1] == (10, 10) and set(totals) == {10} and all(a <= b for a, b in zip(dones, dones[1:]))
 
 
-def test_an_item_is_the_same_in_any_batch(codec):
+def test_an_item_is_the_same_in_any_batch(codec, notes):
     latents = codec.encode(notes(2, 24 * 256))
     both, alone = codec.decode(latents, seeds=[5, 9]), codec.decode(latents[1:], seeds=[9])
     torch.testing.assert_close(both[1:], alone, atol=1e-4, rtol=1e-3)
@@ -89,20 +88,29 @@ def test_joins_of_windows_are_as_level_as_the_rest(codec):
     assert joins.min() > between.min() - 1.0
 
 
-def test_loss_draws_everything_from_the_generator(codec):
+def test_the_network_can_compute_in_half_precision(codec, notes):
+    latents = codec.encode(notes(1, 24 * 256))
+    whole = codec.decode(latents)
+    codec.set_precision(torch.bfloat16)
+    assert codec.dtype == torch.bfloat16
+    half = codec.decode(latents)
+    assert half.dtype == torch.float32 and (half - whole).square().mean() < 0.2 * whole.square().mean()
+
+
+def test_loss_draws_everything_from_the_generator(codec, notes):
     audio = notes(2)
     first = codec.loss(audio, torch.Generator().manual_seed(1))[0]
     assert torch.equal(codec.loss(audio, torch.Generator().manual_seed(1))[0], first)
     assert not torch.equal(codec.loss(audio, torch.Generator().manual_seed(2))[0], first)
 
 
-def test_latents_leave_at_unit_variance(fitted):
+def test_latents_leave_at_unit_variance(fitted, notes):
     latents = fitted.encode(notes(8))
     assert latents.mean((0, 2)).abs().max() < 0.3
     assert (latents.std((0, 2)) - 1).abs().max() < 0.3
 
 
-def test_the_first_codec_knows_its_music(fitted):
+def test_the_first_codec_knows_its_music(fitted, notes):
     """Before any training step the decoded spectrum is that of the music, not that of another piece."""
     audio = notes(2, 16_384)
     decoded = fitted.decode(fitted.encode(audio))
@@ -111,7 +119,7 @@ def test_the_first_codec_knows_its_music(fitted):
     assert (mid[0] - mid[1]).abs().mean() < 0.6 * (mid[0] - mid[1].flip(0)).abs().mean()
 
 
-def test_training_betters_the_first_codec(fitted):
+def test_training_betters_the_first_codec(fitted, notes):
     codec = copy.deepcopy(fitted).train()
     audio = notes(4)
     optimizer = torch.optim.AdamW(codec.parameters(), lr=3e-3)
@@ -148,25 +156,26 @@ def test_wrong_audio_and_lengths_are_refused(codec):
         ({"train_frames": 3}, "train_frames: expected 2 and a multiple of 2"),
         ({"decode": {"stride_frames": 17, "context_frames": 4}}, "decode.stride_frames: expected a multiple of 2"),
         ({"decode": {"stride_frames": 16, "context_frames": 10}}, "context_frames of 0 to half"),
+        ({"decode": {"stride_frames": 16, "context_frames": 0}}, "decode.context_frames: expected at least 2"),
         ({"features": {"groups": [[512, 1]]}}, "n_fft / 2 = 2048 bins"),
         ({"unet": {"patch": 3}}, "multiple of patch"),
         ({"latent_nose": 0.1}, "latent_noise"),
     ],
 )
-def test_configs_that_do_not_fit_are_refused(change, message):
-    data = config.to_dict(SMALL) | change
+def test_configs_that_do_not_fit_are_refused(change, message, small):
+    data = config.to_dict(small) | change
     with pytest.raises(ValueError, match=message):
         MagnitudeCodec(config.from_dict(MagnitudeConfig, data))
 
 
-def test_one_channel_will_do():
-    small = config.from_dict(MagnitudeConfig, config.to_dict(SMALL) | {"channels": 1})
+def test_one_channel_will_do(notes, small):
+    small = config.from_dict(MagnitudeConfig, config.to_dict(small) | {"channels": 1})
     codec = MagnitudeCodec(small)
     codec.initialise([notes(4)[:, :1]])
     audio = notes(1, 3000)[:, :1]
     assert codec.decode(codec.encode(audio), 3000).shape == audio.shape
 
 
-def test_silence_stays_quiet(fitted):
+def test_silence_stays_quiet(fitted, notes):
     decoded = fitted.decode(fitted.encode(torch.zeros(1, 2, 20_000)), 20_000)
     assert decoded.square().mean().sqrt() < 3e-3 * notes(1).square().mean().sqrt() / 0.03

@@ -3,7 +3,6 @@ import torch
 
 from mousai.codecs.magnitude.components import ComponentConfig, Components, dct, feature_weights, local_mean, row_frequencies, strongest
 from mousai.codecs.magnitude.features import FeatureConfig
-from tests.codecs.magnitude.conftest import FEATURES
 
 
 def test_the_dct_is_orthonormal():
@@ -59,10 +58,10 @@ def test_the_strongest_are_chosen_across_temporal_frequencies():
         strongest(covariances, 7)
 
 
-def test_weights_favour_fine_structure_mid_and_the_fast_path():
+def test_weights_favour_fine_structure_mid_and_the_fast_path(small):
     config = ComponentConfig(smoothing=5, fine=(3.0, 1.0), fine_hz=(200.0, 900.0), side=0.25, fast=2.0)
-    weights = feature_weights(config, FEATURES, 2, 8000)
-    rows, width = FEATURES.rows, 2 * FEATURES.per_channel
+    weights = feature_weights(config, small.features, 2, 8000)
+    rows, width = small.features.rows, 2 * small.features.per_channel
     assert weights.shape == (width, width)
     torch.testing.assert_close(weights[rows : 2 * rows, rows : 2 * rows], weights[:rows, :rows] / 2)  # an error's square counts side
     ripple, flat = torch.zeros(2, width)

@@ -3,19 +3,18 @@ import torch
 
 from mousai.codecs.magnitude.features import FeatureConfig, Features, istft, overlap_add, stft
 from mousai.networks.transforms import mid_side
-from tests.codecs.magnitude.conftest import FEATURES
 
 
-def test_features_have_a_frame_a_hop():
-    features = Features(FEATURES, 2, 8000)
+def test_features_have_a_frame_a_hop(small):
+    features = Features(small.features, 2, 8000)
     found = features(0.1 * torch.randn(3, 2, 640))
     assert found.shape == (3, 2 * (64 + 6 * 2), 10) and features.width == 152
     assert features.slow(found).shape == (3, 2, 64, 10) and features.fast(found).shape == (3, 2, 6, 20)
 
 
-def test_parts_are_what_the_spectra_say():
+def test_parts_are_what_the_spectra_say(small):
     torch.manual_seed(0)
-    features, audio = Features(FEATURES, 2, 8000), 0.1 * torch.randn(2, 2, 1280)
+    features, audio = Features(small.features, 2, 8000), 0.1 * torch.randn(2, 2, 1280)
     found, x = features(audio), mid_side(audio)
     for item in range(2):
         for channel in range(2):
@@ -26,8 +25,8 @@ def test_parts_are_what_the_spectra_say():
             torch.testing.assert_close(features.fast(found)[item, channel], fast)
 
 
-def test_ungrouped_rows_group_to_the_same():
-    features, slow = Features(FEATURES, 2, 8000), torch.randn(2, 2, 64, 5)
+def test_ungrouped_rows_group_to_the_same(small):
+    features, slow = Features(small.features, 2, 8000), torch.randn(2, 2, 64, 5)
     full = features.ungrouped(slow)
     assert full.shape == (2, 2, 129, 5)
     torch.testing.assert_close(features.grouped(full), slow)
