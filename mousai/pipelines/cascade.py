@@ -72,7 +72,7 @@ class Cascade(System):
         condition = self.encode_texts(request.prompts)
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
         sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
-        decode_steps = settings.codec_steps
+        decode_steps = settings.codec_steps or 0  # of a codec that does not sample
         batch = self.batch_of(request, start.num_samples / self.sample_rate)
         for first in range(0, len(request), batch):
             part = condition[first : first + batch]
@@ -90,7 +90,9 @@ class Cascade(System):
                 keep=start.keep,
                 callback=count(0, sample_steps),
             )
-            audio = self.codec.decode(latents, start.num_samples, seeds=seeds, steps=decode_steps, callback=count(sample_steps, decode_steps))
+            heard = {"seeds": seeds, "steps": settings.codec_steps, "callback": count(sample_steps, decode_steps)}
+            blocks = self.codec.decode_stream([latents], **heard, num_frames=frames, batch=self.windows_at_once)
+            audio = torch.cat(list(blocks), dim=-1)[..., : start.num_samples]
             yield finish(audio.float().cpu(), start, self.sample_rate)
 
     def settings(self, request: Request) -> tuple[SamplingSettings, float]:

@@ -28,7 +28,6 @@ DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/ev
 DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
 OVERLAP_SHARE = 0.25  # of a window
 ROWS_AT_ONCE = {"cpu": 4, "cuda": 64}  # windows in one pass of the generator, twice as many rows with guidance
-WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
 SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
 EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
 RECORDING_BLOCK = 480_000  # samples
@@ -62,7 +61,7 @@ class Rendering:
             self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
         self.grid, self.lead = grid_of(system, self.piece, self.lead)
         self._transitions = [begin for begin, _ in self.piece.transitions], [end for _, end in self.piece.transitions]
-        self._told, self._negatives = self._read_texts()
+        self._conditions, self._negatives = self._read_texts()
 
     @staticmethod
     def lead_samples(system: System, piece: Piece, available: int) -> int:
@@ -93,13 +92,13 @@ class Rendering:
 
     def predictor(self, times: Tensor) -> WindowPredict:
         """`predict(x, t, firsts)` for windows that begin at the stream's frames `firsts`."""
-        generator, told, negatives = self.system.generator, self._told, self._negatives
+        generator, conditions, negatives = self.system.generator, self._conditions, self._negatives
 
         @lru_cache(maxsize=8)
         def rows(block: int):
             first = block * SECTIONS_AT_ONCE
-            sections = range(first, min(first + SECTIONS_AT_ONCE, len(told)))
-            return generator.predictor([told[i] for i in sections] + [negatives[i] for i in sections], self.settings, times)
+            sections = range(first, min(first + SECTIONS_AT_ONCE, len(conditions)))
+            return generator.predictor([conditions[i] for i in sections] + [negatives[i] for i in sections], self.settings, times)
 
         def predict(x: Tensor, t: Tensor, firsts: list[int]) -> Tensor:
             row, section, share = [], [], []
@@ -107,14 +106,14 @@ class Rendering:
                 for number, weight in self.weights(first, x.shape[-1]):
                     row, section, share = [*row, index], [*section, number], [*share, weight]
             row, section, share = torch.tensor(row), torch.tensor(section), torch.stack(share)[:, None].to(x)
-            v = torch.zeros_like(x)
+            mixture = torch.zeros_like(x)
             for block in (section // SECTIONS_AT_ONCE).unique().tolist():
-                count = min(SECTIONS_AT_ONCE, len(told) - block * SECTIONS_AT_ONCE)
+                count = min(SECTIONS_AT_ONCE, len(conditions) - block * SECTIONS_AT_ONCE)
                 for some in (section // SECTIONS_AT_ONCE == block).nonzero()[:, 0].split(self.rows_at_once):
                     which, item = row[some], section[some] - block * SECTIONS_AT_ONCE
-                    found = rows(block)(x[which.to(x.device)], t[which], item, item + count, [firsts[i] for i in which])
-                    v.index_add_(0, which.to(x.device), found * share[some.to(x.device)])
-            return v
+                    prediction = rows(block)(x[which.to(x.device)], t[which], item, item + count, [firsts[i] for i in which])
+                    mixture.index_add_(0, which.to(x.device), prediction * share[some.to(x.device)])
+            return mixture
 
         return torch.no_grad()(predict)
 
@@ -164,7 +163,7 @@ class Rendering:
 
     def frames_read(self, done: int) -> tuple[int, int]:
         """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
-        ahead = (WINDOWS_AT_ONCE.get(self.device.type, 1) + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
+        ahead = (self.system.windows_at_once + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
         opening = self.lead + ahead if self.lead else 0
         return opening, self.codec.resume(self._skip + done - self._late(done))[1]
 
@@ -181,7 +180,7 @@ class Rendering:
         """The stream's samples first … stop - 1."""
         window, frame, position = self.codec.resume(first)
         pieces = (piece[None].to(self.device) for piece in self._on_and_on(latents, frame))
-        settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": WINDOWS_AT_ONCE.get(self.device.type, 1)}
+        settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": self.system.windows_at_once}
         for block in self.codec.decode_stream(pieces, start=window, **settings):
             begin, end = max(0, first - position), min(block.shape[-1], stop - position)
             if begin < end:
@@ -229,8 +228,7 @@ class Rendering:
         begin, per_second = self.grid.overlap - shared // 2 - self.lead, self.system.sample_rate / self.codec.hop
         places = [begin + index * self.grid.stride for index in range(1, self.grid.count)]
         inside = [place for place in places if 0 < place < self.piece.seconds * per_second]
-        found = {"first": inside[0] / per_second} if inside else {"first": 0.0}
-        return found | {"every": self.grid.stride / per_second, "count": len(inside), "overlap": shared / per_second}
+        return {"first": inside[0] / per_second if inside else 0.0, "every": self.grid.stride / per_second, "count": len(inside), "overlap": shared / per_second}
 
 
 class Latents:

@@ -12,6 +12,7 @@ import mousai
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
 TEXTS_AT_ONCE = 64
+WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
 
 
 class System:
@@ -34,6 +35,11 @@ class System:
     @property
     def sample_rate(self) -> int:
         return self.codec.sample_rate
+
+    @property
+    def windows_at_once(self) -> int:
+        """How many windows of latents are decoded at once."""
+        return WINDOWS_AT_ONCE.get(self.device.type, 1)
 
     @property
     def facts(self) -> dict[str, str]:
@@ -79,13 +85,18 @@ class System:
 
 
 def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:
-    """ValueError unless the generator was made for conditions such as the conditioner gives."""
+    """ValueError unless a generator that `accepts` these parts can be told what a conditioner `gives`.
+
+    Tokens and vectors have to be there; numbers and curves that a conditioner does not give are not said.
+    """
     if gives.tokens != accepts.tokens:
-        raise ValueError(f"{where}: the generator expects text features of {accepts.tokens}, this text encoder has {gives.tokens}")
+        wanted, given = (f"text features of {shape.tokens}" if shape.tokens else "no tokens" for shape in (accepts, gives))
+        raise ValueError(f"{where}: the generator expects {wanted}, this text encoder has {given.removeprefix('text features of ')}")
     if gives.max_tokens > accepts.max_tokens:
         raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens, the conditioner's max_length is {gives.max_tokens}")
     for kind in ("vectors", "curves"):
         for name, features in getattr(accepts, kind).items():
             given = getattr(gives, kind).get(name)
-            if given is not None and given != features:
-                raise ValueError(f"{where}: the generator expects the {kind[:-1]} {name!r} with {features} features, the conditioner gives {given}")
+            if given != features and (given is not None or kind == "vectors"):
+                has = "none of that name" if given is None else f"it with {given}"
+                raise ValueError(f"{where}: the generator expects the {kind[:-1]} {name!r} with {features} features, the conditioner gives {has}")

@@ -15,7 +15,7 @@ from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.diffusion.samplers import V_SAMPLERS
 from mousai.networks.unet1d import UNet1d
-from mousai.pipelines import cascade as module, recording
+from mousai.pipelines import recording, system
 from mousai.pipelines.cascade import Cascade, load, load_codec
 from mousai.request.clip import Request
 
@@ -110,7 +110,7 @@ def test_prompts_are_read_once_in_groups_of_any_size(model, monkeypatch):
     prompts = ["slow piano", "calm", "slow piano", "fast guitar dance of 1 2 3"]
     expected = model.generate(prompts, 0.1, batch=2)
     assert read == [["slow piano", "calm", "fast guitar dance of 1 2 3"]]
-    monkeypatch.setattr(module, "TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr(system, "TEXTS_AT_ONCE", 1)
     same(model.generate(prompts, 0.1, batch=2), expected)
 
 
