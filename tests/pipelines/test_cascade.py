@@ -183,8 +183,8 @@ def test_inpainting_keeps_every_sample_outside_the_span(model, sound, span):
 
 def test_inpainting_keeps_the_latents_outside_the_span(model, sound, monkeypatch):
     decoded = []
-    decode = model.codec.decode
-    monkeypatch.setattr(model.codec, "decode", lambda latents, *a, **k: decoded.append(latents) or decode(latents, *a, **k))
+    decode = model.codec.decode_stream
+    monkeypatch.setattr(model.codec, "decode_stream", lambda pieces, **k: decoded.extend(pieces) or decode(pieces, **k))
     model.generate("calm", inpaint=sound, span=(0.5, 1.0))
     expected = model.codec.encode(sound[None] * (0.1 / sound.square().mean().sqrt()))
     hop = model.codec.hop
