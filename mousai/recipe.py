@@ -28,11 +28,14 @@ FORMAT = 1
 
 # type: module:config class:class; imported on use, since a text encoder's library takes seconds to load.
 CODECS = {
-    "dmae": "mousai.codecs.dmae.codec:DMAEConfig:DMAE",
+    "dmae_waveform": "mousai.codecs.dmae.waveform:WaveformConfig:WaveformDMAE",
+    "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTConfig:MDCTDMAE",
     "magnitude": "mousai.codecs.magnitude.codec:MagnitudeConfig:MagnitudeCodec",
 }
 CONDITIONERS = {"text": "mousai.conditioners.text:TextConfig:TextConditioner"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusionConfig:LatentDiffusion"}
+# A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
+SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
 REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
 
 
@@ -46,7 +49,7 @@ class Part:
 
     def build(self, seed: int | None = None) -> nn.Module:
         """The part itself; with `seed`, its first weights follow from that alone."""
-        _, cls = _classes(self.kind, self.type, self.kind)
+        _, cls, _ = _classes(self.kind, self.to_dict(), self.kind)
         if seed is None:
             return cls(self.config)
         with torch.random.fork_rng(devices=[]):
@@ -133,18 +136,21 @@ def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Fol
         return config.from_dict(Folder, data, where)
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
         raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}")
-    config_class, _ = _classes(kind, data["type"], where)
-    fields = {key: value for key, value in data.items() if key != "type"}
+    config_class, _, fields = _classes(kind, data, where)
     return Part(kind, data["type"], config.from_dict(config_class, fields, where))
 
 
-def _classes(kind: str, name: str, where: str) -> tuple[type, type]:
-    """The config class and the class of a type."""
+def _classes(kind: str, data: Mapping[str, Any], where: str) -> tuple[type, type, dict[str, Any]]:
+    """The config class and the class of a part, and its fields as the config class takes them."""
+    name, fields = data.get("type"), {key: value for key, value in data.items() if key != "type"}
+    if (kind, name) in SHARED_NAMES:
+        module, function = SHARED_NAMES[kind, name].split(":")
+        name, fields = getattr(importlib.import_module(module), function)(fields)
     if name not in REGISTRIES[kind]:
         raise ValueError(f"{where}.type: expected one of {', '.join(REGISTRIES[kind])}, came {name!r}")
     module, config_class, cls = REGISTRIES[kind][name].split(":")
     module = importlib.import_module(module)
-    return getattr(module, config_class), getattr(module, cls)
+    return getattr(module, config_class), getattr(module, cls), fields
 
 
 def load_part(kind: str, folder: str | Path) -> nn.Module:
@@ -172,7 +178,7 @@ def codec_fingerprint(folder: str | Path) -> str:
     settings, state = checkpoint.load_model(folder)
     if "codec" not in settings:
         raise ValueError(f"{folder}: this model folder has no codec")
-    _, cls = _classes("codec", settings["codec"].get("type"), f"{folder}: codec")
+    _, cls, _ = _classes("codec", settings["codec"], f"{folder}: codec")
     parts = getattr(cls, "LATENT_PARTS", None)
     kept = {key: value for key, value in settings["codec"].items() if parts is None or key in (*parts, "type")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())

@@ -63,8 +63,7 @@ def tiny_cascade(tmp_path_factory, tiny_encoder):
     conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}
     parts = {kind: part_from(kind, data) for kind, data in {"codec": TINY_CODEC, "conditioner": conditioner, "generator": TINY_GENERATOR}.items()}
     models = {kind: parts[kind].build(seed=1) for kind in ("codec", "generator")}
-    noise = torch.Generator().manual_seed(0)
-    models["codec"].loss(0.1 * torch.randn(2, 2, 65536, generator=noise), noise)  # it begins from the first audio that it sees
+    models["codec"].initialise([0.1 * torch.randn(2, 2, 65536, generator=torch.Generator().manual_seed(0))])
     state = {}
     for kind, model in models.items():
         for name, value in model.state_dict().items():

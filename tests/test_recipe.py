@@ -56,8 +56,11 @@ def test_what_is_saved_is_the_same_recipe_again(data, tmp_path):
         (changed(CODEC_RECIPE, "trian.steps=1"), "r.yaml: unknown key 'trian': did you mean 'train'"),
         (changed(CODEC_RECIPE, "train.stepz=1"), "r.yaml: unknown key 'train.stepz': did you mean 'steps'"),
         (changed(CODEC_RECIPE, "codec.unet.chanels=[1]"), "unknown key 'codec.unet.chanels': did you mean 'channels'"),
-        (changed(CODEC_RECIPE, "codec.type=dmea"), "codec.type: expected one of dmae, magnitude, came 'dmea'"),
-        (changed(CODEC_RECIPE, "codec=dmae"), "codec: expected a mapping with a type, one of dmae, magnitude"),
+        (changed(CODEC_RECIPE, "codec.type=dmea"), "codec.type: expected one of dmae_waveform, dmae_mdct, magnitude, came 'dmea'"),
+        (changed(CODEC_RECIPE, "codec.band_groups=4"), "unknown key 'codec.band_groups'"),
+        (changed(CODEC_RECIPE, "codec.prior={}"), "codec: transform.type: expected mdct, to which the prior belongs, came 'learned'"),
+        (changed(CODEC_RECIPE, "codec.transform={type: mdct}"), "codec: missing key 'prior'"),
+        (changed(CODEC_RECIPE, "codec=dmae"), "codec: expected a mapping with a type, one of dmae_waveform, dmae_mdct, magnitude"),
         (changed(CODEC_RECIPE, "train.steps=many"), r"train.steps: expected a whole number, came 'many' \(str\)"),
         (changed(CODEC_RECIPE, "train.steps=0"), "train: steps: expected at least 1, came 0"),
         (changed(CODEC_RECIPE, "data.pool=disk"), "data.pool: expected"),
@@ -75,6 +78,22 @@ def test_what_is_wrong_is_said_in_one_line(wrong, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         load_recipe(tmp_path / "r.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_one_name_for_both_diffusion_autoencoders_is_told_apart_by_what_it_says():
+    """And what is written down of a waveform's codec by the name of both has settings of the other, which say nothing."""
+    old = {**CODEC, "prior": None, "band_weights": "flat", "band_groups": 1, "decode": {"steps": 3, "griffin_lim": 0, "start": 1.0}}
+    part = recipe.part_from("codec", old)
+    assert type(part.build()).__name__ == "WaveformDMAE" and part.config.decode.steps == 3
+    assert part.to_dict()["type"] == "dmae" and "prior" not in part.to_dict()
+    starter, _ = checkpoint.load_model(checkpoint.model_folder("starter"))
+    part = recipe.part_from("codec", starter["codec"])
+    assert type(part.build()).__name__ == "MDCTDMAE" and part.to_dict()["type"] == "dmae"
+    assert recipe.part_from("codec", {**starter["codec"], "type": "dmae_mdct"}).config == part.config
+
+
+def test_caches_of_the_shipped_codec_stay_good():
+    assert recipe.codec_fingerprint(checkpoint.model_folder("starter")) == "be87071f1613"
 
 
 def test_first_weights_follow_from_the_seed_alone():

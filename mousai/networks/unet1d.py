@@ -63,6 +63,15 @@ class UNet1dConfig:
         if self.resnet_kernel_size < 1 or self.resnet_kernel_size % 2 == 0:
             raise ValueError(f"resnet_kernel_size: expected an odd number, came {self.resnet_kernel_size}")
 
+    @property
+    def total_factor(self) -> int:
+        """Frames that one frame at the deepest depth stands for."""
+        return prod(self.factors)
+
+    def depth_factor(self, depth: int) -> int:
+        """How many frames of x one frame at `depth` stands for: an injection there has l / depth_factor frames."""
+        return prod(self.factors[: depth + 1])
+
     def at(self, name: str, depth: int) -> int:
         """The entry of an optional tuple at `depth`, 0 where the tuple is empty."""
         values = getattr(self, name)
@@ -167,7 +176,7 @@ class UNet1d(nn.Module):
     def __init__(self, config: UNet1dConfig) -> None:
         super().__init__()
         self.config = config
-        self.total_factor = prod(config.factors)
+        self.total_factor = config.total_factor
         self.time = TimeEmbedding(config.modulation_features)
         depths = range(len(config.channels))
         self.levels = nn.ModuleList(Level(config, depth) for depth in depths)
@@ -188,10 +197,6 @@ class UNet1d(nn.Module):
             items.append(Item(self.config, depth, slots))
             slots = items[-1].next_slots()
         return slots
-
-    def depth_factor(self, depth: int) -> int:
-        """How many frames of x one frame at `depth` stands for: an injection there has l / depth_factor frames."""
-        return prod(self.config.factors[: depth + 1])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -264,7 +269,7 @@ class UNet1d(nn.Module):
         """The prediction for x_t, in the dtype of `x`.
 
         `t (b,)`, or 0-d for the whole batch, in float32 whatever the weights are. `tokens (b, n, e)` with boolean
-        `mask (b, n)`, True = real. `inject` maps a depth to `(b, d, l / depth_factor(depth))`. With `cache`, the
+        `mask (b, n)`, True = real. `inject` maps a depth to `(b, d, l / config.depth_factor(depth))`. With `cache`, the
         condition is the cache's and `t` one of its times.
         """
         self.check(x, t, tokens, mask, inject, cache)
@@ -292,7 +297,7 @@ class UNet1d(nn.Module):
             if cache.items not in (1, x.shape[0]):
                 raise ValueError(f"a cache for {cache.items} items was given with {x.shape[0]} items of x; slice it")
         for depth, (items, frames) in sizes.items():
-            length = x.shape[2] // self.depth_factor(depth)
+            length = x.shape[2] // self.config.depth_factor(depth)
             if items not in (1, x.shape[0]) or frames != length:
                 expected = f"an injection ({x.shape[0]}, d, {length}) at depth {depth}"
                 raise ValueError(f"expected {expected}, came {items} items of {frames} frames")

@@ -11,15 +11,14 @@ import torch
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai import config
 from mousai.codecs.dmae import archinet
-from mousai.codecs.dmae.codec import DMAE
-from mousai.codecs.dmae.config import DMAEConfig
 from mousai.codecs.dmae.encoders import EncoderConfig
+from mousai.codecs.dmae.waveform import WaveformConfig, WaveformDMAE
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.recipe import load_part
 
 TOOL = Path(__file__).parents[2] / "tools" / "convert_archinet.py"
-CODEC = DMAEConfig(
+CODEC = WaveformConfig(
     encoder=EncoderConfig(channels=16, num_blocks=(1, 1), out_channels=6, n_fft=127, hop_length=16),
     transform=TransformConfig(bands=8, window_length=16, stride=8),
     unet=UNet1dConfig(
@@ -40,7 +39,7 @@ def convert():
 def files(tmp_path):
     """A checkpoint with our weights under their names, and the recipe of its shape."""
     torch.manual_seed(0)
-    ours = DMAE(CODEC).state_dict()
+    ours = WaveformDMAE(CODEC).state_dict()
     theirs = {f"model.encoder.{name.removeprefix('encoder.')}": v for name, v in ours.items() if name.startswith("encoder.")}
     theirs["model.net.blocks.0.weight"] = ours["transform.analysis_filters.weight"]
     theirs["model.net.blocks.1.weight"] = ours["transform.synthesis_filters.weight"]
@@ -57,7 +56,7 @@ def test_the_folder_holds_the_weights(convert, files):
     convert(files / "released.bin", files / "recipe.yaml", files / "model", [])
     codec = load_part("codec", files / "model")
     torch.manual_seed(0)
-    for (name, got), wanted in zip(codec.state_dict().items(), DMAE(CODEC).state_dict().values(), strict=True):
+    for (name, got), wanted in zip(codec.state_dict().items(), WaveformDMAE(CODEC).state_dict().values(), strict=True):
         torch.testing.assert_close(got, wanted, atol=0, rtol=0, msg=name)
 
 

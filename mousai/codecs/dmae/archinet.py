@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mousai.codecs.dmae.config import DMAEConfig
 from mousai.codecs.dmae.encoders import EncoderConfig
+from mousai.codecs.dmae.waveform import WaveformConfig
 from mousai.networks.unet1d import UNet1dConfig
 
 State = dict[str, Tensor]
@@ -59,10 +59,8 @@ def parts(state: State) -> dict[str, State]:
     return found | ({"encoder": encoder} if encoder else {})
 
 
-def dmae_state(state: State, config: DMAEConfig) -> State:
-    """The state dict of `DMAE(config)` from a `DiffusionAE`'s; its latents stay as they are, not yet standardised."""
-    if config.transform.type != "learned":
-        raise ValueError(f"released autoencoders have a learned transform; the config's is {config.transform.type!r}")
+def dmae_state(state: State, config: WaveformConfig) -> State:
+    """The state dict of `WaveformDMAE(config)` from a `DiffusionAE`'s; its latents stay as they are, not yet standardised."""
     found = parts(state)
     if "encoder" not in found:
         raise ValueError("no encoder in the checkpoint: expected keys beginning with 'encoder.' (after 'model.')")

@@ -1,16 +1,20 @@
-"""The shape of a diffusion magnitude autoencoder, and how it decodes."""
+"""What the configs of both diffusion magnitude autoencoders share, and how they are told apart."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from mousai.codecs.dmae.encoders import EncoderConfig
-from mousai.codecs.dmae.prior import PriorConfig
 from mousai.diffusion.samplers import V_SAMPLERS
 from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
+
+# What the waveform's codec has no setting for, but is written, with these values, in recipes and models of `type: dmae`.
+NOT_OF_WAVEFORM = {"prior": None, "band_weights": "flat", "band_groups": 1}
+NOT_OF_ITS_DECODING = {"griffin_lim": 0, "start": 1.0}
 
 
 @dataclass(frozen=True)
@@ -20,61 +24,57 @@ class DecodeConfig:
     steps: int = 50
     sampler: str = "ddim"
     schedule: str = "linear"
-    griffin_lim: int = 0  # iterations that give the prior's noise consistent phases (griffin_lim.py); 0 = none
-    start: float = 1.0  # time to sample from: 1 is noise, below it what griffin_lim made with noise added
     stride_frames: int = 224  # latent frames that one window yields
     context_frames: int = 16  # latent frames that it sees on each side, half of them crossfaded
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.griffin_lim < 0 or not 0 < self.start <= 1:
-            raise ValueError(f"expected steps >= 1, griffin_lim >= 0 and 0 < start <= 1, came {self}")
-        if (self.start < 1) != (self.griffin_lim > 0):
-            raise ValueError(f"start: below 1 it needs griffin_lim iterations, and they a start below 1; came {self}")
+        if self.steps < 1:
+            raise ValueError(f"steps: expected at least 1, came {self.steps}")
         if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
             raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
         if not 0 <= self.context_frames <= self.stride_frames or self.stride_frames < 1:
             raise ValueError(f"expected 0 <= context_frames <= stride_frames, came {self}")
 
 
-@dataclass(frozen=True)
-class DMAEConfig:
-    encoder: EncoderConfig
-    unet: UNet1dConfig
-    transform: TransformConfig = field(default_factory=TransformConfig)
-    prior: PriorConfig | None = None  # with the mdct transform
-    sample_rate: int = 48000
-    channels: int = 2
-    stereo: Literal["left_right", "mid_side"] = "left_right"  # what the encoder looks at
-    band_weights: Literal["flat", "mel"] = "flat"  # of the losses over MDCT bands; mel weighs them as the mel scale does
-    band_groups: int = 1  # MDCT bands are cut into so many groups of neighbours, which the U-Net takes one by one
-    latent_noise: float = 0.0  # standard deviation of noise on the latents in training; generators err by as much
-    decode: DecodeConfig = field(default_factory=DecodeConfig)
+def check_parts(
+    channels: int, encoder: EncoderConfig, transform: TransformConfig, unet: UNet1dConfig, groups: int = 1, inject_frames: int = 1
+) -> None:
+    """ValueError unless encoder, transform and U-Net fit one another.
 
-    def __post_init__(self) -> None:
-        if (self.prior is None) == (self.transform.type == "mdct"):
-            raise ValueError("prior: belongs to the mdct transform, which needs it; leave both away or give both")
-        if self.prior is not None:
-            encoder, bands = self.encoder, self.transform.bands
-            if encoder.linear == "none" or encoder.spectrum != "log_magnitude" or encoder.bands % bands:
-                raise ValueError(f"prior: needs encoder.linear, log_magnitude and a multiple of {bands} bins, came {encoder}")
-            if encoder.hop_length != self.transform.hop:
-                raise ValueError(f"encoder.hop_length: expected {self.transform.hop} as the transform's, came {encoder.hop_length}")
-        if self.prior is None and self.decode.griffin_lim:
-            raise ValueError("decode.griffin_lim: needs the envelope prior")
-        if self.prior is None and self.band_weights != "flat":
-            raise ValueError("band_weights: mel belongs to the mdct transform")
-        if self.encoder.in_channels != self.channels:
-            raise ValueError(f"encoder.in_channels: expected {self.channels} as in channels, came {self.encoder.in_channels}")
-        if self.band_groups < 1 or self.transform.bands % self.band_groups or (self.prior is None and self.band_groups > 1):
-            raise ValueError(f"band_groups: expected a divisor of the {self.transform.bands} mdct bands, came {self.band_groups}")
-        expected = self.channels * self.transform.bands // self.band_groups
-        if self.unet.in_channels != expected:
-            raise ValueError(f"unet.in_channels: expected channels x bands / band_groups = {expected}, came {self.unet.in_channels}")
-        if self.encoder.hop % self.transform.hop:
-            raise ValueError(f"transform: its hop {self.transform.hop} does not divide the encoder's, {self.encoder.hop}")
-        if sum(bool(channels) for channels in self.unet.inject_channels) != 1:
-            raise ValueError(f"unet.inject_channels: expected exactly one depth, came {self.unet.inject_channels}")
+    The U-Net takes the transform's bands in `groups`, and what is injected has a frame for each `inject_frames` of its own.
+    """
+    if encoder.in_channels != channels:
+        raise ValueError(f"encoder.in_channels: expected {channels} as in channels, came {encoder.in_channels}")
+    expected = channels * transform.bands // groups
+    if unet.in_channels != expected:
+        raise ValueError(f"unet.in_channels: expected channels x bands / band_groups = {expected}, came {unet.in_channels}")
+    if encoder.hop % transform.hop:
+        raise ValueError(f"transform: its hop {transform.hop} does not divide the encoder's, {encoder.hop}")
+    if sum(bool(injected) for injected in unet.inject_channels) != 1:
+        raise ValueError(f"unet.inject_channels: expected exactly one depth, came {unet.inject_channels}")
+    ratio = encoder.hop // transform.hop
+    if unet.total_factor % ratio and ratio % unet.total_factor:
+        raise ValueError(f"unet.factors: their product {unet.total_factor} and the {ratio} frames a latent do not divide")
+    if unet.depth_factor(inject_depth(unet)) != inject_frames:
+        raise ValueError(f"unet.inject_channels: expected them at the depth that has a frame for every {inject_frames} of the first")
 
-    @property
-    def inject_depth(self) -> int:
-        return next(depth for depth, channels in enumerate(self.unet.inject_channels) if channels)
+
+def inject_depth(unet: UNet1dConfig) -> int:
+    """The depth at which the latents, or what is read from them, are injected."""
+    return next(depth for depth, channels in enumerate(unet.inject_channels) if channels)
+
+
+def told_apart(fields: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Which codec a recipe or model of `type: dmae` means, and its fields: that of MDCT coefficients has a prior."""
+    transform = fields.get("transform")
+    if fields.get("prior") is not None or (isinstance(transform, Mapping) and transform.get("type") == "mdct"):
+        return "dmae_mdct", dict(fields)
+    fields = without(fields, NOT_OF_WAVEFORM)
+    if isinstance(fields.get("decode"), Mapping):
+        fields["decode"] = without(fields["decode"], NOT_OF_ITS_DECODING)
+    return "dmae_waveform", fields
+
+
+def without(fields: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields, less those that say nothing: the ones of `neutral` that have its values."""
+    return {key: value for key, value in fields.items() if key not in neutral or value != neutral[key]}

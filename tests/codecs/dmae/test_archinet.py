@@ -8,9 +8,8 @@ from safetensors.torch import save_file
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai.codecs.dmae import archinet
-from mousai.codecs.dmae.codec import DMAE
-from mousai.codecs.dmae.config import DMAEConfig
 from mousai.codecs.dmae.encoders import EncoderConfig
+from mousai.codecs.dmae.waveform import WaveformConfig, WaveformDMAE
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import TransformConfig
@@ -68,8 +67,8 @@ def write(path, state, prefix="model."):
 def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
     theirs = diffusion_autoencoder()
     kept = {name: value for name, value in theirs.state_dict().items() if name.startswith((copy, "encoder."))}
-    config = DMAEConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM)
-    ours = DMAE(config).eval()
+    config = WaveformConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM)
+    ours = WaveformDMAE(config).eval()
     ours.load_state_dict(archinet.dmae_state(archinet.read(write(tmp_path / f"model{suffix}", kept)), config))
 
     g = torch.Generator().manual_seed(1)
@@ -80,7 +79,7 @@ def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
         expected = theirs.sample(noise, channels=[None, None, latents], num_steps=5)
     times = schedule("linear", 5)
     cache = ours.unet.cache(times[:-1], inject={2: latents})
-    got = sample("ddim", lambda x, t: ours._network(x, t, cache=cache), noise, times)
+    got = sample("ddim", lambda x, t: ours.predict(x, t, cache=cache), noise, times)
     assert (expected - noise).std() > 0.1
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
@@ -161,7 +160,7 @@ def test_bad_files_are_named(tmp_path, capsys):
     with pytest.raises(ValueError, match="no state dict"):
         archinet.read(tmp_path / "list.pt")
     with pytest.raises(ValueError, match="no encoder"):
-        archinet.dmae_state({"net.a": torch.zeros(1)}, DMAEConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM))
+        archinet.dmae_state({"net.a": torch.zeros(1)}, WaveformConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM))
     with pytest.raises(ValueError, match="no learned transform"):
         archinet.split_transform({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="no U-Net"):
