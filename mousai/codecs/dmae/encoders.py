@@ -126,7 +126,7 @@ class Encoder(nn.Module):
         self.hop = config.hop
         self.spectrum = Spectrum(config)
         self.linear = self.to_in = None
-        if config.linear != "none":  # begins as principal components: see DMAE.initialise
+        if config.linear != "none":  # begins as principal components: see MDCTDMAE.initialise
             factor = config.hop // config.hop_length
             self.linear = nn.Conv1d(config.in_channels * config.bands, config.out_channels, factor, stride=factor)
         if config.linear == "only":
