@@ -181,6 +181,12 @@ def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, An
     return record["step"], _load_tensors(path / "state.safetensors"), record["meta"]
 
 
+def newest_state(folder: str | Path) -> tuple[int, Path] | None:
+    """Step and folder of the newest state, unread; None where there is none yet."""
+    states = _states(Path(folder))
+    return (int(STATE_FOLDER.fullmatch(states[-1].name).group(1)), states[-1]) if states else None
+
+
 def _states(folder: Path) -> list[Path]:
     found = [path for path in folder.glob("step-*") if path.is_dir() and STATE_FOLDER.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(STATE_FOLDER.fullmatch(path.name).group(1)))

@@ -189,13 +189,14 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A YAML file; recipes/ has some.")],
     out: Annotated[Path, option("The folder of the run; the same one again goes on where it stopped.", "--out", "-o")],
     settings: Settings = None,
+    minutes: Annotated[Optional[float], option("Plan the run: as many steps as fit, and the schedule for them.", callback=between(0, 1e6, above=True))] = None,
     time_limit: Annotated[Optional[float], option("Save and stop after so many minutes.", callback=between(0, 1e6, above=True))] = None,
     as_json: Json = False,
 ) -> None:
     """Train a codec on audio, or a generator on a cache of latents; also under `accelerate launch -m mousai train …`."""
     from mousai.jobs.train import train as run
 
-    outcome = run(recipe, out, settings or (), time_limit_minutes=time_limit)
+    outcome = run(recipe, out, settings or (), minutes=minutes, time_limit_minutes=time_limit)
     report({**vars(outcome), "out": out}, f"step {outcome.step}, {outcome.reason}: {out}", as_json)
     stop_if_signalled(outcome.reason)
 

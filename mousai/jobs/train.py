@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -26,28 +27,33 @@ from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
+from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
 
 
 def train(
-    recipe: str | Path, out: str | Path, overrides: Iterable[str] = (), *, time_limit_minutes: float | None = None
+    recipe: str | Path, out: str | Path, overrides: Iterable[str] = (), *, minutes: float | None = None, time_limit_minutes: float | None = None
 ) -> Outcome:
     """Trains what `recipe` describes and leaves a model in `out/model` unless a signal stopped it.
 
-    `overrides` are such as "train.steps=100"; `time_limit_minutes` goes before the recipe's. Errors as in `load_recipe`,
-    `AudioCrops` and `training.loop.train`.
+    `overrides` are such as "train.steps=100"; `minutes`, which plan the run, and `time_limit_minutes` go before the recipe's.
+    A run that is done already is left as it is. Errors as in `load_recipe`, `AudioCrops` and `training.loop.train`.
     """
-    loaded = load_recipe(recipe, overrides)
-    if time_limit_minutes is not None:
-        limited = config.to_dict(replace(loaded.train, time_limit_minutes=time_limit_minutes))
-        loaded = recipe_from({**loaded.to_dict(), "train": limited}, str(recipe))
+    began = monotonic()
+    loaded = with_times(load_recipe(recipe, overrides), minutes, time_limit_minutes)
     out = prepare_folder(out)
+    step = finished_step(loaded, out)
+    if step is not None and exported_step(out) == step:
+        return Outcome(step, "done")
     accelerator = accelerator_for(loaded.train, out)
     if accelerator.is_main_process:
         note_changes(loaded, out)
         config.write_yaml(out / "config.yaml", loaded.to_dict())
-    outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator)
+    if step is not None:
+        outcome = Outcome(step, "done")
+    else:
+        outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
     accelerator.wait_for_everyone()
     if outcome.reason != "signal" and accelerator.is_main_process:
         print(f"wrote {export(out)}", file=sys.stderr)
@@ -55,7 +61,31 @@ def train(
     return outcome
 
 
-def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
+def with_times(recipe: Recipe, minutes: float | None, time_limit_minutes: float | None) -> Recipe:
+    """The recipe with the times that are not None."""
+    given = {name: value for name, value in (("minutes", minutes), ("time_limit_minutes", time_limit_minutes)) if value is not None}
+    return replace(recipe, train=replace(recipe.train, **given))
+
+
+def finished_step(recipe: Recipe, out: Path) -> int | None:
+    """The last step of a run of this very recipe in `out` that is done; None if there is something to do."""
+    newest = checkpoint.newest_state(out / "state")
+    if newest is None or not (out / "config.yaml").exists():
+        return None
+    stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
+    same = all(key == "train.time_limit_minutes" for key, _, _ in changes(recipe, out))
+    return newest[0] if same and is_planned(recipe.train, stages) and newest[0] >= steps_of(recipe.train, stages) else None
+
+
+def exported_step(out: Path) -> int | None:
+    """The step that the model in `out/model` is of; None if there is no whole one."""
+    folder = out / "model"
+    if not folder.exists() or checkpoint.verify(folder):
+        return None
+    return (checkpoint.load_config(folder).get("provenance") or {}).get("step")
+
+
+def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
     """Trains the codec on crops of audio."""
     codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
@@ -71,6 +101,7 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(reconstruct, valid or crops, out, accelerator), meta={"recipe": recipe.to_dict()},
+        finish=partial(export, out), began=began,
     )  # fmt: skip
 
 
@@ -110,7 +141,7 @@ def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: n
     return keep_samples(sounds, codec.sample_rate, out, step)
 
 
-def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outcome:
+def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
     """Trains the generator on cached latents."""
     data, setting = recipe.data, recipe.train
     made_with = {name: getattr(data, name) for name in ("segment_seconds", "rms", "captions", "caption_drop")}
@@ -135,6 +166,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator) -> Outc
         setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
+        finish=partial(export, out), began=began,
     )  # fmt: skip
 
 
@@ -189,14 +221,18 @@ def prepare_folder(out: str | Path) -> Path:
     return out
 
 
+def changes(recipe: Recipe, out: Path) -> list[tuple[str, Any, Any]]:
+    """The settings in which `recipe` differs from the one in the folder: their dotted key, before, now."""
+    before, now = flat(config.read_yaml(out / "config.yaml")), flat(recipe.to_dict())
+    return [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+
+
 def note_changes(recipe: Recipe, out: Path) -> None:
     """Says which settings differ from those that the folder's state was made with."""
-    if not (out / "config.yaml").exists() or not (out / "state").exists():
-        return
-    before, now = flat(config.read_yaml(out / "config.yaml")), flat(recipe.to_dict())
-    for key in sorted((before.keys() | now.keys()) - {"train.time_limit_minutes"}):
-        if before.get(key) != now.get(key):
-            print(f"going on with another {key}: {before.get(key)} -> {now.get(key)}", file=sys.stderr)
+    if (out / "config.yaml").exists() and (out / "state").exists():
+        for key, before, now in changes(recipe, out):
+            if key != "train.time_limit_minutes":
+                print(f"going on with another {key}: {before} -> {now}", file=sys.stderr)
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -36,6 +36,7 @@ class TrainConfig:
     valid_batches: int = 4  # batches a process, always the same ones, with the same noise
     sample_every: int = 0  # 0 = never
     time_limit_minutes: float | None = None  # then the state is saved and the run ends
+    minutes: float | None = None  # plan as many steps as fit, with export, and the schedule for them; null = `steps`
     trackers: tuple[str, ...] = ()  # names that Accelerate knows, such as tensorboard
 
     def __post_init__(self) -> None:
@@ -51,5 +52,7 @@ class TrainConfig:
             raise ValueError(f"betas: expected 0 <= beta < 1, came {self.betas}")
         if self.decay_steps is not None and self.decay_steps < 1:
             raise ValueError(f"decay_steps: expected at least 1 or null, came {self.decay_steps}")
-        if self.time_limit_minutes is not None and not self.time_limit_minutes > 0:
-            raise ValueError(f"time_limit_minutes: expected above 0 or null, came {self.time_limit_minutes}")
+        for name in ("time_limit_minutes", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name}: expected above 0 or null, came {value}")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import processes
 from mousai.randomness import generator_of, seeded
+from mousai.training.budget import Budget
 from mousai.training.config import TrainConfig
 from mousai.training.ema import average_of
 from mousai.training.parallel import LossOf, accumulating, is_sharded, parallel
@@ -75,7 +76,9 @@ def train(
     seed: int = 0,
     valid: Callable[[], Iterable[Batch]] | None = None,
     sample: Callable[[nn.Module, int], Mapping[str, object]] | None = None,
+    finish: Callable[[], object] | None = None,
     meta: Mapping[str, object] | None = None,
+    began: float | None = None,
 ) -> Outcome:
     """Trains `model` until `config.steps`, the time limit or a signal, and saves its state under `folder/state`.
 
@@ -83,6 +86,8 @@ def train(
     the CPU, as everywhere). `batches(first)` yields this process's batches from number `first` on, counted over forward
     passes. `valid()` yields the validation batches. `sample(model, step)` gets the averaged model and returns
     {name: (audio, sample_rate) | picture} for the trackers. A state in `folder` is taken up. `meta` is kept with the state.
+    With `config.minutes`, counted from the monotonic clock's `began`, the steps are planned (budget.py); `finish()`, what
+    the caller does after the last step, is then called once on the way, to time it.
     NonFiniteLoss stops a run whose loss is no number.
     """
     device, rank = accelerator.device, accelerator.process_index
@@ -100,9 +105,12 @@ def train(
     step = state.load()
     stream = batches(step * config.accumulate)
     module.train()
+    budget = Budget(config, folder, accelerator, step, began)
 
     with Interrupt(config.time_limit_minutes) as interrupt, Report(config, folder, accelerator, step) as report:
-        while step < config.steps:
+        while not budget.is_last(step):
+            config = budget.settings(step)
+            report.follow(config, budget.steps)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
 
@@ -118,7 +126,7 @@ def train(
                 logs.append(parts)
             norm = gradient_norm(module, config.clip)
 
-            total, norm, stop = agree(accelerator, total, norm, interrupt)
+            total, norm, stop = agree(accelerator, total, norm, interrupt.signalled, interrupt.requested or budget.is_spent)
             if not math.isfinite(total) or not math.isfinite(norm):
                 raise NonFiniteLoss(
                     f"step {step}: the loss is {total} and its gradient's norm {norm}; the state of {state.saved_as} is kept: "
@@ -130,16 +138,27 @@ def train(
             step += 1
 
             report.step(step, total, norm, learning_rate(config, step - 1), logs)
-            if valid is not None and config.valid_every and (step % config.valid_every == 0 or step == config.steps):
-                report.valid(step, validation_loss(averaged, valid(), accelerator, seed))
-            if sample is not None and config.sample_every and (step % config.sample_every == 0 or step == config.steps):
-                report.sample(step, sample(averaged.model, step) if accelerator.is_main_process else {})
-            if stop or step % config.save_every == 0 or step == config.steps:
-                report.note(f"saved {state.save(step, meta or {})}")
+            report.note(budget.look(step))
+            trial = budget.is_trial(step)
+            also = trial or budget.is_last(step)  # beside the steps at which it is time
+            if valid is not None and config.valid_every and (also or step % config.valid_every == 0):
+                with budget.timed("valid"):
+                    report.valid(step, validation_loss(averaged, valid(), accelerator, seed))
+            if sample is not None and config.sample_every and (also or step % config.sample_every == 0):
+                with budget.timed("sample"):
+                    report.sample(step, sample(averaged.model, step) if accelerator.is_main_process else {})
+            if stop or also or step % config.save_every == 0:
+                with budget.timed("save"):
+                    report.note(f"saved {state.save(step, meta or {})}")
             if stop:
                 asked = interrupt.signal.name if interrupt.signal else stop
-                report.note(f"stopped at step {step} of {config.steps} ({asked}); the same command goes on from here")
+                report.note(f"stopped at {report.place(step)} ({asked}); the same command goes on from here")
                 return Outcome(step, stop)
+            if trial:
+                with budget.timed("finish"):
+                    if finish is not None and accelerator.is_main_process:
+                        finish()
+                report.note(budget.plan(step))
     return Outcome(step, "done")
 
 
@@ -163,9 +182,9 @@ def gradient_norm(module: nn.Module, clip: float) -> Tensor:
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 
-def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, interrupt: Interrupt) -> tuple[float, float, str]:
+def agree(accelerator: Accelerator, loss: Tensor, norm: Tensor, signalled: bool, requested: bool) -> tuple[float, float, str]:
     """The mean loss over the processes, the norm, and what asks any process to stop ("" = nothing): the same on all."""
-    asked = loss.new_tensor([float(interrupt.signalled), float(interrupt.requested)], dtype=torch.float32)
+    asked = loss.new_tensor([float(signalled), float(requested)], dtype=torch.float32)
     values = torch.cat([torch.stack([loss.float(), norm.float()]), asked])
     if accelerator.num_processes > 1:
         values = accelerator.reduce(values, "mean")

@@ -16,6 +16,8 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mousai.training.log import cut_log
+
 if TYPE_CHECKING:
     from mousai.training.config import TrainConfig
 
@@ -27,7 +29,9 @@ class Report:
         self.config, self.folder, self.accelerator = config, Path(folder), accelerator
         self.items_a_step = config.batch_size * config.accumulate * accelerator.num_processes
         self.since = (step, time.monotonic())
+        self.total: int | None = config.steps
         self.losses: list[float] = []
+        self.parts: list[Mapping[str, torch.Tensor]] = []
         console = Console(file=sys.stderr)
         shown = accelerator.is_main_process and console.is_terminal
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True)]
@@ -50,32 +54,41 @@ class Report:
         for tracker in self.accelerator.trackers:  # not end_training, which also takes the processes apart
             tracker.finish()
 
-    def step(self, step: int, loss: float, norm: float, lr: float, logs: Sequence[Mapping[str, object]]) -> None:
-        """Notes a finished step; every `log_every` steps says the mean loss since, the speed and the time left."""
+    def follow(self, config: TrainConfig, total: int | None) -> None:
+        """From now on the run logs as `config` says and has `total` steps, None while that is not known."""
+        self.config, self.total = config, total
+        if self.progress:
+            self.progress.update(self.task, total=total)
+
+    def step(self, step: int, loss: float, norm: float, lr: float, parts: Sequence[Mapping[str, object]]) -> None:
+        """Notes a finished step; every `log_every` steps says the mean loss and its parts since, the speed and the time left."""
         self.losses.append(loss)
+        self.parts += [{name: torch.as_tensor(value).detach() for name, value in part.items()} for part in parts]
         if self.progress:
             self.progress.update(self.task, completed=step)
-        if step % self.config.log_every and step != self.config.steps:
+        if step % self.config.log_every and step != self.total:
             return
-        names = sorted({name for parts in logs for name in parts})
-        parts = {name: float(torch.stack([torch.as_tensor(p[name]).float() for p in logs if name in p]).mean()) for name in names}
-        mean = sum(self.losses) / len(self.losses)
+        means = {"loss": sum(self.losses) / len(self.losses), **mean_of(self.parts)}
         first, began = self.since
         speed = (step - first) / max(1e-9, time.monotonic() - began)
-        self.since, self.losses = (step, time.monotonic()), []
-        self.log(step, {"loss": mean, **parts, "gradient_norm": norm, "lr": lr, "steps_per_second": speed})
-        left = timedelta(seconds=round((self.config.steps - step) / speed))
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in {"loss": mean, **parts}.items())
+        self.since, self.losses, self.parts = (step, time.monotonic()), [], []
+        self.log(step, {**means, "gradient_norm": norm, "lr": lr, "steps_per_second": speed})
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
         pace = f"{speed:.2f} steps/s  {speed * self.items_a_step:.1f} items/s"
         if self.progress:
             self.progress.update(self.task, description=f"{shown}  {pace}")
         else:
-            self.note(f"step {step}/{self.config.steps}  {shown}  lr {lr:.2e}  {pace}  left {left}")
+            left = "" if self.total is None else f"  left {timedelta(seconds=round((self.total - step) / speed))}"
+            self.note(f"{self.place(step)}  {shown}  lr {lr:.2e}  {pace}{left}")
+
+    def place(self, step: int) -> str:
+        """How far the run is, in words."""
+        return f"step {step}" if self.total is None else f"step {step}/{self.total}"
 
     def valid(self, step: int, values: Mapping[str, float]) -> None:
         """Says the validation loss."""
         self.log(step, {f"valid/{name}": value for name, value in values.items()})
-        self.note(f"step {step}/{self.config.steps}  valid  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+        self.note(f"{self.place(step)}  valid  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     def sample(self, step: int, samples: Mapping[str, object]) -> None:
         """Hands samples to TensorBoard: `(audio (c, s), sample_rate)` as sound, a picture `(h, w, 3)` as an image."""
@@ -98,17 +111,16 @@ class Report:
             self.accelerator.log(dict(values), step=step)
 
     def note(self, line: str) -> None:
-        """One line for the reader."""
+        """One line for the reader; none for an empty one."""
+        if not line:
+            return
         if self.progress:
             self.progress.console.print(line, highlight=False)
         elif self.accelerator.is_main_process:
             print(line, file=sys.stderr, flush=True)
 
 
-def cut_log(path: Path, step: int) -> None:
-    """Drops what a log says of steps after `step`, which a killed run had not saved and which come again."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+def mean_of(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:
+    """The mean of each named scalar, in the order of the names."""
+    names = sorted({name for part in parts for name in part})
+    return {name: float(torch.stack([part[name].float() for part in parts if name in part]).mean()) for name in names}

@@ -1,5 +1,6 @@
 """Training from a recipe to a model folder: codecs on audio, generators on a cache."""
 
+import itertools
 import json
 import shutil
 
@@ -9,10 +10,13 @@ import torch
 
 from mousai import checkpoint, config
 from mousai.audio import io
+from mousai.jobs import train as jobs
 from mousai.jobs.cache import cache
 from mousai.jobs.export import export
 from mousai.jobs.train import train
 from mousai.recipe import load_part
+from mousai.training import budget
+from mousai.training.config import TrainConfig
 from mousai.types import Condition
 
 
@@ -42,6 +46,39 @@ def test_a_codec_is_trained_stopped_taken_up_and_exported(codec_recipe, tmp_path
     assert train(tmp_path / "whole/config.yaml", tmp_path / "again").step == 6
     assert equal(weights(tmp_path / "again"), weights(tmp_path / "whole"))
     assert not checkpoint.verify(tmp_path / "whole/model") and "music.jsonl" in (tmp_path / "whole/model/README.md").read_text()
+
+
+def test_a_run_that_is_done_is_left_alone(codec_recipe, tmp_path, capsys):
+    train(codec_recipe, tmp_path / "run")
+    before, state = weights(tmp_path / "run"), checkpoint.newest_state(tmp_path / "run/state")[1] / "state.safetensors"
+    shutil.rmtree(tmp_path / "music")
+    state.write_bytes(b"damaged")
+    capsys.readouterr()
+    assert train(codec_recipe, tmp_path / "run").step == 6  # neither the sources nor the state are read
+    assert capsys.readouterr().err == "" and equal(weights(tmp_path / "run"), before)
+    with pytest.raises((ValueError, FileNotFoundError), match="no such manifest"):
+        train(codec_recipe, tmp_path / "run", ["train.steps=7"])
+
+
+def test_a_run_that_is_done_but_not_exported_is_only_exported(codec_recipe, tmp_path, monkeypatch):
+    train(codec_recipe, tmp_path / "run")
+    before = weights(tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/model")
+    monkeypatch.setattr(jobs, "train_codec", lambda *_: pytest.fail("it is done"))
+    assert train(codec_recipe, tmp_path / "run").reason == "done" and equal(weights(tmp_path / "run"), before)
+
+
+def test_minutes_plan_the_run_and_its_model(codec_recipe, tmp_path, monkeypatch):
+    ticks = itertools.count()
+    for module in (budget, jobs):
+        monkeypatch.setattr(module, "monotonic", lambda: 0.05 * next(ticks))
+    outcome = train(codec_recipe, tmp_path / "run", minutes=0.1)
+    stages = budget.read_plan(tmp_path / "run", TrainConfig(steps=6))
+    assert outcome.reason == "done" and outcome.step == stages[-1].steps > 6
+    assert stages[0].costs.finish > 0  # it was exported on the way
+    made = config.read_yaml(tmp_path / "run/model/config.yaml")["provenance"]
+    assert made["step"] == outcome.step and made["recipe"]["train"]["minutes"] == 0.1
+    assert train(tmp_path / "run/config.yaml", tmp_path / "run").step == outcome.step
 
 
 def test_exported_latents_have_unit_variance_and_the_average_s_weights(codec_recipe, tmp_path):
