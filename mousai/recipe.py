@@ -2,13 +2,18 @@
 
 A recipe is `{format: 1, seed, codec, conditioner, generator, data, train}`. Without `generator` it trains the codec on
 audio; with it, the generator on a latent cache. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
+A name is a built-in one, or `package.module:Class` for any class that follows `types.py` (docs/extending.md): recipes may
+have such, model folders only where they are trusted (trust.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
+import re
+import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +23,8 @@ import torch
 from torch import nn
 
 from mousai import checkpoint, config
+from mousai.checks import did_you_mean
+from mousai.trust import is_trusted, trusting
 
 if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
     from mousai.data.latents import LatentDataConfig
@@ -26,16 +33,17 @@ if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use 
 
 FORMAT = 1
 
-# type: module:config class:class; imported on use, since a text encoder's library takes seconds to load.
+# type: module:class; imported on use, since a text encoder's library takes seconds to load.
 CODECS = {
-    "dmae_waveform": "mousai.codecs.dmae.waveform:WaveformConfig:WaveformDMAE",
-    "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTConfig:MDCTDMAE",
-    "magnitude": "mousai.codecs.magnitude.codec:MagnitudeConfig:MagnitudeCodec",
+    "dmae_waveform": "mousai.codecs.dmae.waveform:WaveformDMAE",
+    "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTDMAE",
+    "magnitude": "mousai.codecs.magnitude.codec:MagnitudeCodec",
 }
-CONDITIONERS = {"text": "mousai.conditioners.text:TextConfig:TextConditioner"}
-GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusionConfig:LatentDiffusion"}
+CONDITIONERS = {"text": "mousai.conditioners.text:TextConditioner"}
+GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion"}
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
+LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
 
 
@@ -49,7 +57,7 @@ class Part:
 
     def build(self, seed: int | None = None) -> nn.Module:
         """The part itself; with `seed`, its first weights follow from that alone."""
-        _, cls, _ = _classes(self.kind, self.to_dict(), self.kind)
+        cls, _ = _class(self.kind, self.to_dict(), self.kind, trusted=True)  # whoever made this part has looked
         if seed is None:
             return cls(self.config)
         with torch.random.fork_rng(devices=[]):
@@ -96,7 +104,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
 def recipe_from(data: Mapping[str, Any], where: str = "recipe") -> Recipe:
     """The recipe of a plain dict, checked throughout; `where` begins the error messages."""
     try:
-        return _recipe_from(data)
+        with trusting():  # a recipe is run because somebody says so
+            return _recipe_from(data)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
 
@@ -135,22 +144,46 @@ def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Fol
     if isinstance(data, Mapping) and kind == "codec" and "path" in data:
         return config.from_dict(Folder, data, where)
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
-        raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}")
-    config_class, _, fields = _classes(kind, data, where)
-    return Part(kind, data["type"], config.from_dict(config_class, fields, where))
+        raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}, or package.module:Class")
+    cls, fields = _class(kind, data, where, is_trusted())
+    return Part(kind, data["type"], config.from_dict(config_of(cls, f"{where}.type"), fields, where))
 
 
-def _classes(kind: str, data: Mapping[str, Any], where: str) -> tuple[type, type, dict[str, Any]]:
-    """The config class and the class of a part, and its fields as the config class takes them."""
+def _class(kind: str, data: Mapping[str, Any], where: str, trusted: bool) -> tuple[type, dict[str, Any]]:
+    """The class of a part, and the part's fields as its config takes them."""
     name, fields = data.get("type"), {key: value for key, value in data.items() if key != "type"}
     if (kind, name) in SHARED_NAMES:
         module, function = SHARED_NAMES[kind, name].split(":")
         name, fields = getattr(importlib.import_module(module), function)(fields)
-    if name not in REGISTRIES[kind]:
-        raise ValueError(f"{where}.type: expected one of {', '.join(REGISTRIES[kind])}, came {name!r}")
-    module, config_class, cls = REGISTRIES[kind][name].split(":")
-    module = importlib.import_module(module)
-    return getattr(module, config_class), getattr(module, cls), fields
+    if name in REGISTRIES[kind]:
+        module, cls = REGISTRIES[kind][name].split(":")
+        return getattr(importlib.import_module(module), cls), fields
+    if not isinstance(name, str) or not LONG_NAME.fullmatch(name):
+        known = [*(shared for of, shared in SHARED_NAMES if of == kind), *REGISTRIES[kind]]
+        raise ValueError(f"{where}.type: expected one of {', '.join(known)}, or package.module:Class; came {name!r}{did_you_mean(name, known)}")
+    if not trusted:
+        raise ValueError(f"{where}.type: {name} is no part of mousai, loading it runs its code; if you trust whoever made it, say --trust (trust=True)")
+    return outside(name, f"{where}.type"), fields
+
+
+def outside(name: str, where: str) -> type:
+    """The class that `package.module:Class` names; ValueError, beginning with `where`, for none."""
+    module, _, cls = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), cls, None)
+    except ImportError as error:
+        raise ValueError(f"{where}: {name} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
+    if not isinstance(found, type):
+        raise ValueError(f"{where}: the module {module} has no class {cls}")
+    return found
+
+
+def config_of(cls: type, where: str) -> type:
+    """The config class of a part: the annotation of `config` in its `__init__`."""
+    found = typing.get_type_hints(cls.__init__).get("config")
+    if not dataclasses.is_dataclass(found):
+        raise ValueError(f"{where}: expected {cls.__name__}.__init__(self, config: …) with a dataclass as the annotation, came {found!r}")
+    return found
 
 
 def load_part(kind: str, folder: str | Path) -> nn.Module:
@@ -178,7 +211,7 @@ def codec_fingerprint(folder: str | Path) -> str:
     settings, state = checkpoint.load_model(folder)
     if "codec" not in settings:
         raise ValueError(f"{folder}: this model folder has no codec")
-    _, cls, _ = _classes("codec", settings["codec"], f"{folder}: codec")
+    cls, _ = _class("codec", settings["codec"], f"{folder}: codec", is_trusted())
     parts = getattr(cls, "LATENT_PARTS", None)
     kept = {key: value for key, value in settings["codec"].items() if parts is None or key in (*parts, "type")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 import mousai
 from mousai.cli import evaluate as cli_evaluate, render as cli_render
 from mousai.cli.options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.trust import trusting
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
 
@@ -36,7 +37,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="mousai: %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app([argument for argument in arguments if argument != "--debug"], prog_name="mousai", standalone_mode=False)
+        with trusting("--trust" in arguments):
+            code = app([argument for argument in arguments if argument not in ("--debug", "--trust")], prog_name="mousai", standalone_mode=False)
     except TyperException as error:
         code = _complain(error.format_message(), error.exit_code)
     except (ValueError, OSError, ImportError) as error:
@@ -77,6 +79,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, option("Print the version.", "--version")] = False,
     debug: Annotated[bool, option("Show the traceback of an error; may stand anywhere.", "--debug")] = False,
+    trust: Annotated[bool, option("Let model folders run code outside mousai; may stand anywhere.", "--trust")] = False,
 ) -> None:
     if version:
         print(mousai.__version__)

@@ -26,7 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
-from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
+from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe
 from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition

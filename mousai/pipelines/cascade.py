@@ -25,6 +25,7 @@ from mousai.pipelines.system import System, check_conditions
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
 from mousai.request.piece import Piece
+from mousai.trust import trusting
 from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
 
 CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
@@ -143,18 +144,22 @@ class Cascade(System):
         return made | self.facts
 
 
-def load(path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None) -> Cascade:
+def load(
+    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None, *, trust: bool = False
+) -> Cascade:
     """The cascade of a model folder, or of a name: "starter" is the model that comes with the package.
 
     `device` is the first CUDA device, else the CPU, unless it is said; `dtype` (float32, bfloat16, float16) is bfloat16
-    on a CUDA device that computes in it, else float32. FileNotFoundError or ValueError says what is wrong.
+    on a CUDA device that computes in it, else float32. With `trust`, a model may name classes outside mousai, whose code
+    then runs. FileNotFoundError or ValueError says what is wrong.
     """
     where, precision = place_and_precision(device, dtype)
     check_model(path_or_name)
     folder = checkpoint.model_folder(path_or_name)
     settings, state = checkpoint.load_model(folder)
-    codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
-    conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
+    with trusting(trust):
+        codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
+        conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
     check_conditions(conditioner.gives, generator.accepts, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
     shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
@@ -162,13 +167,14 @@ def load(path_or_name: str | Path, device: torch.device | str | None = None, dty
 
 
 def load_codec(
-    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None
+    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None, *, trust: bool = False
 ) -> tuple[nn.Module, float | None]:
     """The codec alone, of a cascade or of a codec's own folder, and the level (rms) that it was trained at; as `load`."""
     where, precision = place_and_precision(device, dtype)
     check_model(path_or_name, ("codec",))
     settings, state = checkpoint.load_model(checkpoint.model_folder(path_or_name))
-    codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
+    with trusting(trust):
+        codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
     codec.set_precision(precision)
     return codec, training_data(settings, "codec").get("rms")
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mousai.codecs.dmae.config import DecodeConfig, inject_depth
 from mousai.codecs.dmae.encoders import Encoder, EncoderConfig

@@ -23,10 +23,10 @@ from mousai.codecs.magnitude.decoder import Decoder
 from mousai.codecs.magnitude.features import Features
 from mousai.codecs.magnitude.phases import anchored, audio_of
 from mousai.diffusion.process import add_noise, v_target
-from mousai.randomness import positional_noise
 from mousai.diffusion.samplers import Callback, sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import mid_side
+from mousai.randomness import positional_noise
 
 
 class MagnitudeCodec(nn.Module):
