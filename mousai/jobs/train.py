@@ -94,9 +94,8 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
-    begins = recipe.train.start_from is None and not (out / "state").exists()
-    if begins and hasattr(codec, "initialise"):  # from the same items in every process
-        codec.initialise(calibration(crops, getattr(codec, "INITIAL_ITEMS", CALIBRATION_ITEMS)))
+    if recipe.train.start_from is None and not checkpoint.has_state(out / "state") and hasattr(codec, "initialise"):
+        initialise(codec, crops, accelerator)
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
@@ -112,6 +111,17 @@ def first_weights(part: Part, recipe: Recipe) -> nn.Module:
         trained = load_part(part.kind, recipe.train.start_from)
         checkpoint.load_strict(module, trained.state_dict(), f"train.start_from {recipe.train.start_from}")
     return module
+
+
+def initialise(codec: nn.Module, crops: AudioCrops, accelerator: Accelerator) -> None:
+    """Lets a codec begin from training audio, in the first process; the others take its weights."""
+    if accelerator.is_main_process:
+        codec.initialise(calibration(crops, getattr(codec, "INITIAL_ITEMS", CALIBRATION_ITEMS)))
+    if accelerator.num_processes > 1:
+        for value in codec.state_dict().values():
+            sent = value.to(accelerator.device)
+            torch.distributed.broadcast(sent, 0)
+            value.copy_(sent)
 
 
 def codec_loss(codec: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
