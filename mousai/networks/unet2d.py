@@ -20,7 +20,7 @@ HIGHEST_FREQUENCY = 100.0
 
 @dataclass(frozen=True)
 class UNet2dConfig:
-    channels: tuple[int, ...] = (48, 96, 128, 160)  # by level; each next one has half the rows and half the frames
+    channels: tuple[int, ...] = (40, 80, 128, 160)  # by level; each next one has half the rows and half the frames
     blocks: tuple[int, ...] = (1, 1, 1, 1)  # residual blocks by level, on either way
     patch: int = 4  # neighbouring rows that become channels at the entrance
     embedding: int = 128  # features of time and frames that modulate the blocks
