@@ -169,3 +169,32 @@ def test_light_modules_stay_light(module: str) -> None:
 @pytest.mark.parametrize("path", [path for path in PACKAGE.rglob("__init__.py") if path.parent != PACKAGE], ids=lambda path: path.parent.name)
 def test_sub_packages_are_empty(path: Path) -> None:
     assert path.read_text(encoding="utf-8").strip() == ""
+
+
+FILES_ALONE = {"os.replace", "os.rename", "os.fsync", "fcntl", "msvcrt", "tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.mktemp", "tempfile.NamedTemporaryFile", "hashlib.file_digest", "hashlib.sha256", "json.load", "json.dump", "save_file"}  # fmt: skip
+ELSEWHERE = {
+    ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, no file",
+    ("mousai.recipe", "hashlib.sha256"): "names a codec by its weights and what it reads of its config, no file",
+    ("mousai.data.sources", "hashlib.sha256"): "names a URL, no file",
+}
+
+
+def names_of(path: Path) -> Iterator[str]:
+    """Every library's name that a file imports or reads as an attribute: "fcntl", "os.replace", "save_file"."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (name for alias in node.names for name in (alias.name, f"{node.module}.{alias.name}"))
+        elif isinstance(node, ast.Attribute):
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "mousai.files"])
+def test_files_are_written_hashed_and_locked_in_one_place(module: str) -> None:
+    found = {name for name in names_of(MODULES[module]) if name in FILES_ALONE and (module, name) not in ELSEWHERE}
+    assert not found, f"{module} uses {', '.join(sorted(found))}; mousai.files does that"
+
+
+def test_every_exception_is_needed() -> None:
+    assert all(name in set(names_of(MODULES[module])) for module, name in ELSEWHERE)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from mousai.audio.chapters import Chapter, add_chapters, cue_chunks, to_comments
 from mousai.audio.comments import placeholder
 from mousai.audio.container import ogg_checksum
 from mousai.audio.decoder import Decoder
+from mousai.files import writing
 
 FORMATS = {  # by suffix: libsndfile's name and the subtypes that are offered, the default first
     "wav": ("WAV", ("PCM_16", "PCM_24", "FLOAT")),
@@ -126,17 +126,9 @@ class Target:
 
     def place(self, encode: Callable[[Path], None], num_samples: int) -> None:
         """Have `encode` write a file beside the target, make sure that it is whole and on the disk, and rename it."""
-        part = self.path.with_name(f"{self.path.name}.tmp-{secrets.token_hex(4)}")
-        try:
+        with writing(self.path) as part:
             encode(part)
-            with self.complaint(), part.open("rb") as file:
-                os.fsync(file.fileno())
             self.verify(part, num_samples)
-            with self.complaint():
-                part.replace(self.path)
-                sync_folder(self.path.parent)
-        finally:
-            part.unlink(missing_ok=True)
 
     def verify(self, part: Path, num_samples: int) -> None:
         """Raise OSError unless the file `part` can be read and counts `num_samples`."""
@@ -171,16 +163,6 @@ def even(pieces: Iterable[np.ndarray], channels: int) -> Iterator[np.ndarray]:
                 filled = 0
     if filled:
         yield block[:filled]
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder, where the system can be asked for that (Windows cannot)."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def cut_opus(path: Path, num_samples: int) -> None:

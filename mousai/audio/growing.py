@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mousai.audio.encode import BLOCK_SAMPLES, WAV_MAX_BYTES, sync_folder, to_samples
+from mousai.audio.encode import BLOCK_SAMPLES, WAV_MAX_BYTES, to_samples
+from mousai.files import sync
 
 HEADER = struct.Struct("<4sI4s 4sIQQQI 4sIHHIIHHH 4sII 4sI")
 HEADER_BYTES = HEADER.size
@@ -43,7 +44,7 @@ class GrowingWav:
             self.num_samples = self.count()
             with self.complaint():
                 self.settle(self.num_samples)
-                sync_folder(self.path.parent)
+                sync(self.path.parent)
         except BaseException:
             self.file.close()
             raise
@@ -130,7 +131,7 @@ class GrowingWav:
         """A header that counts `num_samples`, and nothing behind them."""
         self.put(0, header(num_samples, self.sample_rate, self.channels))
         self.file.truncate(HEADER_BYTES + num_samples * self.frame_bytes)
-        os.fsync(self.file.fileno())
+        sync(self.file)
 
     def put(self, at: int, data: bytes | memoryview) -> None:
         """Write all of `data` at byte `at` and have the disk keep it."""
@@ -138,7 +139,7 @@ class GrowingWav:
         view = memoryview(data)
         while view:
             view = view[self.file.write(view) :]
-        os.fsync(self.file.fileno())
+        sync(self.file)
 
     @contextlib.contextmanager
     def complaint(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ parameter count of ours: a checkpoint names it, by `TextConfig`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import logging
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mousai.conditioners.minilm import MiniLM
+from mousai.files import file_hash
 from mousai.types import Condition, ConditionShape
 
 logger = logging.getLogger(__name__)
@@ -127,8 +127,7 @@ def minilm_folder() -> Path:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(f"{weights} is missing: {REINSTALL}")
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = file_hash(weights)
     if digest != MINILM_SHA256:
         raise ValueError(
             f"{weights} is not the MiniLM that models were trained with: SHA-256 {MINILM_SHA256[:12]}… was expected, "

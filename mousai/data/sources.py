@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mousai.audio import io
 from mousai.data.metadata import from_tags, normalise
+from mousai.files import sweep, writing
 
 logger = logging.getLogger(__name__)
 
@@ -258,12 +259,8 @@ def fetch_shard(url: str) -> Path:
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     logger.info("fetching %s", url)
-    part = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-    try:
-        with gopen(url) as stream, part.open("wb") as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with gopen(url) as stream, writing(target) as part, part.open("wb") as file:
+        shutil.copyfileobj(stream, file, 1 << 20)
     return target

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mousai.audio import io
 from mousai.evaluation.features import FLOOR, HOP, NUM_STATISTICS, SAMPLE_RATE, decibels, mel_power, statistics
+from mousai.files import write_tensors
 
 NOISE = "noise"  # the label beside the styles
 _NOISE_CLIPS = 16  # realisations of white noise that are coloured in training
@@ -192,13 +192,7 @@ def accuracy(model: GenreClassifier, clips: LabelledClips, corruption: torch.Gen
 
 def save_classifier(model: GenreClassifier, path: str | Path) -> None:
     """One safetensors file: weights, with the config as JSON in its metadata."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".part")
-    try:
-        save_file(model.state_dict(), beside, metadata={"genre_classifier": json.dumps(asdict(model.config))})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_tensors(path, model.state_dict(), {"genre_classifier": json.dumps(asdict(model.config))})
 
 
 def load_classifier(path: str | Path) -> GenreClassifier:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import math
@@ -18,6 +17,7 @@ from mousai.audio.spectral import at_rms, log_mel
 from mousai.data.sources import Source, Track
 from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import GenreClassifier, load_classifier, read_clips, save_classifier, train_classifier
+from mousai.files import file_hash
 
 LABEL = "style"  # the field of a practice set's manifest that names the class
 LISTEN_SECONDS = 10.0  # of each clip, in training the classifier
@@ -76,10 +76,9 @@ def _plain(text: str) -> str:
 
 def practice_classifier(manifest: Path, steps: int = 400) -> tuple[GenreClassifier, Path]:
     """The classifier of a practice set's train split, trained once and kept beside its manifest; and where it is."""
-    text = manifest.read_bytes()
-    path = manifest.with_name(f"genre-classifier-{hashlib.sha256(text).hexdigest()[:8]}.safetensors")
+    path = manifest.with_name(f"genre-classifier-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
-        seconds = min(LISTEN_SECONDS, *(json.loads(line)["duration"] for line in text.splitlines()))
+        seconds = min(LISTEN_SECONDS, *(json.loads(line)["duration"] for line in manifest.read_bytes().splitlines()))
         save_classifier(train_classifier(read_clips(manifest, "train", seconds, LABEL), steps), path)
     return load_classifier(path), path
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import mousai
@@ -23,7 +22,8 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.checks import check_number
 from mousai.device import limit_threads
-from mousai.jobs.places import beside, free, ready, split_out
+from mousai.files import write_tensors
+from mousai.jobs.places import free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
 from mousai.pipelines.recording import level_gain, level_of
 from mousai.recipe import codec_fingerprint
@@ -141,12 +141,8 @@ def gathered(pieces: Iterable[Tensor]) -> Tensor:
 
 
 def save_latents(path: Path, latents: Tensor, header: dict[str, str]) -> None:
-    """Writes a latent file, beside its place and renamed."""
-    with beside(path) as part:
-        try:
-            save_file({"latents": latents.contiguous()}, part, header)
-        except SafetensorError as error:
-            raise OSError(str(error)) from None
+    """Writes a latent file, whole or not at all."""
+    write_tensors(path, {"latents": latents.contiguous()}, header)
 
 
 def decode(

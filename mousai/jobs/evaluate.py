@@ -6,8 +6,6 @@ folder, and returns the figures. docs/evaluation.md has the methods.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import load_classifier
 from mousai.evaluation.metrics import confusion_table, table_accuracy
 from mousai.evaluation.prompts import manifest_of, practice_classifier, prompts_for, recognised, recordings, seed_distances, text_of, wilson
+from mousai.files import write_json, write_text
 from mousai.pictures.confusion import confusion_png
 from mousai.pictures.sheet import spectrogram_sheet
 from mousai.pipelines.cascade import Cascade, load, load_codec
@@ -277,13 +276,7 @@ def _write(out: Path, report: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def save(out: Path, report: dict[str, Any], text: str) -> dict[str, Any]:
-    """The figures as JSON and the text as Markdown, each beside its place and renamed; gives the figures back."""
-    for suffix, content in (("json", json.dumps(report, indent=1)), ("md", text)):
-        path = out / f"{report['evaluates']}.{suffix}"
-        beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            beside.write_text(content, encoding="utf-8")
-            beside.replace(path)
-        finally:
-            beside.unlink(missing_ok=True)
+    """The figures as JSON and the text as Markdown; gives the figures back."""
+    write_json(out / f"{report['evaluates']}.json", report)
+    write_text(out / f"{report['evaluates']}.md", text)
     return report

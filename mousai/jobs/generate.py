@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
-from mousai.jobs.places import beside, free, ready, split_out
+from mousai.files import writing
+from mousai.jobs.places import free, ready, split_out
 from mousai.request.clip import Request
 from mousai.request.piece import slug
 
@@ -100,10 +101,10 @@ def write(
 
 
 def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) -> Path:
-    """Draws a clip's spectrogram, beside its place and renamed."""
+    """Draws a clip's spectrogram, whole or not at all."""
     from mousai.pictures.spectrogram import spectrogram_png
 
-    with beside(path) as part:
+    with writing(path) as part:
         spectrogram_png(audio, sample_rate, part, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
     return path
 

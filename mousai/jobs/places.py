@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from mousai.audio.encode import sync_folder
 from mousai.audio.write import FORMATS
+from mousai.files import sweep
 
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
 
@@ -42,7 +39,10 @@ def split_out(out: str | Path | None, count: int, format: str | None, default: s
 
 @contextmanager
 def ready(folder: Path) -> Iterator[Path]:
-    """The folder, made if need be and tried; OSError in one line if nothing can be written there. Goes again if nothing was."""
+    """The folder, made if need be, tried, and swept of what killed processes were writing; it goes again if nothing was written.
+
+    OSError in one line if nothing can be written there.
+    """
     made = []
     try:
         for place in reversed((folder, *folder.parents)):
@@ -54,32 +54,11 @@ def ready(folder: Path) -> Iterator[Path]:
     except OSError as error:
         _remove_empty(made)
         raise type(error)(f"cannot write to {folder}: {error.strerror or error}; name another place with --out") from None
+    sweep(folder)
     try:
         yield folder
     finally:
         _remove_empty(made)
-
-
-@contextmanager
-def beside(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; what is there when the block ends is on the disk and is called `path` then. OSError in one line."""
-    part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-    try:
-        yield part
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Writes JSON, beside its place and renamed."""
-    with beside(path) as part:
-        part.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _remove_empty(folders: list[Path]) -> None:

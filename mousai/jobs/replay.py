@@ -138,7 +138,7 @@ def found(file: Path, name: str, wanted: str | None, given: str | Path | None, w
     there = [place for place in places if place.is_file()]
     if not there:
         raise FileNotFoundError(f"{file}: was made from {name}, which is not at {places[0]}; say where it is with --recording")
-    same = next((place for place in there if wanted in (None, checkpoint.file_hash(place))), None)
+    same = next((place for place in there if wanted in (None, file_hash(place))), None)
     if same is None:
         raise OtherRecording(f"{there[0]}: is not the recording that {file.name} was made from; give that one with --recording")
     return same

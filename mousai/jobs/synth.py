@@ -6,7 +6,8 @@ import json
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from mousai.data.synth.instruments import SAMPLE_RATE
 from mousai.data.synth.render import describe_clip, make
 from mousai.data.synth.styles import STYLES
+from mousai.files import read_json, sweep, write_text, writing
 
 FORMATS = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 LICENSE = "CC0-1.0 (made from scratch)"
@@ -55,17 +57,17 @@ def synthesise(
     (out / "audio").mkdir(exist_ok=True)
     rows = [_row(seed, index, seconds, format) for index in range(count)]
     missing = [index for index, row in enumerate(rows) if not (out / row["file"]).exists()]
-    mark = f"{os.getpid()}.part"  # ends the names of files being written
-    write = partial(_write_clip, out, seed, seconds, format, mark)
+    sweep(out / "audio")
+    write = partial(_write_clip, out, seed, seconds, format)
     manifest = out / "manifest.jsonl"
     try:
-        for done, _ in enumerate(_spread(write, missing, workers), start=count - len(missing) + 1):
-            if progress:
-                progress(done, count)
+        with closing(_spread(write, missing, workers)) as written:
+            for done, _ in enumerate(written, start=count - len(missing) + 1):
+                if progress:
+                    progress(done, count)
     finally:  # an interrupted run leaves a whole, smaller set
-        for beside in (out / "audio").glob(f"*.{mark}"):
-            beside.unlink()
-        _replace(manifest, "".join(json.dumps(row) + "\n" for row in rows if (out / row["file"]).exists()))
+        sweep(out / "audio")
+        write_text(manifest, "".join(json.dumps(row) + "\n" for row in rows if (out / row["file"]).exists()))
     return SynthSummary(manifest, len(missing), count - len(missing), count * seconds / 3600)
 
 
@@ -87,11 +89,11 @@ def _claim(out: Path, settings: dict) -> None:
         raise ValueError(f"expected a folder to write to, {out} is a file")
     out.mkdir(parents=True, exist_ok=True)
     if note.exists():
-        there = json.loads(note.read_text())
+        there = read_json(note, f"remove {note} if the settings are the same, or choose another folder", dict)
         if there != settings:
             raise ValueError(f"{out} holds a practice set made with {there}, asked for {settings}; choose another folder")
     else:
-        _replace(note, json.dumps(settings) + "\n")
+        write_text(note, json.dumps(settings) + "\n")
 
 
 def _row(seed: int, index: int, seconds: float, format: str) -> dict:
@@ -109,25 +111,21 @@ def _row(seed: int, index: int, seconds: float, format: str) -> dict:
     }
 
 
-def _write_clip(out: Path, seed: int, seconds: float, format: str, mark: str, index: int) -> int:
+def _write_clip(out: Path, seed: int, seconds: float, format: str, index: int) -> int:
     """Render one clip, written beside and renamed, so that a file that is there is complete."""
     audio, metadata = make(seed, index, seconds)
     path = out / "audio" / f"{index:06d}-{metadata['style']}.{format}"
-    beside = path.with_name(f"{path.name}.{mark}")
     container, subtype = FORMATS[format]
     try:
-        with soundfile.SoundFile(beside, "w", SAMPLE_RATE, 2, subtype, format=container) as sink:
+        with writing(path) as part, soundfile.SoundFile(part, "w", SAMPLE_RATE, 2, subtype, format=container) as sink:
             sink.comment = json.dumps({"mousai_synth": {"seed": seed, "index": index, "caption": metadata["caption"]}})
             sink.write(audio.T)
-        os.replace(beside, path)
     except soundfile.LibsndfileError as error:
         raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
-    finally:
-        beside.unlink(missing_ok=True)
     return index
 
 
-def _spread(write: Callable[[int], int], indices: list[int], workers: int | None):
+def _spread(write: Callable[[int], int], indices: list[int], workers: int | None) -> Iterator[int]:
     """Run `write` over the indices, in this process or in several; yields as they finish."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone has it
     workers = min(workers or cores, len(indices))
@@ -138,14 +136,3 @@ def _spread(write: Callable[[int], int], indices: list[int], workers: int | None
     context = multiprocessing.get_context("spawn")  # not forked: the parent may run torch's threads
     with context.Pool(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
         yield from pool.imap_unordered(write, indices, chunksize=4)
-
-
-def _replace(path: Path, text: str) -> None:
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_text(text)
-        os.replace(beside, path)
-    except soundfile.LibsndfileError as error:
-        raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
-    finally:
-        beside.unlink(missing_ok=True)

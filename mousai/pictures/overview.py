@@ -9,10 +9,8 @@ for the timbre and chroma for the harmony, by librosa: a section is a square, a 
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mousai.audio.spectral import mel_filterbank, stft_magnitude
+from mousai.files import writing
 from mousai.pictures.overview_drawing import FLOOR_DB, Shown, clock, draw, quiet_fonts
 
 if TYPE_CHECKING:
@@ -145,21 +144,14 @@ class Overview:
         facts = f"{clock(self.seconds)}  ·  {self.sample_rate / 1000:g} kHz"
         return draw(self.shown(), self.seconds, self.sections, self.title, facts)
 
-    def save(self, path: str | PathLike) -> None:
+    def save(self, path: str | Path) -> None:
         """Draw the piece to a PNG file, 1400 pixels wide, that appears under its name when it is whole.
 
         Raises ValueError before the last sample has come, OSError where the file cannot be written; then nothing is left.
         """
-        path, figure = Path(path), self.draw()
-        part = path.with_name(f"{path.name}.tmp-{secrets.token_hex(4)}")
-        try:
-            with quiet_fonts():
-                figure.savefig(part, format="png", dpi=100)
-            part.replace(path)
-        except OSError as error:
-            raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
-        finally:
-            part.unlink(missing_ok=True)
+        figure = self.draw()
+        with writing(path) as part, quiet_fonts():
+            figure.savefig(part, format="png", dpi=100)
 
 
 def decibels(power: Tensor) -> Tensor:

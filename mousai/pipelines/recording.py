@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mousai.audio import io
 from mousai.audio.splice import splice
-from mousai.checkpoint import file_hash
+from mousai.files import file_hash
 from mousai.request.clip import DEFAULT_SECONDS, Request
 from mousai.types import Codec
 

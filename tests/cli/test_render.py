@@ -142,7 +142,7 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     ((*P, "--out", "../words.txt"), "../words.txt is a file; name a folder, or a file that ends in .wav, .flac, .ogg, .opus"),
     ((*P, "--out", "../words.txt/x"), "cannot write to ../words.txt/x: Not a directory; name another place with --out"),
     ((*P, "--out", "/proc/x"), "cannot write to /proc/x: No such file or directory; name another place with --out"),
-    ((*P, "--out", f"{'x' * 240}.wav"), f"{'x' * 240}.wav: the name is too long; 233 bytes before its suffix fit, it has 240"),
+    ((*P, "--out", f"{'x' * 250}.wav"), f"{'x' * 250}.wav: the name is too long; 246 bytes before its suffix fit, it has 250"),
     (("render", "../two.yaml", "--out", "x.flac"), "x.flac is one file, there are 2 to be written; name a folder"),
     (("render", "a", "--seconds", "14", "--loop"), "loop: a loop lasts at least 15 s, this one 14 s"),
     ((*P, "--loop", "--window", "15"), "window: a loop of 20 s has windows of at most 13.3333 s, two thirds of it; came 15 s"),

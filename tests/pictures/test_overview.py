@@ -154,7 +154,7 @@ def test_a_failure_leaves_nothing(piece: Tensor, tmp_path: Path, monkeypatch: py
         def fail(*_: object) -> None:
             raise OSError(28, "full")
 
-        patch.setattr(Path, "replace", fail)
+        patch.setattr("os.replace", fail)
         result.save(tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mousai.audio.growing import HEADER_BYTES, GrowingWav, header
+from mousai.files import sync
 
 SUM = re.compile(rb"(\d{1,15}) ([0-9a-f]{32})\n")  # samples so far, hash of the last block
 Say = Callable[[str], None]
@@ -53,8 +54,7 @@ class Audio:
         try:
             with self.sums.open("ab") as file:
                 file.write(line.encode())
-                file.flush()
-                os.fsync(file.fileno())
+                sync(file)
         except OSError as error:
             raise type(error)(f"cannot write {self.sums}: {error.strerror}") from None
 

@@ -13,7 +13,7 @@ from mousai.audio import io
 from mousai.audio.encode import FORMATS
 from mousai.audio.growing import GrowingWav
 from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
-from mousai.jobs.places import write_json
+from mousai.files import write_json
 from mousai.jobs.render.plan import Target
 from mousai.pictures.overview import Overview
 from mousai.pipelines.long_form import Rendering

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import socket
 import time
@@ -14,12 +13,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from mousai import checkpoint
 from mousai.audio import io
+from mousai.files import file_hash, read_json, sweep
 from mousai.jobs.render.audio import Audio, Say
 from mousai.jobs.render.finish import finish
 from mousai.jobs.render.plan import Target
-from mousai.jobs.render.state import RenderState, changes, read_json
+from mousai.jobs.render.state import RenderState, changes
 from mousai.pipelines.cascade import Cascade
 from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
 
@@ -65,22 +64,21 @@ def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None
         return made_from, None
     recording = Path(target.piece.extend)
     lead, total, info = lead_of(cascade, target.piece)
-    made_from["recording"] = {"file": recording.name, "hash": checkpoint.file_hash(recording), "num_samples": total, "subtype": info.subtype}
+    made_from["recording"] = {"file": recording.name, "hash": file_hash(recording), "num_samples": total, "subtype": info.subtype}
     return made_from, lead
 
 
 def remove_parts(target: Target) -> None:
     """Removes what a killed process left half-written beside the piece's files."""
     for file in (target.file, target.picture, target.job):
-        for part in file.parent.glob(f"{glob.escape(file.name)}.tmp-*"):
-            part.unlink()
+        sweep(file.parent, file.name, alone=True)
 
 
 def made_before(target: Target, made_from: dict[str, Any]) -> dict[str, Any] | None:
     """What the job file says, where an earlier run finished exactly this and was killed before its state was removed."""
     if not all(file.is_file() for file in (target.file, target.picture, target.job)):
         return None
-    made = read_json(target.job)
+    made = read_json(target.job, kind=dict)
     return None if changes(made, made_from, SAME) else made
 
 

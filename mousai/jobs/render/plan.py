@@ -13,11 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mousai import checkpoint
 from mousai.audio import io
 from mousai.audio.encode import METADATA_MAX_BYTES
-from mousai.jobs.places import split_out, write_json
-from mousai.jobs.render.state import SUFFIX, differences, is_locked, read_json
+from mousai.files import file_hash, read_json, write_json
+from mousai.jobs.places import split_out
+from mousai.jobs.render.state import SUFFIX, differences, is_locked
 from mousai.request.checks import MAX_PIECE_SECONDS, Problems
 from mousai.request.piece import Piece, too_short
 
@@ -63,7 +63,7 @@ class Target:
     @cached_property
     def recording_hash(self) -> str | None:
         """The hash of the recording that it goes on from."""
-        return None if self.piece.extend is None else checkpoint.file_hash(self.piece.extend)
+        return None if self.piece.extend is None else file_hash(self.piece.extend)
 
     @cached_property
     def before(self) -> float:
@@ -83,7 +83,7 @@ class Target:
             if taken is not None and not begun:
                 raise ValueError(f"{taken} is there already; move it, or name another place with --out")
             return False
-        made = read_json(self.job)
+        made = read_json(self.job, kind=dict)
         other = differences(self._made_as(made), self.asked) + differences(made.get("fingerprint"), fingerprint, "model")
         if self.piece.extend is not None and (made.get("recording") or {}).get("hash") != self.recording_hash:
             other.append(f"another {Path(self.piece.extend).name}")
@@ -145,7 +145,7 @@ def _bytes_begun(targets: Sequence[Target], present: set[str]) -> int:
 
 def _check_length(target: Target) -> None:
     """ValueError for what is too long for a file and what it says of itself."""
-    if (size := len(f"{target.job.name}.tmp-00000000".encode())) > NAME_MAX_BYTES:
+    if (size := len(target.job.name.encode())) > NAME_MAX_BYTES:
         has = len(target.name.encode())
         raise ValueError(f"{target.file}: the name is too long; {has - size + NAME_MAX_BYTES} bytes before its suffix fit, it has {has}")
     if (size := len(json.dumps(target.piece.to_dict(), ensure_ascii=False).encode()) + FACTS_BYTES) > METADATA_MAX_BYTES:
@@ -171,9 +171,14 @@ def seconds_of(target: Target) -> float:
 def write_plan(targets: Sequence[Target]) -> None:
     """Notes in the folder which pieces there will be, for `status`; pieces of other jobs stay noted."""
     path = targets[0].folder / PLAN
-    known = {each["name"]: each for each in read_json(path)["pieces"]} if path.is_file() else {}
+    known = {each["name"]: each for each in _planned(path)}
     known |= {target.name: {"name": target.name, "seconds": seconds_of(target)} for target in targets}
     write_json(path, {"pieces": list(known.values())})
+
+
+def _planned(path: Path) -> list[dict[str, Any]]:
+    """The pieces that are noted in a folder."""
+    return read_json(path, f"remove {path}", dict).get("pieces", []) if path.is_file() else []
 
 
 # -- how far -----------------------------------------------------------------------------------------------------------
@@ -198,16 +203,16 @@ def status(folder: str | Path) -> list[Standing]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no such folder: {folder}; --status takes the folder that pieces are rendered to")
     plan = folder / PLAN
-    found = {each["name"]: Standing(each["name"], "waiting", each["seconds"]) for each in (read_json(plan).get("pieces", []) if plan.is_file() else [])}
+    found = {each["name"]: Standing(each["name"], "waiting", each["seconds"]) for each in _planned(plan)}
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         name = path.name.removesuffix(SUFFIX)
         found[name] = _standing(name, path, found[name].seconds if name in found else None)
     for path in sorted(folder.glob("*.job.json")):  # after the folders, which are gone a moment after these come
         name = path.name.removesuffix(".job.json")
         try:
-            made = read_json(path)
+            made = read_json(path, kind=dict)
             found[name] = Standing(name, "done", made.get("seconds"), 1.0, text=str(made.get("file", "")))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             found[name] = Standing(name, "damaged", text=str(error))
     if not found:
         raise ValueError(f"{folder}: nothing was rendered here; --status takes the folder that pieces are rendered to")
@@ -227,8 +232,8 @@ def _standing(name: str, state: Path, seconds: float | None) -> Standing:
 
 def _progress(state: Path) -> dict[str, Any]:
     """What is noted of a piece, if it is; it may be finished, and this gone, at any moment."""
-    with suppress(ValueError):
-        return read_json(state / "progress.json")
+    with suppress(ValueError, OSError):
+        return read_json(state / "progress.json", kind=dict)
     return {}
 
 

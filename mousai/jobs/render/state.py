@@ -16,32 +16,28 @@ line is written. Whatever is damaged is found when work goes on, said in one lin
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 from torch import Tensor
 
-from mousai.audio.encode import sync_folder
-from mousai.jobs.places import beside, write_json
+from mousai import files
+from mousai.files import read_json, sweep, sync, write_json, writing
 from mousai.jobs.render.audio import Audio, Say, opened
 
 SUFFIX = ".render"
 AUDIO = "audio.wav"
+LOCK = "lock"
 STATES_KEPT = 2
-CHANCES = 100  # to make and lock a folder that others remove meanwhile
-LOOKS, LOOK_SECONDS = 5, 0.03  # for which a lock that is only looked at is waited for
 
 
 class Busy(Exception):
@@ -54,41 +50,25 @@ class RenderState:
     def __init__(self, folder: Path, say: Say) -> None:
         self.folder, self.say = folder, say
         self.segments = 0  # finished, one after the other from the first
+        self.removed = False
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the folder and holds its lock; Busy if another process does. The system gives it back whatever happens."""
-        try:
-            lock = self._lock()
-            (self.folder / "latents").mkdir(exist_ok=True)
-            sync_folder(self.folder.parent)
-        except BlockingIOError:
-            raise Busy(f"{self.folder}: another process is at work on this piece") from None
-        except OSError as error:
-            raise type(error)(f"cannot write to {self.folder}: {error.strerror}") from None
-        with lock:
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.locked(self.folder / LOCK))
+                (self.folder / "latents").mkdir(exist_ok=True)
+                sync(self.folder.parent)
+            except files.Locked as error:
+                raise Busy(f"{self.folder}: {error.holder} is at work on this piece") from None
+            except OSError as error:
+                raise type(error)(f"cannot write to {self.folder}: {error.strerror}") from None
             yield
-        with suppress(OSError):  # of a finished piece; on NFS its folder is not empty before the lock is closed
+        with suppress(OSError):  # of a finished piece; what is open elsewhere, as on NFS or Windows, goes once the lock is closed
+            if self.removed and os.name == "nt":
+                (self.folder / LOCK).unlink()
             self.folder.rmdir()
-
-    def _lock(self) -> TextIO:
-        for chance in range(CHANCES):
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock = open(self.folder / "lock", "w")
-            except (FileNotFoundError, FileExistsError):  # whoever had finished the piece has just removed it
-                if chance == CHANCES - 1:
-                    raise
-                continue
-            try:
-                take(lock)
-            except OSError:
-                lock.close()
-                raise
-            if os.fstat(lock.fileno()).st_nlink:
-                return lock
-            lock.close()  # it was removed with the folder before it was ours
-        raise BlockingIOError
 
     def begin(self, made_from: dict[str, Any], same: tuple[str, ...], alike: tuple[str, ...]) -> list[str]:
         """Notes what is being made. ValueError if the folder was begun with another of what has to be the `same`, or if
@@ -97,7 +77,7 @@ class RenderState:
         path, earlier = self.folder / "begun.json", []
         if path.exists():
             try:
-                begun = read_json(path)
+                begun = read_json(path, kind=dict)
             except ValueError:
                 raise ValueError(f"{path} is damaged, nobody can tell what the rest belongs to; remove {self.folder} to begin anew") from None
             if different := changes(begun, made_from, same):
@@ -107,8 +87,8 @@ class RenderState:
                 self.say(f"{self.folder} was begun with {'; '.join(different)}; the last bits of what follows may differ")
         elif any(next(self.folder.glob(pattern), None) for pattern in ("state-*", "latents/*", AUDIO)):
             raise ValueError(f"{path} is missing, nobody can tell what the rest belongs to; remove {self.folder} to begin anew")
-        for part in self.folder.rglob("*.tmp-*"):  # of a killed process
-            part.unlink()
+        for folder in (self.folder, self.folder / "latents"):
+            sweep(folder, alone=True)
         write_json(path, made_from | {"earlier": list(dict.fromkeys(earlier))})
         return list(dict.fromkeys(earlier))
 
@@ -178,41 +158,25 @@ class RenderState:
         for part in self.folder.iterdir():
             if part.is_dir():
                 shutil.rmtree(part)
-            elif part.name != "lock":
+            elif part.name != LOCK:
                 part.unlink()
-        (self.folder / "lock").unlink()
+        self.removed = True
+        with suppress(PermissionError):  # Windows keeps what is open
+            (self.folder / LOCK).unlink()
         with suppress(OSError):  # another process may have come for the piece; it finds it finished
             self.folder.rmdir()
 
 
-def take(lock: TextIO) -> None:
-    """Takes an open file's lock for this process alone; BlockingIOError if another one holds it for longer than a look with `is_locked`."""
-    for look in range(LOOKS):
-        try:
-            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if look == LOOKS - 1:
-                raise
-            time.sleep(LOOK_SECONDS)
-
-
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work on the piece of a state folder."""
-    try:
-        with open(folder / "lock") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
+    return files.is_locked(folder / LOCK)
 
 
 def save(path: Path, tensors: dict[str, Tensor], **numbers: int) -> None:
     """Writes tensors and numbers with their hash, beside the place and renamed."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     said = {name: str(number) for name, number in numbers.items()}
-    with beside(path) as part:
+    with writing(path) as part:
         part.write_bytes(serialized(tensors, said | {"hash": content_hash(tensors, said)}))
 
 
@@ -243,17 +207,6 @@ def content_hash(tensors: dict[str, Tensor], said: dict[str, str]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else repr(tensor.item()).encode())
     return digest.hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; ValueError in one line for anything else."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path}: expected a JSON object, it cannot be read ({error})") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: expected a JSON object, came {type(data).__name__}")
-    return data
 
 
 def changes(before: dict[str, Any], now: dict[str, Any], names: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from mousai.checkpoint import fingerprint
-from mousai.jobs.places import write_json
+from mousai.files import write_json
 from mousai.jobs.render import plan as render_plan
 from mousai.jobs.render.job import dry_run, render
 from mousai.jobs.render.plan import Target, check, disk_bytes, note_failure, seconds_of, status, targets_of, write_plan
