@@ -14,6 +14,7 @@ from typing import Any
 import mousai
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.files import file_hash
 from mousai.jobs import generate as clips
 from mousai.jobs.places import split_out
 from mousai.jobs.render.job import Listener, render
