@@ -64,6 +64,12 @@ class Part:
             torch.manual_seed(seed)
             return cls(self.config)
 
+    @property
+    def licence(self) -> str | None:
+        """The licence of a conditioner's weights, where it is known."""
+        cls, _ = _class(self.kind, self.to_dict(), self.kind, trusted=True)
+        return cls.licence_of(self.config)
+
     def to_dict(self) -> dict[str, Any]:
         """The part as a recipe has it, with every field."""
         return {"type": self.type, **config.to_dict(self.config)}

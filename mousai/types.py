@@ -265,7 +265,10 @@ class Conditioner(Protocol):
     """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours."""
 
     gives: ConditionShape
-    licence: str | None  # of its weights, as SPDX has it; None = nobody has said
+
+    @staticmethod
+    def licence_of(config: Any) -> str | None:
+        """The licence of its weights, as SPDX has it, by its config alone; None = nobody has said."""
 
     def to(self, device: torch.device | str) -> Conditioner:
         """Moves it."""

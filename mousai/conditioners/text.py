@@ -57,8 +57,12 @@ class TextConditioner:
         self.config = config
         self._encoder = MiniLM(minilm_folder(), config.max_length) if config.name == MINILM else Pretrained(config)
         self.gives = ConditionShape(tokens=self._encoder.features, max_tokens=config.max_length)
-        self.licence = MINILM_LICENCE if config.name == MINILM else None
         self.device = torch.device("cpu")
+
+    @staticmethod
+    def licence_of(config: TextConfig) -> str | None:
+        """MiniLM's is known; whose weights a folder or another name has, it does not say."""
+        return MINILM_LICENCE if config.name == MINILM else None
 
     def to(self, device: torch.device | str) -> TextConditioner:
         """Move the encoder; a parent module's own `.to` does not reach it."""

@@ -61,7 +61,8 @@ def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
     settings = {"codec": codec["codec"], "conditioner": recipe.conditioner.to_dict(), "generator": recipe.generator.to_dict()}
     weights = {name: value for name, value in state.items() if name.startswith("codec.")}
     weights |= {f"generator.{name}": value for name, value in averaged.items()}
-    return {**settings, "provenance": codec.get("provenance")}, weights
+    licences = {"conditioner": recipe.conditioner.licence}
+    return {**settings, "licences": licences, "provenance": codec.get("provenance")}, weights
 
 
 def calibration(crops: AudioCrops, items: int = CALIBRATION_ITEMS) -> Iterator[Tensor]:
@@ -85,6 +86,7 @@ def model_card(settings: Mapping[str, Any]) -> str:
         f"Parts: {', '.join(parts)}.", "",
         f"Trained for {made['step']} steps with mousai {made['mousai']} on: {', '.join(sources)}.",
         "The weights are exponential moving averages; `config.yaml` has the whole recipe.", "",
+        *(f"The {kind}'s weights are not here; their licence: {licence or 'nobody has said'}.\n" for kind, licence in settings.get("licences", {}).items()),
         "Licence: that of the training data's owners; name it here before you publish.", "",
     ])  # fmt: skip
 

@@ -50,6 +50,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "stored_as": sorted(kinds),
         "bytes": sum(file.stat().st_size for file in files),
         "problems": problems,
+        "licences": config.get("licences", {}),  # of weights that it names and does not hold
         "config": config,
     }
 

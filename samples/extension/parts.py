@@ -73,11 +73,13 @@ class WordsConfig:
 class Words:
     """Each word is a point on a sphere that its letters alone decide; nothing is learned, nothing is loaded."""
 
-    licence = "MIT"
-
     def __init__(self, config: WordsConfig) -> None:
         self.config, self.device = config, torch.device("cpu")
         self.gives = ConditionShape(vectors={"words": config.features})
+
+    @staticmethod
+    def licence_of(config: WordsConfig) -> str:
+        return "MIT"
 
     def to(self, device: torch.device | str) -> Words:
         self.device = torch.device(device)
