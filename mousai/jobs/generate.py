@@ -56,7 +56,8 @@ def generate(
     `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg or opus. No file is
     overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
     counts sampling steps. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
-    before weights are read; what was yielded stays, whatever happens later.
+    before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
+    happens later.
     """
     folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
     check_recording(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli
+from mousai.types import SamplingSettings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "generate.md").read_text(encoding="utf-8")
 
@@ -44,6 +46,12 @@ def test_every_python_block_runs(tmp_path):
     assert len(blocks("py")) == 6 and not blocks("python")
     exec(compile("\n".join(blocks("py")), "docs/generate.md", "exec"), {})
     assert {path.name for path in tmp_path.rglob("*.*")} == {"slow-piano-3.flac", "fast-techno-4.flac", "decoded.wav"}
+
+
+def test_the_page_has_every_setting_as_it_is():
+    for each in fields(SamplingSettings):
+        bounds = "" if each.metadata["range"] is None else "{:g} … {:g}".format(*each.metadata["range"])
+        assert f"| `--{each.name.replace('_', '-')}` | {each.metadata['help']} | {bounds} |" in PAGE
 
 
 def test_what_the_page_says_of_numbers():
