@@ -19,7 +19,8 @@ from mousai.diffusion.inpaint import inpaint
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
 from mousai.diffusion.schedules import schedule
-from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.build import NetworkConfig, build_network
+from mousai.networks.unet1d import UNet1dConfig
 from mousai.randomness import randn, seeded_generators
 from mousai.types import Condition, ConditionShape, RowPredict, SamplingSettings
 
@@ -31,6 +32,7 @@ OWN = SamplingSettings(
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
     unet: UNet1dConfig
+    network: NetworkConfig = NetworkConfig()
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
     subtract_input: bool = False  # v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
@@ -49,7 +51,7 @@ class LatentDiffusion(nn.Module):
     def __init__(self, config: LatentDiffusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.unet = UNet1d(config.unet)
+        self.unet = build_network(config.network, config.unet)
         self.null = nn.Embedding(config.max_tokens, config.unet.embedding_features)
 
         self.latent_channels, self.frame_multiple = config.unet.in_channels, self.unet.total_factor

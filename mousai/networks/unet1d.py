@@ -1,6 +1,6 @@
 """The 1D U-Net of Moûsai (arXiv 2301.11757, appendix; the `UNetV0` of audio-diffusion-pytorch on a-unet).
 
-Same architecture and parameters as there, so that released weights map (mousai/codecs/archinet.py), with what depends
+Same architecture and parameters as there, so that released weights map (archinet.py), with what depends
 only on t or only on the condition split off, so that sampling computes it once for a schedule or prompt (`UNet1d.cache`).
 """
 
@@ -76,6 +76,32 @@ class UNet1dConfig:
         """The entry of an optional tuple at `depth`, 0 where the tuple is empty."""
         values = getattr(self, name)
         return values[depth] if values else 0
+
+
+def check_input(config: UNet1dConfig, x: Tensor, t: Tensor) -> None:
+    """ValueError unless a network of this shape takes x and t."""
+    if x.ndim != 3 or x.shape[1] != config.in_channels or x.shape[2] == 0 or x.shape[2] % config.total_factor:
+        expected = f"(b, {config.in_channels}, a multiple of {config.total_factor})"
+        raise ValueError(f"expected x of shape {expected}, came {tuple(x.shape)}; pad it")
+    if t.dtype in (torch.bfloat16, torch.float16) or not t.is_floating_point():
+        raise ValueError(f"expected t in float32 (lower precision cannot tell steps apart), came {t.dtype}")
+    if t.shape not in ((), (1,), (x.shape[0],)):
+        raise ValueError(f"expected t 0-d or of shape ({x.shape[0]},), came {tuple(t.shape)}")
+
+
+def check_condition(config: UNet1dConfig, tokens: Tensor | None, mask: Tensor | None, inject: dict[int, Tensor] | None) -> None:
+    """ValueError unless a network of this shape can be told this."""
+    if any(config.cross_attentions) and tokens is None:
+        raise ValueError("this network attends to condition tokens: expected tokens (b, n, e), came None")
+    if tokens is not None and tokens.shape[-1] != config.embedding_features:
+        raise ValueError(f"expected tokens of {config.embedding_features} features, came {tuple(tokens.shape)}")
+    if mask is not None and (mask.dtype != torch.bool or tokens is None or mask.shape != tokens.shape[:2]):
+        expected = None if tokens is None else tuple(tokens.shape[:2])
+        raise ValueError(f"expected a boolean mask of shape {expected}, came {mask.dtype} {tuple(mask.shape)}")
+    wanted = {depth: channels for depth, channels in enumerate(config.inject_channels) if channels}
+    came = {depth: value.shape[1] for depth, value in (inject or {}).items()}
+    if came != wanted:
+        raise ValueError(f"expected an injection with these channels at these depths: {wanted}, came {came}")
 
 
 class Item(nn.Module):
@@ -237,18 +263,8 @@ class UNet1d(nn.Module):
         self, t: Tensor, tokens: Tensor | None, mask: Tensor | None, inject: dict[int, Tensor] | None
     ) -> Context:
         """The checked raw context; `t (b | 1 | steps,)`."""
+        check_condition(self.config, tokens, mask, inject)
         device, dtype = self.time.weights.device, self.dtype
-        if any(self.config.cross_attentions) and tokens is None:
-            raise ValueError("this network attends to condition tokens: expected tokens (b, n, e), came None")
-        if tokens is not None and tokens.shape[-1] != self.config.embedding_features:
-            raise ValueError(f"expected tokens of {self.config.embedding_features} features, came {tuple(tokens.shape)}")
-        if mask is not None and (mask.dtype != torch.bool or tokens is None or mask.shape != tokens.shape[:2]):
-            expected = None if tokens is None else tuple(tokens.shape[:2])
-            raise ValueError(f"expected a boolean mask of shape {expected}, came {mask.dtype} {tuple(mask.shape)}")
-        wanted = {depth: channels for depth, channels in enumerate(self.config.inject_channels) if channels}
-        came = {depth: value.shape[1] for depth, value in (inject or {}).items()}
-        if came != wanted:
-            raise ValueError(f"expected an injection with these channels at these depths: {wanted}, came {came}")
         return Context(
             time=self.time(t).to(dtype),
             tokens=None if tokens is None else tokens.to(device, dtype),
@@ -281,13 +297,7 @@ class UNet1d(nn.Module):
         return self.run(self, frames, context).to(x.dtype)
 
     def check(self, x: Tensor, t: Tensor, tokens: object, mask: object, inject: object, cache: StepCache | None) -> None:
-        if x.ndim != 3 or x.shape[1] != self.config.in_channels or x.shape[2] == 0 or x.shape[2] % self.total_factor:
-            expected = f"(b, {self.config.in_channels}, a multiple of {self.total_factor})"
-            raise ValueError(f"expected x of shape {expected}, came {tuple(x.shape)}; pad it")
-        if t.dtype in (torch.bfloat16, torch.float16) or not t.is_floating_point():
-            raise ValueError(f"expected t in float32 (lower precision cannot tell steps apart), came {t.dtype}")
-        if t.shape not in ((), (1,), (x.shape[0],)):
-            raise ValueError(f"expected t 0-d or of shape ({x.shape[0]},), came {tuple(t.shape)}")
+        check_input(self.config, x, t)
         if cache is not None and not (tokens is None and mask is None and inject is None):
             raise ValueError("tokens, mask and inject belong to UNet1d.cache where a cache is given")
         if cache is None:

@@ -130,6 +130,23 @@ def test_a_generator_is_trained_from_the_cache_alone_and_becomes_a_cascade(gener
     assert generator.sample(condition, 20, seeds=[1]).shape == (1, 4, 20)
 
 
+def test_the_reference_s_own_network_trains_goes_on_and_samples(generator_recipe, codec_recipe, tmp_path):
+    """Its averaged weights are what is exported, and sound as they do there, not as the last step's."""
+    cache(generator_recipe)
+    settings = ["generator.network={type: unetv0}", "train.ema.beta=0.5"]
+    train(generator_recipe, tmp_path / "run", settings, time_limit_minutes=1e-6)
+    assert train(generator_recipe, tmp_path / "run", [*settings, "train.sample_every=4"]).step == 4
+    assert train(generator_recipe, tmp_path / "whole", settings).step == 4 and equal(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert "generator.unet.net.blocks.0.weights" in weights(tmp_path / "run")
+    generator = load_part("generator", tmp_path / "run/model")
+    condition = Condition(torch.zeros(1, 3, 32), torch.ones(1, 3, dtype=torch.bool))
+    assert generator.sample(condition, 20, seeds=[1]).isfinite().all()
+
+    train(codec_recipe, tmp_path / "codec", ["codec.network={type: unetv0}", "train.steps=1"])
+    codec = load_part("codec", tmp_path / "codec/model")
+    assert codec.decode(torch.zeros(1, codec.latent_channels, 20)).shape == (1, 2, 20 * codec.hop)
+
+
 def test_a_generator_refuses_another_codec_s_cache(generator_recipe, codec_folder, save_codec, tmp_path):
     cache(generator_recipe)
     save_codec(codec_folder, seed=2)

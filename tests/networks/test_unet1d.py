@@ -6,8 +6,9 @@ import dataclasses
 import pytest
 import torch
 
-from mousai.codecs.dmae.archinet import unet_state
+from mousai.networks.archinet import unet_state
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.unetv0 import arguments
 
 SMALL = UNet1dConfig(
     in_channels=4,
@@ -27,24 +28,7 @@ SMALL = UNet1dConfig(
 def reference(config: UNet1dConfig, **options):
     from audio_diffusion_pytorch import UNetV0
 
-    depths = [0] * len(config.channels)
-    return UNetV0(
-        dim=1,
-        in_channels=config.in_channels,
-        channels=list(config.channels),
-        factors=list(config.factors),
-        items=list(config.items),
-        attentions=list(config.attentions) or depths,
-        cross_attentions=list(config.cross_attentions) or depths,
-        context_channels=list(config.inject_channels) or depths,
-        attention_features=config.attention_features,
-        attention_heads=config.attention_heads,
-        embedding_features=config.embedding_features or None,
-        resnet_groups=config.resnet_groups,
-        modulation_features=config.modulation_features,
-        out_channels=config.out_channels or None,
-        **options,
-    )
+    return UNetV0(dim=1, in_channels=config.in_channels, **arguments(config), **options)
 
 
 def twins(config: UNet1dConfig, **options):

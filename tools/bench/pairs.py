@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 import mousai  # noqa: F401  (makes torchaudio, which the peer imports, loadable)
-from mousai.codecs.dmae import archinet
+from mousai.codecs.dmae.archinet import split_transform
 from mousai.codecs.dmae.encoders import EncoderConfig
+from mousai.networks.archinet import null_embedding, unet_state
 from mousai.networks.transforms import LearnedTransform, TransformConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.unetv0 import arguments
 
 DECODERS = {
     "paper": UNet1dConfig(  # DMAE v2: arXiv 2301.11757, 64 times compression
@@ -81,20 +83,7 @@ def peer_network(config: UNet1dConfig, transform: TransformConfig | None = None)
     """`UNetV0` of `config`, in the learned transform if there is one, else with classifier-free guidance."""
     from audio_diffusion_pytorch import LTPlugin, UNetV0
 
-    depths = [0] * len(config.channels)
-    shape = dict(
-        dim=1,
-        channels=list(config.channels),
-        factors=list(config.factors),
-        items=list(config.items),
-        attentions=list(config.attentions) or depths,
-        cross_attentions=list(config.cross_attentions) or depths,
-        context_channels=list(config.inject_channels) or depths,
-        attention_heads=config.attention_heads,
-        attention_features=config.attention_features,
-        embedding_features=config.embedding_features or None,
-        modulation_features=config.modulation_features,
-    )
+    shape = dict(dim=1, **arguments(config))
     if transform is None:
         return UNetV0(in_channels=config.in_channels, use_embedding_cfg=True, embedding_max_length=TOKENS, **shape)
     wrap = LTPlugin(UNetV0, transform.bands, transform.window_length, transform.stride)
@@ -108,17 +97,17 @@ def build(part: str, preset: str, device: torch.device, dtype: torch.dtype, chec
     transform = TRANSFORMS[preset] if part == "decoder" else None
     with device:
         peer = peer_network(config, transform).eval()
-    filters, core = archinet.split_transform(peer.state_dict()) if transform else ({}, peer.state_dict())
+    filters, core = split_transform(peer.state_dict()) if transform else ({}, peer.state_dict())
     with torch.device("meta"):
         unet = UNet1d(replace(config, checkpointing=checkpointing)).eval()
-    unet.load_state_dict(archinet.unet_state(core, config), assign=True)
+    unet.load_state_dict(unet_state(core, config), assign=True)
     pair = Pair(peer, unet if dtype == torch.float32 else unet.to(dtype))
     if transform:
         pair.transform = LearnedTransform(transform, channels=config.in_channels // transform.bands).to(device)
         pair.transform.load_state_dict(filters, assign=True)
         pair.transform.to(dtype)
     else:
-        pair.null = archinet.null_embedding(peer.state_dict())
+        pair.null = null_embedding(peer.state_dict())
     return pair
 
 

@@ -8,7 +8,7 @@ coefficients (mdct.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,27 @@ from mousai.codecs.windowed import WindowedCodec
 from mousai.diffusion.process import add_noise, v_target
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
+from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.transforms import TransformConfig, build_transform, mid_side
-from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.unet1d import UNet1dConfig
 from mousai.randomness import positional_noise
 from mousai.types import Callback
 
 MINIMUM_FRAMES = 4  # latent frames the encoder is given at least; shorter audio is followed by silence
-Network = Callable[..., Tensor]  # (x_t, t, **condition) -> v
+Predict = Callable[..., Tensor]  # (x_t, t, **condition) -> v
+
+
+class DMAEConfig(Protocol):
+    """What the configs of both kinds have."""
+
+    encoder: EncoderConfig
+    unet: UNet1dConfig
+    network: NetworkConfig
+    transform: TransformConfig
+    sample_rate: int
+    channels: int
+    stereo: Literal["left_right", "mid_side"]
+    decode: DecodeConfig
 
 
 class DMAE(WindowedCodec):
@@ -35,25 +49,18 @@ class DMAE(WindowedCodec):
     # What `encode` gives follows from these configs and weights alone: a latent cache outlives a decoder trained on.
     LATENT_PARTS = ("encoder", "latent_mean", "latent_std", "sample_rate", "channels", "stereo")
 
-    def __init__(
-        self,
-        sample_rate: int,
-        channels: int,
-        encoder: EncoderConfig,
-        transform: TransformConfig,
-        unet: UNet1dConfig,
-        decode: DecodeConfig,
-        stereo: Literal["left_right", "mid_side"],
-    ) -> None:
+    def __init__(self, config: DMAEConfig) -> None:
         super().__init__()
-        self.sample_rate, self.channels, self.stereo, self.sampling = sample_rate, channels, stereo, decode
-        self.hop, self.latent_channels, self.inject_depth = encoder.hop, encoder.out_channels, inject_depth(unet)
-        self.default_steps = decode.steps
-        self.stride_frames, self.context_frames = decode.stride_frames, decode.context_frames
-        self.ratio = self.hop // transform.hop  # network frames a latent frame
-        self.encoder = Encoder(encoder)
-        self.transform = build_transform(transform, channels)
-        self.unet = UNet1d(unet)
+        self.config = config
+        self.sample_rate, self.channels = config.sample_rate, config.channels
+        self.hop, self.latent_channels = config.encoder.hop, config.encoder.out_channels
+        self.default_steps = config.decode.steps
+        self.stride_frames, self.context_frames = config.decode.stride_frames, config.decode.context_frames
+        self.inject_depth = inject_depth(config.unet)
+        self.ratio = self.hop // config.transform.hop  # network frames a latent frame
+        self.encoder = Encoder(config.encoder)
+        self.transform = build_transform(config.transform, config.channels)
+        self.unet = build_network(config.network, config.unet)
         # Latents as they leave have zero mean and unit variance over the training data: see `calibrate`.
         self.register_buffer("latent_mean", torch.zeros(self.latent_channels, 1))
         self.register_buffer("latent_std", torch.ones(self.latent_channels, 1))
@@ -81,22 +88,22 @@ class DMAE(WindowedCodec):
 
     def looked_at(self, audio: Tensor) -> Tensor:
         """The channels that the encoder looks at: left and right, or their sum and difference."""
-        return mid_side(audio) if self.stereo == "mid_side" else audio
+        return mid_side(audio) if self.config.stereo == "mid_side" else audio
 
     def encode_window(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, l)` as they leave the codec, for audio `(b, c, l * hop)`."""
         frames = audio.shape[-1] // self.hop
-        least = max(MINIMUM_FRAMES, self.encoder.config.n_fft // 2 // self.hop + 1)
+        least = max(MINIMUM_FRAMES, self.config.encoder.n_fft // 2 // self.hop + 1)
         padded = F.pad(audio, (0, max(0, least - frames) * self.hop))
         return (self.latents(padded)[..., :frames] - self.latent_mean) / self.latent_std
 
     # -- denoising -------------------------------------------------------------------------------------------------
 
-    def squared_error(self, network: Network, data: Tensor, generator: torch.Generator, **condition: object) -> Tensor:
+    def squared_error(self, predict: Predict, data: Tensor, generator: torch.Generator, **condition: object) -> Tensor:
         """The squared distance of the predicted v from that of `data (b, d, l)`, at times and with noise from `generator`."""
         t = torch.rand(len(data), generator=generator).to(data.device)
         noise = noise_like(data, generator)
-        predicted = network(add_noise(data, noise, t), t, **condition)
+        predicted = predict(add_noise(data, noise, t), t, **condition)
         return (predicted.float() - v_target(data, noise, t)).square()
 
     def raw_latents(self, windows: list[Tensor]) -> Tensor:
@@ -105,7 +112,7 @@ class DMAE(WindowedCodec):
         multiple = max(1, self.unet.total_factor // self.ratio)  # latent frames
         padded = F.pad(latents, (0, -(latents.shape[-1] + 1) % multiple + 1), mode="replicate")  # the MDCT needs one frame more
         raw = padded * self.latent_std + self.latent_mean
-        return raw.clamp(-1, 1) if self.encoder.config.bottleneck == "tanh" else raw
+        return raw.clamp(-1, 1) if self.config.encoder.bottleneck == "tanh" else raw
 
     def frame_noise(self, seeds: list[int], firsts: list[int], like: Tensor) -> Tensor:
         """Noise `(b, l, c * hop)` for raw latents `(b, d, l)` of windows that begin with these latent frames."""
@@ -115,12 +122,12 @@ class DMAE(WindowedCodec):
 
     def times(self, steps: int) -> Tensor:
         """The schedule of decoding in so many steps."""
-        return schedule(self.sampling.schedule, steps)
+        return schedule(self.config.decode.schedule, steps)
 
-    def denoise(self, network: Network, x: Tensor, times: Tensor, inject: Tensor, callback: Callback) -> Tensor:
+    def denoise(self, predict: Predict, x: Tensor, times: Tensor, inject: Tensor, callback: Callback) -> Tensor:
         """Data from x at `times[0]`, with what the latents say injected."""
         cache = self.unet.cache(times[:-1], inject={self.inject_depth: inject})
-        return sample(self.sampling.sampler, lambda x, t: network(x, t, cache=cache), x, times, callback=callback)
+        return sample(self.config.decode.sampler, lambda x, t: predict(x, t, cache=cache), x, times, callback=callback)
 
 
 def noise_like(like: Tensor, generator: torch.Generator) -> Tensor:

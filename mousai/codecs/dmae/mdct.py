@@ -22,6 +22,7 @@ from mousai.codecs.dmae.griffin_lim import consistent
 from mousai.codecs.dmae.prior import NOISE_LOG_MEAN, EnvelopePrior, PriorConfig, principal_components
 from mousai.diffusion.process import add_noise
 from mousai.diffusion.schedules import schedule
+from mousai.networks.build import NetworkConfig
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.types import Callback
@@ -46,6 +47,7 @@ class MDCTDecodeConfig(DecodeConfig):
 class MDCTConfig:
     encoder: EncoderConfig
     unet: UNet1dConfig
+    network: NetworkConfig = NetworkConfig()
     transform: TransformConfig
     prior: PriorConfig
     sample_rate: int = 48000
@@ -70,11 +72,10 @@ class MDCTConfig:
 
 
 class MDCTDMAE(DMAE):
+    config: MDCTConfig
+
     def __init__(self, config: MDCTConfig) -> None:
-        super().__init__(
-            config.sample_rate, config.channels, config.encoder, config.transform, config.unet, config.decode, config.stereo
-        )
-        self.config = config
+        super().__init__(config)
         self.prior = EnvelopePrior(config.prior, self.latent_channels, self.transform.features, self.ratio)
         injected = config.unet.inject_channels[inject_depth(config.unet)]
         self.injection = nn.Conv1d(config.prior.channels, config.band_groups * injected, 1)

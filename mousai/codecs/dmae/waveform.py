@@ -11,6 +11,7 @@ from torch import Tensor
 from mousai.codecs.dmae.codec import DMAE, noise_like
 from mousai.codecs.dmae.config import DecodeConfig, check_parts, inject_depth
 from mousai.codecs.dmae.encoders import EncoderConfig
+from mousai.networks.build import NetworkConfig
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.types import Callback
@@ -20,6 +21,7 @@ from mousai.types import Callback
 class WaveformConfig:
     encoder: EncoderConfig
     unet: UNet1dConfig
+    network: NetworkConfig = NetworkConfig()
     transform: TransformConfig = field(default_factory=TransformConfig)
     sample_rate: int = 48000
     channels: int = 2
@@ -37,11 +39,10 @@ class WaveformConfig:
 
 
 class WaveformDMAE(DMAE):
-    def __init__(self, config: WaveformConfig) -> None:
-        super().__init__(
-            config.sample_rate, config.channels, config.encoder, config.transform, config.unet, config.decode, config.stereo
-        )
-        self.config = config
+    config: WaveformConfig
+
+    def __init__(self, config: WaveformConfig) -> None:  # recipes read the config's class here
+        super().__init__(config)
 
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The v-objective for audio `(b, c, s)`, s a multiple of the transform's hop x total_factor.

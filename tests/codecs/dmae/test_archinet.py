@@ -1,19 +1,21 @@
 """Checkpoints in the released key scheme, made by audio-diffusion-pytorch here, read from disk into our modules."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import mousai  # noqa: F401  (installs the torchaudio hook)
-from mousai.codecs.dmae import archinet
+from mousai.codecs.dmae.archinet import diffusion_ae_state, dmae_state, encoder_state, split_transform
 from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.codecs.dmae.waveform import WaveformConfig, WaveformDMAE
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
+from mousai.networks import archinet
 from mousai.networks.transforms import TransformConfig
-from mousai.networks.unet1d import UNet1d, UNet1dConfig
+from mousai.networks.unet1d import UNet1dConfig
 
 TRANSFORM = TransformConfig(bands=8, window_length=16, stride=8)
 ENCODER = EncoderConfig(channels=16, num_blocks=(1, 1), out_channels=6, n_fft=127, hop_length=16)
@@ -69,7 +71,7 @@ def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
     kept = {name: value for name, value in theirs.state_dict().items() if name.startswith((copy, "encoder."))}
     config = WaveformConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM)
     ours = WaveformDMAE(config).eval()
-    ours.load_state_dict(archinet.dmae_state(archinet.read(write(tmp_path / f"model{suffix}", kept)), config))
+    ours.load_state_dict(dmae_state(archinet.read(write(tmp_path / f"model{suffix}", kept)), config))
 
     g = torch.Generator().manual_seed(1)
     audio, noise = torch.randn(2, 2, 512, generator=g), torch.randn(2, 2, 512, generator=g)
@@ -84,47 +86,29 @@ def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("text", [False, True])
-def test_a_generator_with_guidance_gives_its_core_and_its_null_embedding(text, monkeypatch):
-    from audio_diffusion_pytorch import UNetV0, components
+@pytest.mark.parametrize("spectrum", ["magnitude", "log_mel"])
+def test_what_came_in_goes_out_again_and_loads_strictly(spectrum):
+    from audio_encoders_pytorch import MelE1d, TanhBottleneck
 
-    class Words(torch.nn.Module):
-        embedding_features = 12
-
-        def __init__(self):
-            super().__init__()
-            self.transformer = torch.nn.Linear(12, 12)
-
-        def forward(self, texts):
-            return torch.arange(len(texts) * 60.0).view(len(texts), 5, 12).sin()
-
-    config = UNet1dConfig(
-        in_channels=4, channels=(8, 16), factors=(1, 2), items=(1, 1), attentions=(0, 1), cross_attentions=(1, 1),
-        attention_heads=2, attention_features=8, embedding_features=12, modulation_features=32,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    shape = dict(
-        dim=1, in_channels=4, channels=[8, 16], factors=[1, 2], items=[1, 1], attentions=[0, 1], cross_attentions=[1, 1],
-        attention_heads=2, attention_features=8, embedding_features=12, modulation_features=32,
-    )  # fmt: skip
-    words = components.TextConditioningPlugin
-    monkeypatch.setattr(components, "TextConditioningPlugin", lambda net_t: words(net_t, Words()))  # T5 is a download
-    theirs = UNetV0(use_embedding_cfg=True, use_text_conditioning=text, embedding_max_length=5, **shape)
-    tokens = Words()(["a", "b"])
-    ours = UNet1d(config)
-    ours.load_state_dict(archinet.unet_state(theirs.state_dict(), config))
-    null = archinet.null_embedding(theirs.state_dict())
-    assert null.shape == (5, 12)
-    x, t = torch.randn(2, 4, 16), torch.tensor([0.3, 0.6])
-    given = dict(text=["a", "b"]) if text else dict(embedding=tokens)
-    expected = theirs(x, time=t, embedding_scale=3.0, **given)
-    known = ours(x, t, tokens=tokens)
-    unknown = ours(x, t, tokens=null.expand(2, -1, -1))
-    torch.testing.assert_close(unknown + 3.0 * (known - unknown), expected, atol=1e-5, rtol=1e-4)
+    theirs, encoder = diffusion_autoencoder(), ENCODER
+    if spectrum == "log_mel":
+        encoder = replace(ENCODER, spectrum="log_mel", n_fft=128, mel_bands=20)
+        mel = {"channels": 20, "sample_rate": 48000, "normalize_log": True, "n_fft": 128, "hop_length": 16, "win_length": 128}
+        shape = {"channels": 16, "multipliers": [1, 1, 1], "factors": [2, 2], "num_blocks": [1, 1], "out_channels": 6}
+        theirs.encoder = MelE1d(in_channels=2, bottleneck=TanhBottleneck(), **shape, **{f"mel_{name}": value for name, value in mel.items()})
+    config = WaveformConfig(encoder=encoder, unet=NET, transform=TRANSFORM)
+    ours = WaveformDMAE(config)
+    ours.load_state_dict(dmae_state(theirs.state_dict(), config))
+    back = diffusion_ae_state(ours.state_dict(), config)
+    assert back.keys() == theirs.state_dict().keys()
+    for name, value in theirs.state_dict().items():
+        torch.testing.assert_close(back[name], value, atol=1e-6, rtol=0, msg=name)
+    with pytest.raises(ValueError, match="spectrum log_magnitude"):
+        diffusion_ae_state(ours.state_dict(), replace(config, encoder=replace(ENCODER, spectrum="log_magnitude")))
 
 
 def test_a_config_that_does_not_fit_names_the_first_key():
-    state = archinet.split_transform(archinet.parts(diffusion_autoencoder().state_dict())["net"])[1]
+    state = split_transform(archinet.parts(diffusion_autoencoder().state_dict())["net"])[1]
     deeper = UNet1dConfig(**{**vars(NET), "items": (1, 2, 2)})
     with pytest.raises(ValueError, match="lacks .* keys of this config, the first is 'blocks.2.net.block"):
         archinet.unet_state(state, deeper)
@@ -134,7 +118,7 @@ def test_a_config_that_does_not_fit_names_the_first_key():
     with pytest.raises(ValueError, match="not a UNetV0"):
         archinet.unet_state({"a": torch.zeros(1)}, NET)
     with pytest.raises(ValueError, match="stft.window has length 127"):
-        archinet.encoder_state({"stft.window": torch.zeros(127)}, EncoderConfig())
+        encoder_state({"stft.window": torch.zeros(127)}, EncoderConfig())
 
 
 class Mischief:
@@ -160,8 +144,8 @@ def test_bad_files_are_named(tmp_path, capsys):
     with pytest.raises(ValueError, match="no state dict"):
         archinet.read(tmp_path / "list.pt")
     with pytest.raises(ValueError, match="no encoder"):
-        archinet.dmae_state({"net.a": torch.zeros(1)}, WaveformConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM))
+        dmae_state({"net.a": torch.zeros(1)}, WaveformConfig(encoder=ENCODER, unet=NET, transform=TRANSFORM))
     with pytest.raises(ValueError, match="no learned transform"):
-        archinet.split_transform({"blocks.0.weight": torch.zeros(1)})
+        split_transform({"blocks.0.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match="no U-Net"):
         archinet.parts({"model.encoder.a": torch.zeros(1)})
