@@ -11,7 +11,7 @@ import random
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ from mousai.audio.io import AudioError, resampled_length
 from mousai.data.sources import Source, Track, open_source
 from mousai.randomness import seed_of
 
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 REDRAWS = 16  # draws for one crop before the loudest so far is taken
 
 
@@ -29,6 +32,7 @@ REDRAWS = 16  # draws for one crop before the loudest so far is taken
 class SourceConfig:
     spec: str  # a folder, a JSONL manifest or a WebDataset pattern
     weight: float = 1.0  # how often a second of it is drawn, beside a second of the others
+    index_beside: bool = False  # what is known of its files is kept beside it, for all who use it, not in the cache folder
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -63,10 +67,25 @@ class AudioDataConfig:
 Opened = list[tuple[Source, float]]
 
 
-def open_sources(sources: Iterable[str | SourceConfig]) -> Opened:
-    """Each source with its weight; errors as in `mousai.data.sources.open_source`."""
-    configs = (SourceConfig(source) if isinstance(source, str) else source for source in sources)
-    return [(open_source(source.spec), source.weight) for source in configs]
+def open_sources(sources: Iterable[str | SourceConfig], accelerator: Accelerator | None = None) -> Opened:
+    """Each source with its weight; errors as in `mousai.data.sources.open_source`.
+
+    Of several processes the first alone looks at the files and tells the others.
+    """
+    configs = [SourceConfig(source) if isinstance(source, str) else source for source in sources]
+
+    def look() -> Opened:
+        return [(open_source(source.spec, index_beside=source.index_beside), source.weight) for source in configs]
+
+    if accelerator is None:
+        return look()
+    from mousai.launch.processes import from_first
+
+    opened = from_first(accelerator, look)
+    if not accelerator.is_main_process:
+        for source, _ in opened:
+            source.fetch()
+    return opened
 
 
 class AudioCrops(Dataset):

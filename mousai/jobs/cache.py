@@ -60,7 +60,7 @@ def cache(recipe: str | Path, overrides: Iterable[str] = (), *, shard_seconds: f
         raise ValueError(f"{folder} is a file; a latent cache is a folder")
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
     conditioner = loaded.conditioner.build().to(accelerator.device)
-    opened = open_sources(loaded.data.sources)
+    opened = open_sources(loaded.data.sources, accelerator)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             store.begin(folder, header_of(loaded, codec, conditioner))
@@ -123,7 +123,7 @@ def encode_share(
             if interrupt.requested:
                 break
         writer.flush()
-    return finish(folder, keep, added, sum(len(source.skipped) for source, _ in opened), interrupt, codec, accelerator)
+    return finish(folder, [source for source, _ in opened], keep, added, interrupt, codec, accelerator)
 
 
 def segments(recipe: Recipe, source: Source, track: Track, codec: nn.Module) -> Iterator[tuple[store.Item, int, int]]:
@@ -135,7 +135,7 @@ def segments(recipe: Recipe, source: Source, track: Track, codec: nn.Module) -> 
     total = resampled_length(track.num_samples, track.sample_rate, codec.sample_rate)
     wished = recipe.data.segment_seconds
     count = 1 if wished is None else max(1, int(total / (wished * codec.sample_rate)))
-    content = store.content_hash(track.path)
+    content = source.content_hash(track)
     for index in range(count):
         start, end = (total * i // count for i in (index, index + 1))
         place = (index + 1, count)
@@ -164,13 +164,20 @@ def encode(
 
 
 def finish(
-    folder: Path, keep: dict[str, set[str]], added: int, skipped: int, interrupt: Interrupt, codec: nn.Module, accelerator: Accelerator
+    folder: Path, sources: list[Source], keep: dict[str, set[str]], added: int, interrupt: Interrupt, codec: Codec, accelerator: Accelerator
 ) -> Cached:
     """Puts the processes' work together; without a merge if one was interrupted, for what is done counts anyway."""
     from accelerate.utils import gather_object
 
-    shares = gather_object([(keep, added, skipped, interrupt.signalled)])
+    skipped = sum(len(source.skipped) for source in sources)
+    shares = gather_object([(keep, added, skipped, interrupt.signalled, [source.index.hashes for source in sources])])
     reason = "signal" if any(share[3] for share in shares) else "done"
+    if accelerator.is_main_process:
+        for share in shares:
+            for source, hashes in zip(sources, share[4]):
+                source.index.learn(hashes)
+        for source in sources:
+            source.index.save()
     if reason == "done" and accelerator.is_main_process:
         store.merge(folder, {name: set().union(*(share[0][name] for share in shares)) for name in keep})
     accelerator.wait_for_everyone()

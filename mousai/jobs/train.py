@@ -87,7 +87,7 @@ def exported_step(out: Path) -> int | None:
 
 def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
     """Trains the codec on crops of audio."""
-    codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources)
+    codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources, accelerator)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
     if accelerator.is_main_process:
         introduce("codec", codec, f"{len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h")
