@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -20,7 +19,7 @@ from torch import Tensor
 from mousai.audio import io
 from mousai.data.index import Index, cache_folder, is_url, open_index
 from mousai.data.metadata import from_tags, normalise
-from mousai.files import sweep, writing
+from mousai.files import parse_json, sweep, writing
 
 logger = logging.getLogger(__name__)
 
@@ -196,18 +195,8 @@ def sidecar_metadata(sidecars: dict[str, str], where: str) -> dict[str, Any]:
     """Metadata of the texts of side-cars by suffix; a caption in the JSON goes before the .txt."""
     metadata = {"caption": sidecars[".txt"].strip()} if sidecars.get(".txt", "").strip() else {}
     if ".json" in sidecars:
-        metadata |= normalise(parse_object(sidecars[".json"], f"side-car of {where}"), where)
+        metadata |= normalise(parse_json(sidecars[".json"], f"side-car of {where}", dict), where)
     return metadata
-
-
-def parse_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a JSON object, came {type(value).__name__}")
-    return value
 
 
 def manifest_files(manifest: Path) -> list[Found]:
@@ -219,7 +208,7 @@ def manifest_files(manifest: Path) -> list[Found]:
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"
-        fields = parse_object(line, where)
+        fields = parse_json(line, where, dict)
         key = next((fields[name] for name in PATH_KEYS if fields.get(name)), None)
         if not isinstance(key, str):
             raise ValueError(f"{where}: expected the audio's path under one of {', '.join(PATH_KEYS)}")
@@ -299,6 +288,6 @@ def fetch_shard(url: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     logger.info("fetching %s", url)
-    with gopen(url) as stream, writing(target) as part, part.open("wb") as file:
+    with writing(target) as part, gopen(url) as stream, part.open("wb") as file:  # the stream's end tells whether it was whole
         shutil.copyfileobj(stream, file, 1 << 20)
     return target
