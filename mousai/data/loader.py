@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mousai.audio.io import AudioError, resampled_length
+from mousai.audio.level import level_gain, rms_of
 from mousai.data.sources import Source, Track, open_source
 from mousai.randomness import seed_of
 
@@ -116,14 +117,12 @@ class AudioCrops(Dataset):
         rng = random.Random(seed_of(self.seed, index))
         for _ in range(REDRAWS):
             audio = self._crop(rng)
-            rms = float(audio.square().mean().sqrt())
+            rms = rms_of(audio)
             if rms > loudest:
                 best, loudest = audio, rms
             if rms > 0 and 20 * np.log10(rms) >= self.config.floor_db:
                 break
-        gain = 10 ** (rng.uniform(*self.config.gain_db) / 20)
-        if self.config.rms is not None and loudest > 0:
-            gain *= self.config.rms / loudest
+        gain = 10 ** (rng.uniform(*self.config.gain_db) / 20) * level_gain(loudest, self.config.rms)
         return {"audio": best * gain}
 
     @property

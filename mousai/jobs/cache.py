@@ -23,6 +23,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from mousai.audio.io import AudioError, resampled_length
+from mousai.audio.level import at_level
 from mousai.data import cache as store
 from mousai.data.ahead import ahead, alike
 from mousai.data.captions import caption
@@ -30,7 +31,6 @@ from mousai.data.loader import Opened, open_sources
 from mousai.data.sources import Source, Track
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import leave, processes
-from mousai.pipelines.recording import level_gain
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
 from mousai.types import Codec, Condition, Conditioner, ConditionShape
@@ -199,7 +199,7 @@ def read(segment: Segment, rms: float | None, codec: Codec) -> tuple[Segment, Te
         audio = segment.source.read(segment.track, segment.start / codec.sample_rate, segment.length, codec.sample_rate, codec.channels)
     except AudioError as error:
         return segment, error
-    return segment, audio * level_gain(float(audio.square().mean().sqrt()), rms)
+    return segment, at_level(audio, rms)
 
 
 def segments(recipe: Recipe, source: Source, track: Track, codec: Codec) -> list[Segment]:
