@@ -233,7 +233,8 @@ def prepare_folder(out: str | Path) -> Path:
 
 def changes(recipe: Recipe, out: Path) -> list[tuple[str, Any, Any]]:
     """The settings in which `recipe` differs from the one in the folder: their dotted key, before, now."""
-    before, now = flat(config.read_yaml(out / "config.yaml")), flat(recipe.to_dict())
+    path = out / "config.yaml"
+    before, now = flat(recipe_from(config.read_yaml(path), str(path)).to_dict()), flat(recipe.to_dict())  # settings that came since have values too
     return [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
 
 
