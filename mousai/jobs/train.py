@@ -26,7 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
-from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe
+from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
@@ -94,7 +94,7 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
-    if recipe.train.start_from is None and not checkpoint.has_state(out / "state") and hasattr(codec, "initialise"):
+    if recipe.train.start_from is None and checkpoint.newest_state(out / "state") is None and hasattr(codec, "initialise"):
         initialise(codec, crops, accelerator)
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
