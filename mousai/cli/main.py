@@ -208,13 +208,12 @@ def train(
 def cache(
     recipe: Annotated[Path, typer.Argument(help="The recipe of a generator; its data.cache says where the latents go.")],
     settings: Settings = None,
-    batch_size: Annotated[Optional[int], option("Segments of one length encoded at once; what suits the device unless given.", callback=between(1, 4096))] = None,
     as_json: Json = False,
 ) -> None:
     """Encode a recipe's recordings to latents, once, for training a generator; the same command again adds what is new."""
     from mousai.jobs.cache import cache as run
 
-    done = run(recipe, settings or (), batch_size=batch_size)
+    done = run(recipe, settings or ())
     text = f"{done.items} items, {done.added} of them new, {done.seconds / 3600:.2f} h, {done.skipped} files skipped: {done.folder}"
     report(vars(done), text, as_json)
     stop_if_signalled(done.reason)
@@ -243,14 +242,17 @@ def data_synth(
     seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 12.0,
     workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
     format: Annotated[str, option("opus, ogg, flac, wav.")] = "opus",
+    soundfont: Annotated[Optional[str], option("An .sf2 or .sf3 file that plays it, or `auto` for an installed one; else the set's own instruments.")] = None,
+    stems: Annotated[bool, option("Each part to a file of its own, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Compose and render a practice set that is free of licences, with captions."""
     from mousai.jobs.synth import synthesise
 
     with progress_bar("clips") as progress:
-        made = synthesise(out, count, seed, seconds, workers, format, progress)
-    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all: {made.manifest}", as_json)
+        made = synthesise(out, count, seed, seconds, workers, format, progress, soundfont, stems)
+    played = f", played by {made.soundfont}" if made.soundfont else ""
+    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all{played}: {made.manifest}", as_json)
 
 
 @app.command()

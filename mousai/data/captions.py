@@ -13,7 +13,7 @@ def caption(
 ) -> str:
     """One caption for a track, another one at each call, the same for the same state of `rng`.
 
-    Title, artist, album, genre, year, mood, instruments, key, tempo (in beats per minute or as a word) and the
+    Title, artist, album, genre, year, mood, instruments, key, metre (unless 4/4), tempo (in beats per minute or as a word) and the
     `segment` (i, n), as "i of n", are each left out with probability `drop`, shuffled, and joined all by spaces or all
     by commas. Where the metadata has a caption of its own, half of the captions are that one as it is written. With
     nothing known or everything dropped the caption is "". Raises ValueError for a segment outside 1 ≤ i ≤ n.
@@ -38,6 +38,8 @@ def field_texts(metadata: dict[str, Any], rng: random.Random, joiner: str) -> li
     if not known.get("genre") and known.get("style"):
         known["genre"] = [known["style"]]
     texts = [str(known[name]) for name in ("title", "artist", "album", "year", "key") if known.get(name)]
+    if known.get("metre") not in (None, "", "4/4"):
+        texts.append(known["metre"])
     for name in ("genre", "mood", "instruments"):
         if known.get(name):
             texts.append(joiner.join(rng.sample(known[name], len(known[name]))))

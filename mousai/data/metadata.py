@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-TEXT_FIELDS = ("title", "artist", "album", "key", "tempo", "style", "caption", "split", "license")
+TEXT_FIELDS = ("title", "artist", "album", "key", "metre", "tempo", "style", "caption", "split", "license")
 LIST_FIELDS = ("genre", "mood", "instruments")
 NUMBER_FIELDS = ("year", "bpm")
 FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
 ALIASES = {
     "author": "artist", "performer": "artist", "genres": "genre", "moods": "mood", "instrument": "instruments",
-    "bpm_stated": "bpm", "key_stated": "key", "date": "year", "text": "caption", "prompt": "caption",
+    "bpm_stated": "bpm", "key_stated": "key", "meter": "metre", "time_signature": "metre", "date": "year", "text": "caption", "prompt": "caption",
     "description": "caption", "licence": "license",
 }  # fmt: skip
 EMPTY = (None, "", [])

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import soundfile
 from threadpoolctl import threadpool_limits
 
 from mousai.data.synth.instruments import SAMPLE_RATE
-from mousai.data.synth.render import describe_clip, make
+from mousai.data.synth.render import describe_clip, make_clip
+from mousai.data.synth.soundfont import load, locate
 from mousai.data.synth.styles import STYLES
 from mousai.files import read_json, sweep, write_text, writing
 
 FORMATS = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 LICENSE = "CC0-1.0 (made from scratch)"
-VERSION = 1  # of the composer and renderer: raised when the same seed gives other sound
+LISTED_EVERY = 100  # clips, so that a set can be used while it grows
+VERSION = 2  # of the composer and renderer: raised when the same seed gives other sound
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,26 @@ class SynthSummary:
     made: int  # files written now
     kept: int  # complete files that were there already
     hours: float  # of the whole set
+    soundfont: Path | None = None  # that played it
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What every clip is made with."""
+
+    out: Path
+    seed: int
+    seconds: float
+    format: str
+    soundfont: Path | None
+    stems: bool
+
+    def note(self) -> dict:
+        """What the folder keeps, so that the same command alone goes on."""
+        note = {"version": VERSION, "seed": self.seed, "seconds": float(self.seconds), "format": self.format}
+        if self.soundfont:
+            note["soundfont"] = {"name": self.soundfont.name, "bytes": self.soundfont.stat().st_size}
+        return note | ({"stems": True} if self.stems else {})
 
 
 def synthesise(
@@ -43,32 +66,55 @@ def synthesise(
     workers: int | None = None,
     format: str = "opus",
     progress: Callable[[int, int], None] | None = None,
+    soundfont: str | Path | None = None,
+    stems: bool = False,
 ) -> SynthSummary:
     """Write `count` clips and manifest.jsonl below `out`, all classes in turn, every tenth round of classes "valid".
 
-    Clip i depends on (seed, i, seconds) alone. The same command again keeps the files that are there, and a larger
-    count adds to them; after an interrupt the manifest lists what is there. `workers` processes share the work (default:
-    one a usable core). `progress(done, total)` is called after each clip. Raises ValueError for settings out of range
-    and for a folder that was made with others.
+    Clip i depends on (seed, i, seconds) and the SoundFont alone: without one the set's own instruments play; with one (a
+    file, or "auto" for a distribution's) all that it can play better. `stems` writes each part beside. The same command
+    again keeps the files that are there, and a larger count adds to them; the manifest lists what is there, now and then
+    on the way and at the end, an interrupt's too. `workers` processes share the work (default: one a usable core).
+    `progress(done, total)` is called after each clip. Raises ValueError for settings out of range and for a folder that was
+    made with others.
     """
-    out = Path(out)
     _check(count, seconds, workers, format)
-    _claim(out, {"version": VERSION, "seed": seed, "seconds": float(seconds), "format": format})
-    (out / "audio").mkdir(exist_ok=True)
-    rows = [_row(seed, index, seconds, format) for index in range(count)]
-    missing = [index for index, row in enumerate(rows) if not (out / row["file"]).exists()]
-    sweep(out / "audio")
-    write = partial(_write_clip, out, seed, seconds, format)
-    manifest = out / "manifest.jsonl"
+    font = locate(soundfont) if soundfont is not None else None
+    if font:
+        load(str(font))  # what is wrong with it is said before anything is written
+    settings = _Settings(Path(out), seed, seconds, format, font, stems)
+    _claim(settings.out, settings.note())
+    (settings.out / "audio").mkdir(exist_ok=True)
+    rows = [_row(settings, index) for index in range(count)]
+    missing = [index for index, row in enumerate(rows) if not _is_there(settings.out, row)]
+    _sweep(settings.out)
+    manifest = settings.out / "manifest.jsonl"
     try:
-        with closing(_spread(write, missing, workers)) as written:
+        with closing(_spread(partial(_write_clip, settings), missing, workers)) as written:
             for done, _ in enumerate(written, start=count - len(missing) + 1):
                 if progress:
                     progress(done, count)
+                if done % LISTED_EVERY == 0:
+                    _list(manifest, rows)
     finally:  # an interrupted run leaves a whole, smaller set
-        sweep(out / "audio")
-        write_text(manifest, "".join(json.dumps(row) + "\n" for row in rows if (out / row["file"]).exists()))
-    return SynthSummary(manifest, len(missing), count - len(missing), count * seconds / 3600)
+        _sweep(settings.out)
+        _list(manifest, rows)
+    return SynthSummary(manifest, len(missing), count - len(missing), count * seconds / 3600, font)
+
+
+def _list(manifest: Path, rows: list[dict]) -> None:
+    """The manifest of the clips that are there."""
+    write_text(manifest, "".join(json.dumps(row) + "\n" for row in rows if _is_there(manifest.parent, row)))
+
+
+def _is_there(out: Path, row: dict) -> bool:
+    return all((out / file).exists() for file in (row["file"], *row.get("stems", {}).values()))
+
+
+def _sweep(out: Path) -> None:
+    """Removes what writers that died left behind."""
+    for folder in (out / "audio", *(out / "stems").glob("*/")):
+        sweep(folder)
 
 
 def _check(count: int, seconds: float, workers: int | None, format: str) -> None:
@@ -96,33 +142,49 @@ def _claim(out: Path, settings: dict) -> None:
         write_text(note, json.dumps(settings) + "\n")
 
 
-def _row(seed: int, index: int, seconds: float, format: str) -> dict:
-    metadata = describe_clip(seed, index, seconds)
+def _row(settings: _Settings, index: int) -> dict:
+    metadata = describe_clip(settings.seed, index, settings.seconds)
     round_of_classes = index // len(STYLES)
-    return {
-        "file": f"audio/{index:06d}-{metadata['style']}.{format}",
+    name = f"{index:06d}-{metadata['style']}"
+    row = {
+        "file": f"audio/{name}.{settings.format}",
         "split": "valid" if round_of_classes % 10 == 1 else "train",
         **metadata,
-        "duration": round(seconds * SAMPLE_RATE) / SAMPLE_RATE,
+        "duration": round(settings.seconds * SAMPLE_RATE) / SAMPLE_RATE,
         "sample_rate": SAMPLE_RATE,
         "license": LICENSE,
-        "seed": seed,
+        "seed": settings.seed,
         "index": index,
     }
+    if settings.soundfont:
+        row |= {"soundfont": settings.soundfont.name, "license": f"{LICENSE}, sounds from {settings.soundfont.name}"}
+    if settings.stems:
+        row["stems"] = {part: f"stems/{name}/{part.replace(' ', '-')}.{settings.format}" for part in metadata["parts"]}
+    return row
 
 
-def _write_clip(out: Path, seed: int, seconds: float, format: str, index: int) -> int:
-    """Render one clip, written beside and renamed, so that a file that is there is complete."""
-    audio, metadata = make(seed, index, seconds)
-    path = out / "audio" / f"{index:06d}-{metadata['style']}.{format}"
+def _write_clip(settings: _Settings, index: int) -> int:
+    """Render one clip, stems before the mix."""
+    row = _row(settings, index)
+    font = load(str(settings.soundfont)) if settings.soundfont else None
+    clip = make_clip(settings.seed, index, settings.seconds, font, settings.stems)
+    comment = {"seed": settings.seed, "index": index, "caption": row["caption"]}
+    for part, file in row.get("stems", {}).items():
+        (settings.out / file).parent.mkdir(parents=True, exist_ok=True)
+        _write(settings.out / file, clip.stems[part], settings.format, comment | {"part": part})
+    _write(settings.out / row["file"], clip.audio, settings.format, comment)
+    return index
+
+
+def _write(path: Path, audio: np.ndarray, format: str, comment: dict) -> None:
+    """Written beside and renamed, so that a file that is there is complete."""
     container, subtype = FORMATS[format]
     try:
         with writing(path) as part, soundfile.SoundFile(part, "w", SAMPLE_RATE, 2, subtype, format=container) as sink:
-            sink.comment = json.dumps({"mousai_synth": {"seed": seed, "index": index, "caption": metadata["caption"]}})
+            sink.comment = json.dumps({"mousai_synth": comment})
             sink.write(audio.T)
     except soundfile.LibsndfileError as error:
         raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
-    return index
 
 
 def _spread(write: Callable[[int], int], indices: list[int], workers: int | None) -> Iterator[int]:

@@ -124,3 +124,5 @@ def test_synth_says_what_it_made(tmp_path: Path) -> None:
     assert made["made"] == 2 and made["kept"] == 0
     assert len(Path(made["manifest"]).read_text().splitlines()) == 2
     assert json.loads(run("data", "synth", "--out", str(tmp_path / "set"), "--count", "2", "--seconds", "1", "--json").stdout)["kept"] == 2
+    refused = run("data", "synth", "--out", str(tmp_path / "other"), "--soundfont", str(tmp_path / "none.sf2"))
+    assert refused.returncode == 2 and "expected an .sf2 or .sf3 file" in refused.stderr and not (tmp_path / "other").exists()

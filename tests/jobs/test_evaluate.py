@@ -12,6 +12,7 @@ from mousai.audio import io
 from mousai.cli import main as cli
 from mousai.data.sources import open_source
 from mousai.data.synth.render import make
+from mousai.data.synth.styles import STYLES
 from mousai.evaluation.prompts import practice_classifier, prompts_for, recognised, recordings as recordings_of, seed_distances, tracks_by_label, wilson
 from mousai.jobs.evaluate import evaluate_codec, evaluate_joins, evaluate_prompts
 from mousai.jobs.synth import synthesise
@@ -35,7 +36,7 @@ def recordings(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def practice(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("practice")
-    synthesise(folder, 16, seed=1, seconds=3.0, workers=1, format="flac")  # 8 to learn from, 8 to ask for
+    synthesise(folder, 2 * len(STYLES), seed=1, seconds=3.0, workers=1, format="flac")  # a round to learn from, one to ask for
     practice_classifier(folder / "manifest.jsonl", steps=40)
     return folder
 
@@ -76,15 +77,15 @@ def test_prompts_are_generated_named_and_counted(tiny_cascade, practice, tmp_pat
     assert json.loads((tmp_path / "prompts.json").read_text()) == json.loads(json.dumps(report))
     assert (tmp_path / "prompts.png").read_bytes()[:8] == PNG
     confusion = torch.tensor(report["confusion"])
-    assert confusion.sum() == 16 == len(report["clips"]) and sorted(set(confusion.sum(1).tolist())) in ([2], [0, 2])
-    assert report["accuracy"] == confusion.diagonal().sum().item() / 16 and report["chance"] == 1 / 8
+    assert confusion.sum() == 2 * len(STYLES) == len(report["clips"]) and sorted(set(confusion.sum(1).tolist())) in ([2], [0, 2])
+    assert report["accuracy"] == confusion.diagonal().sum().item() / (2 * len(STYLES)) and report["chance"] == 1 / len(STYLES)
     low, high = report["interval_95"]
     assert low <= report["accuracy"] < high
-    assert report["recordings"]["clips"] == 8 == report["recordings_through_codec"]["clips"]
+    assert report["recordings"]["clips"] == len(STYLES) == report["recordings_through_codec"]["clips"]
     assert report["recordings"]["accuracy"] > report["recordings_through_codec"]["accuracy"]  # a codec of random weights ruins them
     assert report["distances_db"]["one prompt, two seeds"]["least"] > 0
     clips = sorted((tmp_path / "clips").iterdir())
-    assert len(clips) == 16
+    assert len(clips) == 2 * len(STYLES)
     made, row = io.read_metadata(clips[3]), report["clips"][3]
     assert (made["prompt"], made["seed"], made["guidance"]) == (row["prompt"], 3, 2.0) and row["label"] in clips[3].name
 
@@ -96,13 +97,13 @@ def test_the_classifier_is_trained_once_a_set(practice) -> None:
     classifier, path = practice_classifier(manifest)
     assert path == kept and kept.stat().st_mtime_ns == stamp
     known = recordings_of(open_source(manifest, "train"), 1, 3.0)
-    assert recognised(classifier, known) == {"clips": 8, "accuracy": 1.0}
+    assert recognised(classifier, known) == {"clips": len(STYLES), "accuracy": 1.0}
 
 
 def test_prompts_are_captions_never_the_class(practice) -> None:
     source = open_source(practice / "manifest.jsonl", "valid")
     asked = prompts_for(source, 4, 2)
-    assert len(asked) == 32 and [clip.label for clip in asked[:4]] == [asked[0].label] * 4
+    assert len(asked) == 4 * len(STYLES) and [clip.label for clip in asked[:4]] == [asked[0].label] * 4
     assert asked[0] == asked[1]
     captions = {label: {track.metadata["caption"] for track in tracks} for label, tracks in tracks_by_label(source).items()}
     for clip in asked:

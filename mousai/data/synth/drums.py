@@ -100,6 +100,29 @@ def tom(rng: np.random.Generator, hertz: float = 110.0) -> np.ndarray:
     )
 
 
+def rim(rng: np.random.Generator) -> np.ndarray:
+    """Stick on the rim: a short wooden knock."""
+    t = _time(0.12)
+    knock = modes(np.array([430.0, 1720.0, 2600.0]), np.array([0.6, 1.0, 0.5]), np.array([60.0, 70.0, 90.0]), np.zeros(3), len(t))
+    return fade(_normal(knock + 0.15 * noise(len(t), rng) * np.exp(-t / 0.004)), 0.0003, 0.02)
+
+
+def shaker(rng: np.random.Generator) -> np.ndarray:
+    t = _time(0.12)
+    grains = filtered(noise(len(t), rng), "band", 5000.0, 13000.0, order=1)
+    return _normal(grains * np.minimum(t / 0.025, 1) * np.exp(-np.maximum(t - 0.025, 0) / 0.02))
+
+
+def tambourine(rng: np.random.Generator) -> np.ndarray:
+    return fade(_normal(_metal(rng, 0.35, 6000, 15000, 0.09, 40) + 0.5 * filtered(noise(16800, rng), "high", low=7000.0) * np.exp(-_time(0.35) / 0.05)), 0.0005, 0.05)
+
+
+def conga(rng: np.random.Generator, hertz: float) -> np.ndarray:
+    t = _time(0.35)
+    skin = modes(np.array([1.0, 1.6, 2.3]) * hertz, np.array([1.0, 0.5, 0.3]), np.array([12.0, 24.0, 36.0]), np.zeros(3), len(t))
+    return fade(_normal(skin + 0.3 * filtered(noise(len(t), rng), "band", 800.0, 4000.0) * np.exp(-t / 0.006)), 0.0003, 0.05)
+
+
 def chip_noise(rng: np.random.Generator, decay: float, hold: int) -> np.ndarray:
     """8-bit noise channel: random bits held for `hold` samples, stepped decay."""
     t = _time(decay * 4)

@@ -171,7 +171,7 @@ def oscillator(shape: str, hertz: np.ndarray | float, n: int, phase: float = 0.0
         turns = phase + np.cumsum(hertz, dtype=np.float64) / SAMPLE_RATE
     place = ((turns % 1.0) * _TABLE).astype(np.float32)
     whole = place.astype(np.int32)
-    fraction = place - whole
+    fraction = place - whole.astype(np.float32)
     below = table[whole]
     return below + fraction * (table[whole + 1] - below)
 
