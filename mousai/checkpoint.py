@@ -159,11 +159,6 @@ def save_state(folder: str | Path, step: int, tensors: Mapping[str, Tensor], met
     return path
 
 
-def has_state(folder: str | Path) -> bool:
-    """Whether there is a state to load, without looking into it."""
-    return bool(_states(Path(folder)))
-
-
 def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
     """Step, tensors and meta of the newest state, None where there is none yet; ValueError names a damaged one.
 

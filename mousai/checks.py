@@ -13,8 +13,13 @@ MAX_TEXT_BYTES = 4000  # of a prompt as JSON; it travels in the metadata of the 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """", did you mean 'ddim'?" for the nearest of `known`, "" where none is near."""
-    near = difflib.get_close_matches(str(name), list(known), n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
+def nearest(name: object, known: Iterable[str]) -> str | None:
+    """The one of `known` that is most like `name`, None where none is like it."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
 
 
 def check_name(what: str, name: str | None, known: Iterable[str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import difflib
 import re
 import types
 import typing
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
+from mousai.checks import nearest
 from mousai.files import write_text
 
 T = TypeVar("T")
@@ -52,8 +52,8 @@ def check_keys(data: Mapping[str, Any], valid: Iterable[str], where: str = "") -
     valid = list(valid)
     for key in data:
         if key not in valid:
-            near = difflib.get_close_matches(str(key), valid, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"valid keys are {_some(valid, len(valid))}"
+            near = nearest(key, valid)
+            hint = f"did you mean {near!r}?" if near else f"valid keys are {_some(valid, len(valid))}"
             raise ValueError(f"unknown key {_join(where, str(key))!r}: {hint}")
 
 

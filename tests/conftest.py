@@ -1,12 +1,16 @@
-"""What must be so before any test imports torch: one thread that does not spin, no network, torchaudio without its library."""
+"""What must be so before any test imports torch: one thread that does not spin, no network, torchaudio without its library,
+no index in the user's home."""
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+_cache = tempfile.TemporaryDirectory(prefix="mousai-tests-")  # removed at the end
+os.environ["MOUSAI_CACHE"] = _cache.name
 
 import pytest  # noqa: E402
 

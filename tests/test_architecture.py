@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mousai"
 FLOORS = {
-    **dict.fromkeys(("types", "config", "randomness", "files", "checks", "trust", "launch", "device", "compat",), 0),
+    **dict.fromkeys(("types", "config", "randomness", "files", "checks", "words", "trust", "launch", "device", "compat",), 0),
     **dict.fromkeys(("audio", "diffusion", "networks", "checkpoint",), 1),
     **dict.fromkeys(("codecs", "generators", "conditioners", "symbolic", "request", "data", "training", "pictures",), 2),
     **dict.fromkeys(("recipe", "evaluation",), 3),
@@ -155,7 +155,7 @@ def test_every_declared_library_is_there_for_a_reason() -> None:
     assert declared() - used <= loaded_by_name, f"declared, but not imported: {declared() - used - loaded_by_name}"
 
 
-LIGHT = [name for name in MODULES if room(name) in ("cli", "request", "__init__", "__main__") or name in ("mousai.types", "mousai.config", "mousai.compat", "mousai.checkpoint", "mousai.files", "mousai.checks")]
+LIGHT = [name for name in MODULES if room(name) in ("cli", "request", "__init__", "__main__") or name in ("mousai.types", "mousai.config", "mousai.compat", "mousai.checkpoint", "mousai.files", "mousai.checks", "mousai.words")]
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -176,6 +176,7 @@ ELSEWHERE = {
     ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, no file",
     ("mousai.recipe", "hashlib.sha256"): "names a codec by its weights and what it reads of its config, no file",
     ("mousai.data.sources", "hashlib.sha256"): "names a URL, no file",
+    ("mousai.data.index", "hashlib.sha256"): "names a place, no file",
 }
 
 

@@ -11,6 +11,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from mousai.audio.level import at_rms
+
 N_FFT = 2048
 HOP = 512
 MEL_BANDS = 80
@@ -59,12 +61,6 @@ def log_mel_distance_db(a: Tensor, b: Tensor, sample_rate: int = 48000) -> Tenso
         raise ValueError(f"expected two signals (..., c, s) of one shape, came {tuple(a.shape)} and {tuple(b.shape)}")
     difference = log_mel(at_rms(a), sample_rate) - log_mel(at_rms(b), sample_rate)
     return difference.abs().mean((-3, -2, -1))
-
-
-def at_rms(audio: Tensor, rms: float = 0.1) -> Tensor:
-    """Audio `(..., c, s)`, each item scaled to `rms` over its channels and samples; silence stays silent."""
-    power = audio.square().mean((-2, -1), keepdim=True)
-    return torch.where(power > 0, audio * rms * power.clamp(min=1e-30).rsqrt(), audio)
 
 
 def chroma(audio: Tensor, sample_rate: int = 48000, n_fft: int = 8192, hop: int = 2048) -> Tensor:

@@ -12,10 +12,11 @@ import math
 import torch
 from torch import Tensor
 
+from mousai.audio.level import QUIET
+
 FADE_SECONDS = 0.03
 LEVEL_SECONDS = 0.5  # beside a join, over which levels are compared
 LARGEST_GAIN_DB = 9.0
-QUIET = 1e-3  # rms below which a level says nothing
 
 
 def splice(recording: Tensor, new: Tensor, start: int, stop: int, sample_rate: int) -> Tensor:
@@ -39,7 +40,7 @@ def splice(recording: Tensor, new: Tensor, start: int, stop: int, sample_rate: i
 def gains(recording: Tensor, new: Tensor, start: int, stop: int, sample_rate: int) -> Tensor:
     """Factors `(..., 1, stop - start)` that bring the new audio's level beside the joins to the recording's.
 
-    Linear in dB from one join to the other; that of the other join where one has no neighbour or a silent one.
+    Linear in dB from one join to the other; that of the other join where one has no neighbour or a quiet one.
     """
     reach = round(LEVEL_SECONDS * sample_rate)
     before = level_difference(recording[..., max(0, start - reach) : start], new[..., max(0, start - reach) : start])
@@ -51,7 +52,7 @@ def gains(recording: Tensor, new: Tensor, start: int, stop: int, sample_rate: in
 
 
 def level_difference(recording: Tensor, new: Tensor) -> Tensor:
-    """By how many dB `(..., 1, 1)` the recording is louder over all channels, within bounds; NaN where one is silent."""
+    """By how many dB `(..., 1, 1)` the recording is louder over all channels, within bounds; NaN where one is quiet."""
     if recording.shape[-1] == 0:
         return torch.full((*recording.shape[:-2], 1, 1), math.nan, device=new.device)
     a, b = (x.float().square().mean((-2, -1), keepdim=True).sqrt() for x in (recording, new))

@@ -15,22 +15,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from mousai.jobs.render.job import Listener, Result
 from mousai.jobs.render.plan import Target, seconds_of
 from mousai.jobs.render.state import AUDIO, SUFFIX
+from mousai.words import clock, real_time
 
 LINE_SECONDS = 60.0  # between two lines on a piece
 SURE_SECONDS = 2.0  # of work before anything is said of its speed
 RENDERING = "rendering"  # what is done nearly all the time, and need not be said
 GOING_ON = "going on"  # the first word of a piece that was begun before
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    hours, rest = divmod(max(0, round(seconds)), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def real_time(speed: float) -> str:
-    """A speed in words: "0.25x real time"."""
-    return f"{speed:.2g}x real time" if speed < 10 else f"{speed:.0f}x real time"
 
 
 class Speed:

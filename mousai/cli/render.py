@@ -14,6 +14,7 @@ from typing import Annotated, Any, Optional, TextIO
 import typer
 
 from mousai.cli.options import Device, Dtype, Json, Model, option, report, sampling_options, share_processors
+from mousai.words import clock, real_time
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
@@ -180,20 +181,20 @@ def _summary(summary: Any, wall: float) -> str:
         ("busy", "in other hands"),
     ) if summary.of(state)]  # fmt: skip
     seconds = sum(map(new_seconds, done))
-    speed = f"; {_clock(seconds)} in {_clock(wall)}, {_real_time(seconds / max(wall, 1e-9))}" if done else ""
+    speed = f"; {clock(seconds)} in {clock(wall)}, {real_time(seconds / max(wall, 1e-9))}" if done else ""
     return "\n".join([", ".join(counts) + speed, *(f"failed: {result.name}: {result.text}" for result in summary.of("failed"))])
 
 
 def _expected(found: dict[str, Any]) -> str:
     rows = [("piece", "file", "length", "sections", "work", "disk")]
     rows += [
-        (row["name"], row["file"], _clock(row["seconds"]), str(row["sections"]), _clock(row["work_seconds"]), f"{row['bytes'] / 1e6:.0f} MB")
+        (row["name"], row["file"], clock(row["seconds"]), str(row["sections"]), clock(row["work_seconds"]), f"{row['bytes'] / 1e6:.0f} MB")
         for row in found["pieces"]
     ]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows] if found["pieces"] else []
     seconds, work = (sum(row[name] for row in found["pieces"]) for name in ("seconds", "work_seconds"))
-    lines.append(f"{len(found['pieces'])} to make: {_clock(seconds)} of music, about {_clock(work)} of work on this machine; {len(found['there'])} there already")
+    lines.append(f"{len(found['pieces'])} to make: {clock(seconds)} of music, about {clock(work)} of work on this machine; {len(found['there'])} there already")
     return "\n".join(lines)
 
 
@@ -205,24 +206,12 @@ def _status(folder: Path, as_json: bool) -> None:
     found = run(folder)
     lines = []
     for each in found:
-        speed = _real_time(each.times_real_time) if each.times_real_time else ""
-        left = f"{_clock(each.left)} left" if each.left is not None else ""
-        length = _clock(each.seconds) if each.seconds else ""
+        speed = real_time(each.times_real_time) if each.times_real_time else ""
+        left = f"{clock(each.left)} left" if each.left is not None else ""
+        length = clock(each.seconds) if each.seconds else ""
         lines.append("  ".join(part for part in (f"{each.state:<8}{100 * each.share:4.0f} %", f"{length:>8}", each.name, speed, left, each.text) if part))
     done = sum(each.state == "done" for each in found)
     report([asdict(each) for each in found], "\n".join([*lines, f"{done} of {len(found)} done"]), as_json)
-
-
-def _clock(seconds: float) -> str:
-    from mousai.cli.progress import clock
-
-    return clock(seconds)
-
-
-def _real_time(speed: float) -> str:
-    from mousai.cli.progress import real_time
-
-    return real_time(speed)
 
 
 def _difference(done: Any) -> str:

@@ -29,8 +29,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mousai import files
-from mousai.audio.container import File, locate
-from mousai.files import file_hash, read_json, write_json, write_tensors
+from mousai.files import read_json, write_json, write_tensors
 from mousai.types import Condition
 
 FORMAT = 2
@@ -226,12 +225,6 @@ def cut(curves: Any, row: int, start: int, frames: int) -> Tensor:
     first = min(start, length - 1)
     curve = curves[row : row + 1, :, first : min(first + frames, length)][0]
     return pad(curve, (0, frames - curve.shape[1]), mode="replicate")
-
-
-def content_hash(file: File) -> str:
-    """SHA-256 of a file's bytes, 32 hexadecimal digits of it."""
-    path, start, num_bytes, _ = locate(file)
-    return file_hash(path, start, num_bytes)[:32]
 
 
 def _read_json(path: Path, kind: type) -> Any:

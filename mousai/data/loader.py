@@ -11,7 +11,7 @@ import random
 import signal
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mousai.audio.io import AudioError, resampled_length
+from mousai.audio.level import level_gain, rms_of
 from mousai.data.sources import Source, Track, open_source
 from mousai.randomness import seed_of
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 REDRAWS = 16  # draws for one crop before the loudest so far is taken
 
@@ -29,6 +33,7 @@ REDRAWS = 16  # draws for one crop before the loudest so far is taken
 class SourceConfig:
     spec: str  # a folder, a JSONL manifest or a WebDataset pattern
     weight: float = 1.0  # how often a second of it is drawn, beside a second of the others
+    index_beside: bool = False  # what is known of its files is kept beside it, for all who use it, not in the cache folder
 
     def __post_init__(self) -> None:
         if not self.weight > 0:
@@ -63,10 +68,25 @@ class AudioDataConfig:
 Opened = list[tuple[Source, float]]
 
 
-def open_sources(sources: Iterable[str | SourceConfig]) -> Opened:
-    """Each source with its weight; errors as in `mousai.data.sources.open_source`."""
-    configs = (SourceConfig(source) if isinstance(source, str) else source for source in sources)
-    return [(open_source(source.spec), source.weight) for source in configs]
+def open_sources(sources: Iterable[str | SourceConfig], accelerator: Accelerator | None = None) -> Opened:
+    """Each source with its weight; errors as in `mousai.data.sources.open_source`.
+
+    Of several processes the first alone looks at the files and tells the others.
+    """
+    configs = [SourceConfig(source) if isinstance(source, str) else source for source in sources]
+
+    def look() -> Opened:
+        return [(open_source(source.spec, index_beside=source.index_beside), source.weight) for source in configs]
+
+    if accelerator is None:
+        return look()
+    from mousai.launch.processes import from_first
+
+    opened = from_first(accelerator, look)
+    if not accelerator.is_main_process:
+        for source, _ in opened:
+            source.fetch()
+    return opened
 
 
 class AudioCrops(Dataset):
@@ -97,14 +117,12 @@ class AudioCrops(Dataset):
         rng = random.Random(seed_of(self.seed, index))
         for _ in range(REDRAWS):
             audio = self._crop(rng)
-            rms = float(audio.square().mean().sqrt())
+            rms = rms_of(audio)
             if rms > loudest:
                 best, loudest = audio, rms
             if rms > 0 and 20 * np.log10(rms) >= self.config.floor_db:
                 break
-        gain = 10 ** (rng.uniform(*self.config.gain_db) / 20)
-        if self.config.rms is not None and loudest > 0:
-            gain *= self.config.rms / loudest
+        gain = 10 ** (rng.uniform(*self.config.gain_db) / 20) * level_gain(loudest, self.config.rms)
         return {"audio": best * gain}
 
     @property

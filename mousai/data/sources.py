@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -18,8 +17,9 @@ from typing import Any
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.data.index import Index, cache_folder, is_url, open_index
 from mousai.data.metadata import from_tags, normalise
-from mousai.files import sweep, writing
+from mousai.files import parse_json, sweep, writing
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Source:
     """The usable tracks of a place and what had to be left out, as (key, reason)."""
 
     name: str
+    index: Index = field(repr=False)
     tracks: list[Track] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     quiet: bool = False  # no lines in the log about what is skipped
@@ -72,24 +73,39 @@ class Source:
         """
         return io.read(track.path, sample_rate, channels, start_seconds, num_samples)
 
+    def fetch(self) -> None:
+        """Has what was opened by a process of another machine here too: the shards of a URL."""
+        if is_url(self.name):
+            local_shards(self.name)
+
+    def content_hash(self, track: Track) -> str:
+        """32 hexadecimal digits that name the bytes of a track's file, kept in the index with `index.save`."""
+        return self.index.content_hash(track.key, track.path)
+
     def skip(self, key: str, reason: str) -> None:
         """Leave a file out: one line in the log, and it is listed under `skipped`."""
+        self.note(key, reason)
+        self.tracks = [track for track in self.tracks if track.key != key]
+
+    def note(self, key: str, reason: str) -> None:
+        """List a file that never was a track under `skipped`, with a line in the log."""
         if not self.quiet:
             logger.warning("skipped %s", reason if key in reason else f"{key}: {reason}")
         self.skipped.append((key, reason))
-        self.tracks = [track for track in self.tracks if track.key != key]
 
 
-def open_source(spec: str | Path, split: str | None = None, quiet: bool = False) -> Source:
+def open_source(spec: str | Path, split: str | None = None, quiet: bool = False, index_beside: bool = False) -> Source:
     """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
 
     Files that are no whole audio are skipped, with a line each and their count at the end. With `split`, only tracks
-    whose metadata names that split. Raises FileNotFoundError where the place or files of a manifest are missing (all
-    are listed), ValueError for a broken manifest, an unknown split or a place with nothing usable.
+    whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
+    `index_beside` keeps the index beside the source. Raises FileNotFoundError where the place or files of a manifest are
+    missing (all are listed), ValueError for a broken manifest, an unknown split or a place with nothing usable.
     """
     text = str(spec)
+    index = open_index(text, index_beside)
     if re.search(r"\.tar\b", text):
-        found = shard_files(text)
+        found = shard_files(text, index)
     elif text.endswith(".jsonl"):
         found = manifest_files(Path(text))
     elif Path(text).is_dir():
@@ -98,7 +114,7 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False)
         raise ValueError(f"{text}: expected a folder of audio, a .jsonl manifest or .tar shards")
     else:
         raise FileNotFoundError(f"no such data source: {text}")
-    source = Source(text, quiet=quiet)
+    source = Source(text, index, quiet=quiet)
     splits, keys = set(), set()
     for key, file, metadata in found:
         if key in keys:
@@ -107,6 +123,8 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False)
         splits.add(metadata.get("split"))
         if split is None or metadata.get("split") == split:
             add_track(source, key, file, metadata)
+    index.keep(keys, {str(file.path) for _, file, _ in found if isinstance(file, io.Member)})
+    index.save()
     if split is not None and split not in splits:
         named = ", ".join(sorted(filter(None, splits))) or "none"
         raise ValueError(f"{text}: no file is of the split '{split}'; splits named there: {named}")
@@ -120,9 +138,9 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False)
 def add_track(source: Source, key: str, file: io.File, metadata: dict[str, Any]) -> None:
     """Append a track, its tags filling in what `metadata` does not say, or skip what is no whole audio."""
     try:
-        info = io.info(file)
+        info = source.index.info(key, file)
     except (io.AudioError, PermissionError) as error:
-        source.skip(key, str(error))
+        source.note(key, str(error))
         return
     metadata = {**from_tags(info.tags), **metadata}
     source.tracks.append(Track(key, file, info.sample_rate, info.channels, info.num_samples, metadata))
@@ -134,14 +152,36 @@ Found = tuple[str, io.File, dict[str, Any]]  # key, where, what the side-car or 
 def folder_files(folder: Path) -> list[Found]:
     """Every file below `folder` that may be audio, with its side-cars: the same name with .json (fields) or .txt (caption)."""
     found = []
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.is_file() and not hidden and path.suffix.lower() not in NEVER_AUDIO:
-            beside = [path.with_suffix(suffix) for suffix in (".json", ".txt")]
-            texts = {side.suffix: decoded(side.read_bytes(), side) for side in beside if side.is_file()}
-            found.append((relative.as_posix(), path, sidecar_metadata(texts, str(path))))
+    for key, beside in sorted(walked(folder), key=lambda each: each[0].split("/")):
+        name = key.rpartition("/")[2]
+        stem, suffix = name_and_suffix(name)
+        if suffix.lower() not in NEVER_AUDIO:
+            sides = [folder / f"{key.removesuffix(name)}{stem}{kind}" for kind in (".json", ".txt") if stem + kind in beside]
+            texts = {side.suffix: decoded(side.read_bytes(), side) for side in sides if side.is_file()}
+            path = folder / key
+            found.append((key, path, sidecar_metadata(texts, str(path))))
     return found
+
+
+def walked(folder: str | Path, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
+    """The files below a folder, hidden ones left out, by their paths in it, each with all names that lie beside it."""
+    try:
+        with os.scandir(folder) as listed:
+            entries = [entry for entry in listed if not entry.name.startswith(".")]
+    except PermissionError:
+        return
+    names = {entry.name for entry in entries}
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from walked(entry.path, f"{prefix}{entry.name}/")
+        elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
+            yield prefix + entry.name, names
+
+
+def name_and_suffix(name: str) -> tuple[str, str]:
+    """As pathlib divides a name."""
+    dot = name.rfind(".")
+    return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
 
 
 def decoded(text: bytes, where: Path | str) -> str:
@@ -155,18 +195,8 @@ def sidecar_metadata(sidecars: dict[str, str], where: str) -> dict[str, Any]:
     """Metadata of the texts of side-cars by suffix; a caption in the JSON goes before the .txt."""
     metadata = {"caption": sidecars[".txt"].strip()} if sidecars.get(".txt", "").strip() else {}
     if ".json" in sidecars:
-        metadata |= normalise(parse_object(sidecars[".json"], f"side-car of {where}"), where)
+        metadata |= normalise(parse_json(sidecars[".json"], f"side-car of {where}", dict), where)
     return metadata
-
-
-def parse_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a JSON object, came {type(value).__name__}")
-    return value
 
 
 def manifest_files(manifest: Path) -> list[Found]:
@@ -178,7 +208,7 @@ def manifest_files(manifest: Path) -> list[Found]:
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"
-        fields = parse_object(line, where)
+        fields = parse_json(line, where, dict)
         key = next((fields[name] for name in PATH_KEYS if fields.get(name)), None)
         if not isinstance(key, str):
             raise ValueError(f"{where}: expected the audio's path under one of {', '.join(PATH_KEYS)}")
@@ -195,40 +225,41 @@ def manifest_files(manifest: Path) -> list[Found]:
     return found
 
 
-def shard_files(pattern: str) -> list[Found]:
+def shard_files(pattern: str, index: Index) -> list[Found]:
     """The samples of WebDataset shards: files of one name up to the first dot, audio beside .json and .txt."""
     found = []
     for shard in local_shards(pattern):
-        samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-        try:
-            with tarfile.open(shard, "r:") as archive:
-                for member in archive:
-                    base, dot, suffix = member.name.rpartition("/")[2].partition(".")
-                    if member.isfile() and base and dot:
-                        name = member.name[: len(member.name) - len(suffix) - 1]
-                        samples.setdefault(name, {})[f".{suffix.lower()}"] = member
-                for name, members in samples.items():
-                    found.extend(sample_files(archive, shard, name, members))
-        except tarfile.TarError as error:
-            raise ValueError(f"{shard}: not a whole, uncompressed tar archive ({error})") from None
+        for name, texts, members in index.shard(shard, read_shard):
+            metadata = sidecar_metadata(texts, f"{shard}:{name}")
+            found += [(f"{shard.name}/{name}{suffix}", io.Member(shard, *place), metadata) for suffix, *place in members]
     return found
 
 
-def sample_files(archive: tarfile.TarFile, shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> list[Found]:
-    sidecars = {suffix: members[suffix] for suffix in (".json", ".txt") if suffix in members}
-    texts = {suffix: decoded(archive.extractfile(side).read(), f"{shard}:{side.name}") for suffix, side in sidecars.items()}
-    metadata = sidecar_metadata(texts, f"{shard}:{name}")
-    return [
-        (f"{shard.name}/{name}{suffix}", io.Member(shard, member.offset_data, member.size, member.name), metadata)
-        for suffix, member in members.items()
-        if not suffix.endswith(NEVER_AUDIO)
-    ]
+def read_shard(shard: Path) -> list[tuple[str, dict[str, str], list[tuple[str, int, int, str]]]]:
+    """The samples of a shard: name, texts of its side-cars by suffix, and its other files (suffix, offset, bytes, name)."""
+    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
+    read = []
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                base, dot, suffix = member.name.rpartition("/")[2].partition(".")
+                if member.isfile() and base and dot:
+                    name = member.name[: len(member.name) - len(suffix) - 1]
+                    samples.setdefault(name, {})[f".{suffix.lower()}"] = member
+            for name, members in samples.items():
+                sides = {suffix: members[suffix] for suffix in (".json", ".txt") if suffix in members}
+                texts = {suffix: decoded(archive.extractfile(side).read(), f"{shard}:{side.name}") for suffix, side in sides.items()}
+                others = [(suffix, member) for suffix, member in members.items() if not suffix.endswith(NEVER_AUDIO)]
+                read.append((name, texts, [(suffix, member.offset_data, member.size, member.name) for suffix, member in others]))
+    except tarfile.TarError as error:
+        raise ValueError(f"{shard}: not a whole, uncompressed tar archive ({error})") from None
+    return read
 
 
 def local_shards(pattern: str) -> list[Path]:
     """The shards of a pattern as files: local ones where they are, URLs fetched once into the shard folder.
 
-    That folder is $MOUSAI_SHARDS, by default ~/.cache/mousai/shards. Raises FileNotFoundError naming all local
+    That folder is $MOUSAI_SHARDS, by default `shards` in $MOUSAI_CACHE, ~/.cache/mousai. Raises FileNotFoundError naming all local
     shards that are missing, OSError for a URL that does not answer, ImportError without webdataset.
     """
     try:
@@ -245,15 +276,11 @@ def local_shards(pattern: str) -> list[Path]:
     return [fetch_shard(shard) if is_url(shard) else Path(shard) for shard in shards]
 
 
-def is_url(shard: str) -> bool:
-    return re.match(r"[A-Za-z0-9]+:", shard) is not None
-
-
 def fetch_shard(url: str) -> Path:
     """A local copy of the shard at `url`, fetched beside its final name and renamed; what is there already is kept."""
     from webdataset.gopen import gopen
 
-    folder = Path(os.environ.get("MOUSAI_SHARDS", "~/.cache/mousai/shards")).expanduser()
+    folder = Path(os.environ.get("MOUSAI_SHARDS") or cache_folder() / "shards").expanduser()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2])
     target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
     if target.is_file():
@@ -261,6 +288,6 @@ def fetch_shard(url: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     logger.info("fetching %s", url)
-    with gopen(url) as stream, writing(target) as part, part.open("wb") as file:
+    with writing(target) as part, gopen(url) as stream, part.open("wb") as file:  # the stream's end tells whether it was whole
         shutil.copyfileobj(stream, file, 1 << 20)
     return target

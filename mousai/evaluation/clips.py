@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mousai.audio.io import AudioError
+from mousai.audio.level import QUIET, rms_of
 from mousai.data.sources import Source, Track
 
-QUIET = 1e-3  # rms below which a crop says nothing and another one is drawn
 REDRAWS = 16
 
 
@@ -54,7 +54,7 @@ def draw_clips(
 
 
 def _draw(source: Source, track: Track, seconds: float, sample_rate: int, channels: int, rng: random.Random) -> Clip | None:
-    """A crop that is not silent, or None."""
+    """A crop that is not quiet, or None."""
     num_samples = round(min(seconds, track.seconds) * sample_rate)
     for _ in range(REDRAWS):
         start = rng.uniform(0, max(0.0, track.seconds - seconds))
@@ -63,7 +63,7 @@ def _draw(source: Source, track: Track, seconds: float, sample_rate: int, channe
         except AudioError as error:
             source.skip(track.key, str(error))
             return None
-        if audio.shape[-1] == num_samples and audio.square().mean().sqrt() > QUIET:
+        if audio.shape[-1] == num_samples and rms_of(audio) > QUIET:
             return Clip(track.key, start, audio)
     source.skip(track.key, f"silent in {REDRAWS} places of {seconds} s")
     return None

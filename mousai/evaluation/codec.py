@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mousai.audio.spectral import at_rms, log_mel, log_mel_distance_db, stft_magnitude
+from mousai.audio.level import at_rms, rms_of
+from mousai.audio.spectral import log_mel, log_mel_distance_db, stft_magnitude
 from mousai.evaluation.metrics import long_term_noise, mel_resynthesis, smooth_spectrum
 
 TONE_N_FFT, TONE_HOP = 4096, 1024
@@ -122,7 +123,7 @@ def set_noise(references: Sequence[Tensor], generator: torch.Generator) -> list[
 
 
 def _as_loud(noise: Tensor, clip: Tensor) -> Tensor:
-    return at_rms(noise, clip.square().mean().sqrt().item())
+    return at_rms(noise, rms_of(clip))
 
 
 def summary(values: dict[str, list[float]]) -> dict[str, dict[str, Any]]:

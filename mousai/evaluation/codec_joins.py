@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mousai.audio.level import level_gain, rms_of
 from mousai.audio.spectral import HOP, log_mel
 from mousai.evaluation.joins import JoinTest, change_across, dip_within, flux_within, grid_test, join_places, mean_within
 
@@ -41,7 +42,7 @@ class Grid:
         return 2 * self.gap + self.width
 
 
-def grid_of(stride: int, context: int) -> Grid:
+def join_grid(stride: int, context: int) -> Grid:
     """The grid of windows that yield `stride` frames and are faded over `context` frames."""
     gap = max(1, -(-context // 2))
     return Grid(stride, gap, max(4, min(SIDES * gap, stride // 4 - gap)))  # some places must lie far from every join
@@ -52,7 +53,7 @@ def features(original: Tensor, decoded: Tensor, sample_rate: int) -> dict[str, d
 
     Both are scaled by what brings the original to rms 0.1.
     """
-    scale = 0.1 / original.square().mean().sqrt().clamp(min=1e-9)
+    scale = level_gain(rms_of(original), 0.1)
     before, after = (log_mel(audio * scale, sample_rate).flatten(0, 1) for audio in (original, decoded))
     signals = {"original": before, "decoded": after, "error": after - before}
     return {who: {"spectrum": spectrum, "level": spectrum.mean(0, keepdim=True)} for who, spectrum in signals.items()}
@@ -109,7 +110,7 @@ class JoinJudge:
         if stride * hop % HOP:
             raise ValueError(f"expected windows of a multiple of {HOP} samples, came {stride * hop}")
         self.stride, self.context, self.hop, self.sample_rate = stride, context, hop, sample_rate
-        self.audio_grid, self.latent_grid = grid_of(stride * hop // HOP, -(-context * hop // HOP)), grid_of(stride, context)
+        self.audio_grid, self.latent_grid = join_grid(stride * hop // HOP, -(-context * hop // HOP)), join_grid(stride, context)
         self.decoding: list[dict[str, dict[str, Tensor]]] = []
         self.encoding: list[dict[str, Tensor]] = []
         self.level_errors: list[Tensor] = []

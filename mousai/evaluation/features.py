@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import HOP, MEL_BANDS, N_FFT, at_rms, mel_filterbank, stft_magnitude
+from mousai.audio.level import at_rms
+from mousai.audio.spectral import HOP, MEL_BANDS, N_FFT, mel_filterbank, stft_magnitude
 
 FLOOR = 1e-6  # of power a frequency bin
 SAMPLE_RATE = 48000

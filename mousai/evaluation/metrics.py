@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mousai.audio.griffin_lim import griffin_lim
-from mousai.audio.spectral import at_rms, mel_filterbank
+from mousai.audio.level import at_rms, rms_of
+from mousai.audio.spectral import mel_filterbank
 
 
 def confusion_table(prompted: Sequence[str], named: Sequence[str], labels: Sequence[str]) -> Tensor:
@@ -38,7 +39,7 @@ def long_term_noise(audio: Tensor, generator: torch.Generator) -> Tensor:
     """
     smooth = smooth_spectrum(torch.fft.rfft(audio).abs().square())
     white = torch.randn(audio.shape, generator=generator)
-    return at_rms(torch.fft.irfft(torch.fft.rfft(white) * smooth.sqrt(), audio.shape[-1]), _rms(audio))
+    return at_rms(torch.fft.irfft(torch.fft.rfft(white) * smooth.sqrt(), audio.shape[-1]), rms_of(audio))
 
 
 def smooth_spectrum(power: Tensor) -> Tensor:
@@ -62,7 +63,3 @@ def mel_resynthesis(audio: Tensor, bands: int, hop: int, sample_rate: int = 4800
     phase = 2 * math.pi * torch.rand(target.shape, generator=generator)
     start = torch.istft(torch.polar(target, phase), n_fft, hop, window=window, length=length)
     return griffin_lim(start, target, n_fft, hop, steps, momentum=0.0)
-
-
-def _rms(audio: Tensor) -> float:
-    return audio.square().mean().sqrt().item()

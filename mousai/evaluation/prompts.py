@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import at_rms, log_mel
+from mousai.audio.level import at_rms
+from mousai.audio.spectral import log_mel
 from mousai.data.sources import Source, Track
 from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import GenreClassifier, load_classifier, read_clips, save_classifier, train_classifier
@@ -83,12 +83,12 @@ def practice_classifier(manifest: Path, steps: int = 400) -> tuple[GenreClassifi
     return load_classifier(path), path
 
 
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(right: int, total: int) -> tuple[float, float]:
     """The 95 % interval of a share of `right` in `total` (Wilson, JASA 22, 1927)."""
-    share, weight = right / total, z * z / total
-    middle = (share + weight / 2) / (1 + weight)
-    half = z / (1 + weight) * math.sqrt(share * (1 - share) / total + weight / (4 * total))
-    return middle - half, middle + half
+    from scipy.stats import binomtest
+
+    interval = binomtest(right, total).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def recordings(source: Source, per_class: int, seconds: float) -> list[tuple[str, Tensor]]:

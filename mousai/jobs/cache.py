@@ -1,6 +1,7 @@
 """`mousai cache`: a recipe's sources, encoded once, so that training a generator touches no audio.
 
-Several processes share the tracks. The same command again adds what is new and drops what the sources no longer have.
+Several processes share the tracks, and each reads ahead of its encoder. The same command again adds what is new and drops
+what the sources no longer have.
 """
 
 from __future__ import annotations
@@ -10,28 +11,34 @@ import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from mousai.audio.io import AudioError, resampled_length
+from mousai.audio.level import at_level
 from mousai.data import cache as store
+from mousai.data.ahead import ahead, alike
 from mousai.data.captions import caption
-from mousai.data.loader import open_sources
+from mousai.data.loader import Opened, open_sources
 from mousai.data.sources import Source, Track
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import leave, processes
-from mousai.pipelines.recording import level_gain
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
 from mousai.types import Codec, Condition, Conditioner, ConditionShape
 
 REPORT_SECONDS = 10.0
+BATCH_SIZES = {"cpu": 1, "cuda": 16}  # segments that are encoded at once, by the kind of device; 4 on others
+READERS = {"cpu": 1}  # threads that read ahead; 4 for other devices
+AHEAD_SAMPLES = 2**26  # of audio that has been read ahead, and again of what waits for segments of its length; 256 MiB a channel
 
 
 @dataclass(frozen=True)
@@ -46,12 +53,27 @@ class Cached:
     reason: str  # done or signal
 
 
-def cache(recipe: str | Path, overrides: Iterable[str] = (), *, shard_seconds: float = store.SHARD_SECONDS) -> Cached:
-    """Encodes the sources of a generator's recipe into its `data.cache`.
+@dataclass(frozen=True)
+class Segment:
+    """A piece of a track that becomes an item: `length` samples at the codec's rate from `start` on."""
 
-    Errors as in `load_recipe` and `open_source`; ValueError for a cache of another codec, another text encoder or
+    item: store.Item
+    source: Source
+    track: Track
+    start: int
+    length: int
+
+
+def cache(
+    recipe: str | Path, overrides: Iterable[str] = (), *, batch_size: int | None = None, shard_seconds: float = store.SHARD_SECONDS
+) -> Cached:
+    """Encodes the sources of a generator's recipe into its `data.cache`, `batch_size` segments of one length at a time.
+
+    The items are the same for any batch size, to float rounding; what suits the device is taken by default. Errors as in `load_recipe` and `open_source`; ValueError for a cache of another codec, another text encoder or
     other captions.
     """
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size: expected 1 or more, came {batch_size}")
     loaded = load_recipe(recipe, overrides)
     if loaded.generator is None:
         raise ValueError(f"{recipe}: only a recipe with a generator has a cache; this one trains a codec")
@@ -60,12 +82,12 @@ def cache(recipe: str | Path, overrides: Iterable[str] = (), *, shard_seconds: f
         raise ValueError(f"{folder} is a file; a latent cache is a folder")
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
     conditioner = loaded.conditioner.build().to(accelerator.device)
-    opened = open_sources(loaded.data.sources)
+    opened = open_sources(loaded.data.sources, accelerator)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             store.begin(folder, header_of(loaded, codec, conditioner))
         accelerator.wait_for_everyone()
-        cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, shard_seconds)
+        cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds)
     leave(accelerator)
     return cached
 
@@ -96,8 +118,8 @@ def tensors_of(codec: Codec, gives: ConditionShape) -> dict[str, str]:
 
 
 def encode_share(
-    recipe: Recipe, folder: Path, opened: list[tuple[Source, float]], codec: nn.Module, conditioner: Conditioner,
-    accelerator: Accelerator, shard_seconds: float,
+    recipe: Recipe, folder: Path, opened: Opened, codec: Codec, conditioner: Conditioner,
+    accelerator: Accelerator, batch_size: int | None, shard_seconds: float,
 ) -> Cached:  # fmt: skip
     """Encodes what the cache lacks of every `num_processes`-th track; the first process then merges the index."""
     known = {item["id"] for item in store.read_items(folder)}
@@ -105,37 +127,90 @@ def encode_share(
     writer = store.CacheWriter(folder, accelerator.process_index, shard_seconds=shard_seconds)
     tracks = [(source, track) for source, _ in opened for track in source][accelerator.process_index :: accelerator.num_processes]
     keep: dict[str, set[str]] = {source.name: set() for source, _ in opened}
-    added, report = 0, Progress(len(tracks), accelerator)
-    with Interrupt() as interrupt:
-        for source, track in tracks:
-            try:
-                for item, start, length in segments(recipe, source, track, codec):
-                    new = item["id"] not in known and item["id"] not in keep[source.name]
-                    if new and not interrupt.requested:
-                        latents, condition = encode(recipe, source, track, start, length, codec, conditioner, item["captions"])
-                        writer.add(item, latents, condition)
-                        added += 1
-                        report.seconds += length / codec.sample_rate
-                    keep[source.name].add(item["id"])
-            except AudioError as error:
-                source.skip(track.key, str(error))
-            report.track()
+    device, added, report = accelerator.device.type, 0, Progress(len(tracks), accelerator)
+    batch_size = batch_size or BATCH_SIZES.get(device, 4)
+    with Interrupt() as interrupt, ThreadPoolExecutor(READERS.get(device, 4)) as pool:
+        plan = planned(recipe, tracks, codec, pool, report, interrupt)
+        new = not_cached(plan, known, keep)
+        sounds = readable(new, recipe.data.rms, codec, pool, most=2 * batch_size + 1)
+        for batch in alike(sounds, lambda each: each[1].shape[-1], lambda each: each[1].numel(), batch_size, AHEAD_SAMPLES):
             if interrupt.requested:
                 break
+            for (segment, _), latents, condition in zip(batch, *encode(batch, codec, conditioner, accelerator.device), strict=True):
+                writer.add(segment.item, latents, condition)
+                keep[segment.source.name].add(segment.item["id"])
+                report.seconds += segment.length / codec.sample_rate
+            added += len(batch)
+        pool.shutdown(cancel_futures=True)  # after an interrupt nobody waits for what is still to be read
         writer.flush()
-    return finish(folder, keep, added, sum(len(source.skipped) for source, _ in opened), interrupt, codec, accelerator)
+    report.line()
+    return finish(folder, [source for source, _ in opened], keep, added, interrupt, codec, accelerator)
 
 
-def segments(recipe: Recipe, source: Source, track: Track, codec: nn.Module) -> Iterator[tuple[store.Item, int, int]]:
-    """The items of a track, each with its first sample and its length at the codec's rate.
+def planned(
+    recipe: Recipe, tracks: list[tuple[Source, Track]], codec: Codec, pool: Executor, report: Progress, interrupt: Interrupt
+) -> Iterator[Segment]:
+    """The segments of all tracks; files are hashed ahead."""
 
-    A track is cut into equal segments, as many as it has whole `segment_seconds`, at least one. Captions follow from the
-    recipe's seed and the item alone.
+    def cut(source: Source, track: Track) -> list[Segment] | tuple[Source, Track, AudioError]:
+        try:
+            return segments(recipe, source, track, codec)
+        except AudioError as error:
+            return source, track, error
+
+    for found in ahead(pool, ((0, partial(cut, *each)) for each in tracks), most=8, limit=0):
+        if interrupt.requested:
+            return
+        if isinstance(found, tuple):
+            source, track, error = found
+            source.skip(track.key, str(error))
+        else:
+            yield from found
+        report.track()
+
+
+def not_cached(plan: Iterable[Segment], known: set[str], keep: dict[str, set[str]]) -> Iterator[Segment]:
+    """The segments that are neither known nor planned twice; the others are noted as such that the cache should keep."""
+    seen = set(known)
+    for segment in plan:
+        if segment.item["id"] in seen:
+            keep[segment.source.name].add(segment.item["id"])
+        else:
+            seen.add(segment.item["id"])
+            yield segment
+
+
+def readable(new: Iterable[Segment], rms: float | None, codec: Codec, pool: Executor, most: int) -> Iterator[tuple[Segment, Tensor]]:
+    """Segments with their audio, read ahead; a file that turns out damaged is skipped, with what it has after the damage."""
+    damaged = set()
+    reads = ((segment.length * codec.channels, partial(read, segment, rms, codec)) for segment in new)
+    for segment, audio in ahead(pool, reads, most, AHEAD_SAMPLES):
+        place = (segment.source.name, segment.track.key)
+        if isinstance(audio, AudioError) and place not in damaged:
+            damaged.add(place)
+            segment.source.skip(segment.track.key, str(audio))
+        elif place not in damaged:
+            yield segment, audio
+
+
+def read(segment: Segment, rms: float | None, codec: Codec) -> tuple[Segment, Tensor | AudioError]:
+    """A segment with its audio `(c, s)`, brought to `rms`, or with the error of one that cannot be read."""
+    try:
+        audio = segment.source.read(segment.track, segment.start / codec.sample_rate, segment.length, codec.sample_rate, codec.channels)
+    except AudioError as error:
+        return segment, error
+    return segment, at_level(audio, rms)
+
+
+def segments(recipe: Recipe, source: Source, track: Track, codec: Codec) -> list[Segment]:
+    """A track in equal segments, as many as it has whole `segment_seconds`, at least one.
+
+    Captions follow from the recipe's seed and the item alone.
     """
     total = resampled_length(track.num_samples, track.sample_rate, codec.sample_rate)
     wished = recipe.data.segment_seconds
     count = 1 if wished is None else max(1, int(total / (wished * codec.sample_rate)))
-    content = store.content_hash(track.path)
+    content, found = source.content_hash(track), []
     for index in range(count):
         start, end = (total * i // count for i in (index, index + 1))
         place = (index + 1, count)
@@ -146,31 +221,41 @@ def segments(recipe: Recipe, source: Source, track: Track, codec: nn.Module) -> 
             caption(track.metadata, random.Random(seed_of(recipe.seed, name, variant)), segment, recipe.data.caption_drop)
             for variant in range(recipe.data.captions)
         ]
-        yield {
+        item = {
             "id": name, "source": source.name, "track": track.key, "hash": content, "segment": place,
             "split": track.metadata.get("split", "train"), "captions": captions,
-        }, start, end - start  # fmt: skip
+        }  # fmt: skip
+        found.append(Segment(item, source, track, start, end - start))
+    return found
 
 
 @torch.no_grad()
 def encode(
-    recipe: Recipe, source: Source, track: Track, start: int, length: int, codec: nn.Module, conditioner: Conditioner, captions: list[str]
-) -> tuple[Tensor, Condition]:
-    """The latents `(d, l)` of a segment and the condition of its captions."""
-    audio = source.read(track, start / codec.sample_rate, length, codec.sample_rate, codec.channels)
-    audio = audio * level_gain(float(audio.square().mean().sqrt()), recipe.data.rms)
-    device = next(codec.parameters()).device
-    return codec.encode(audio[None].to(device))[0], conditioner.encode(captions)
+    batch: list[tuple[Segment, Tensor]], codec: Codec, conditioner: Conditioner, device: torch.device
+) -> tuple[Tensor, list[Condition]]:
+    """The latents `(b, d, l)` of segments of one length, and for each the condition of its captions; no text is encoded twice."""
+    latents = codec.encode(torch.stack([audio for _, audio in batch]).to(device))
+    captions = [segment.item["captions"] for segment, _ in batch]
+    places = {text: place for place, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
+    condition = conditioner.encode(list(places))
+    return latents, [condition[torch.tensor([places[text] for text in texts])] for texts in captions]
 
 
 def finish(
-    folder: Path, keep: dict[str, set[str]], added: int, skipped: int, interrupt: Interrupt, codec: nn.Module, accelerator: Accelerator
+    folder: Path, sources: list[Source], keep: dict[str, set[str]], added: int, interrupt: Interrupt, codec: Codec, accelerator: Accelerator
 ) -> Cached:
     """Puts the processes' work together; without a merge if one was interrupted, for what is done counts anyway."""
     from accelerate.utils import gather_object
 
-    shares = gather_object([(keep, added, skipped, interrupt.signalled)])
+    skipped = sum(len(source.skipped) for source in sources)
+    shares = gather_object([(keep, added, skipped, interrupt.signalled, [source.index.hashes for source in sources])])
     reason = "signal" if any(share[3] for share in shares) else "done"
+    if accelerator.is_main_process:
+        for share in shares:
+            for source, hashes in zip(sources, share[4]):
+                source.index.learn(hashes)
+        for source in sources:
+            source.index.save()
     if reason == "done" and accelerator.is_main_process:
         store.merge(folder, {name: set().union(*(share[0][name] for share in shares)) for name in keep})
     accelerator.wait_for_everyone()
@@ -182,18 +267,21 @@ def finish(
 
 
 class Progress:
-    """A line now and then: tracks done, times real time, time left."""
+    """A line now and then: tracks that were taken up, times real time, time left."""
 
     def __init__(self, total: int, accelerator: Accelerator) -> None:
         self.total, self.done, self.seconds, self.shown = total, 0, 0.0, accelerator.is_main_process
         self.began = self.last = time.monotonic()
 
     def track(self) -> None:
-        """Notes that a track is done."""
+        """Notes that a track was taken up."""
         self.done += 1
-        now = time.monotonic()
-        if self.shown and (now - self.last > REPORT_SECONDS or self.done == self.total):
-            self.last = now
-            spent = max(1e-9, now - self.began)
-            left = spent / self.done * (self.total - self.done)
+        if time.monotonic() - self.last > REPORT_SECONDS:
+            self.line()
+
+    def line(self) -> None:
+        self.last = time.monotonic()
+        spent = max(1e-9, self.last - self.began)
+        left = spent / max(1, self.done) * (self.total - self.done)
+        if self.shown:
             print(f"{self.done}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", file=sys.stderr)

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 import mousai
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.checks import check_number
 from mousai.device import limit_threads
 from mousai.files import write_tensors
 from mousai.jobs.places import free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
-from mousai.pipelines.recording import level_gain, level_of
 from mousai.recipe import codec_fingerprint
 from mousai.request.clip import SEEDS
 from mousai.types import MAX_STEPS
@@ -109,7 +109,7 @@ def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Calla
     size = round(BLOCK_SECONDS * codec.sample_rate)
     gain, taken = 1.0, 0
     if rms is not None:
-        gain = level_gain(level_of(io.blocks(source, codec.sample_rate, codec.channels, size)), rms)
+        gain = level_gain(rms_of_blocks(io.blocks(source, codec.sample_rate, codec.channels, size)), rms)
 
     def pieces() -> Iterator[Tensor]:
         nonlocal taken

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.audio.level import at_level, level_gain, rms_of
 from mousai.checks import check_number
 from mousai.data.sources import open_source
 from mousai.evaluation.clips import draw_clips
@@ -62,7 +63,7 @@ def evaluate_codec(
     source = open_source(data, split)
     chosen = draw_clips(source, seconds, clips, codec.sample_rate, codec.channels, seed)
     out = folder_for(out)
-    references = [_at_level(clip.audio, rms) for clip in chosen]
+    references = [at_level(clip.audio, rms) for clip in chosen]
     decoded = _round_trip(codec, references, steps, batch, seed, progress)
     candidates = {OURS: decoded, **baselines(references, codec.sample_rate, codec.hop, codec.latent_channels, seed)}
     rows = {name: summary(measure(sounds, references, codec.sample_rate)) for name, sounds in candidates.items()}
@@ -79,10 +80,6 @@ def evaluate_codec(
     shares = "\n".join(f"- {share:.2f} × {name}" for name, share in report["share_of"].items())
     intro = f"{len(chosen)} clips of {seconds:g} s; {report['values_a_second']:.0f} latent values a second; mean ± standard deviation over clips."
     return _write(out, report, f"{intro}\n\n{table(rows)}\n\nThe log-mel distance of {OURS} is\n{shares}\n")
-
-
-def _at_level(audio: Tensor, rms: float | None) -> Tensor:
-    return audio if rms is None else audio * (rms / audio.square().mean().sqrt().clamp(min=1e-6))
 
 
 def _round_trip(codec: nn.Module, references: Sequence[Tensor], steps: int | None, batch: int, seed: int, progress: Progress | None) -> list[Tensor]:
@@ -104,7 +101,7 @@ def _draw_sheet(path: Path, report: dict[str, Any], references: list[Tensor], de
     shown = order[torch.linspace(0, len(order) - 1, min(SHEET_CLIPS, len(order))).round().long()].tolist()
     pairs = []
     for i in shown:
-        scale = 0.1 / references[i].square().mean().sqrt()
+        scale = level_gain(rms_of(references[i]), 0.1)
         name = f"{Path(report['clips'][i]['key']).stem}, {distances[i]:.1f} dB"
         pairs.append((name, references[i] * scale, decoded[i] * scale))
     spectrogram_sheet(pairs, sample_rate, path, f"{OURS}, from the nearest clip to the farthest")
@@ -138,7 +135,7 @@ def evaluate_joins(
     chosen = draw_clips(source, seconds, min(pieces, len(source)), codec.sample_rate, codec.channels, seed, least)
     out = folder_for(out)
     for number, clip in enumerate(chosen):
-        audio = _at_level(clip.audio, rms)
+        audio = at_level(clip.audio, rms)
         judge.add(audio, *_long_round_trip(codec, audio, steps, seed + number, _part(progress, number, len(chosen))))
     found = judge.verdict(seed)
     report = {
@@ -240,7 +237,7 @@ def _generate(cascade: Cascade, request: Request, labels: Sequence[str], folder:
 
 def _through_codec(cascade: Cascade, known: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
     """Labelled recordings after encoding and decoding."""
-    sounds = [_at_level(audio, cascade.rms) for _, audio in known]
+    sounds = [at_level(audio, cascade.rms) for _, audio in known]
     return [(label, _round_trip(cascade.codec, [sound], None, 1, number, None)[0]) for number, ((label, _), sound) in enumerate(zip(known, sounds))]
 
 

@@ -26,7 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
-from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe
+from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
@@ -87,14 +87,14 @@ def exported_step(out: Path) -> int | None:
 
 def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
     """Trains the codec on crops of audio."""
-    codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources)
+    codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources, accelerator)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
     if accelerator.is_main_process:
         introduce("codec", codec, f"{len(crops.tracks)} tracks, {crops.seconds / 3600:.2f} h")
     valid = held_out(recipe, opened, codec)
     setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
     stream = partial(batches, crops, setting.batch_size, workers=recipe.data.workers, **place)
-    if recipe.train.start_from is None and not checkpoint.has_state(out / "state") and hasattr(codec, "initialise"):
+    if recipe.train.start_from is None and checkpoint.newest_state(out / "state") is None and hasattr(codec, "initialise"):
         initialise(codec, crops, accelerator)
     return run(
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
@@ -233,7 +233,8 @@ def prepare_folder(out: str | Path) -> Path:
 
 def changes(recipe: Recipe, out: Path) -> list[tuple[str, Any, Any]]:
     """The settings in which `recipe` differs from the one in the folder: their dotted key, before, now."""
-    before, now = flat(config.read_yaml(out / "config.yaml")), flat(recipe.to_dict())
+    path = out / "config.yaml"
+    before, now = flat(recipe_from(config.read_yaml(path), str(path)).to_dict()), flat(recipe.to_dict())  # settings that came since have values too
     return [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 
+T = TypeVar("T")
 WAIT = timedelta(hours=12)  # for the others: an export or the last hour of a cache may fall to one process
 
 
@@ -27,6 +30,23 @@ def processes(wait: timedelta = WAIT, **settings: object) -> Accelerator:
     if accelerator.num_processes != started:
         raise ValueError(f"{started} processes were started, but each sees {accelerator.num_processes}; see docs/training.md on launching")
     return accelerator
+
+
+def from_first(accelerator: Accelerator, make: Callable[[], T]) -> T:
+    """What `make` gives in the first process, for all of them; an error there is everybody's."""
+    if accelerator.num_processes == 1:
+        return make()
+    told: list[Any] = [None, None]
+    if accelerator.is_main_process:
+        try:
+            told = [make(), None]
+        except Exception as error:  # raised below, in all processes
+            told = [None, error]
+    broadcast_object_list(told)
+    made, error = told
+    if error is not None:
+        raise error
+    return made
 
 
 def leave(accelerator: Accelerator) -> None:

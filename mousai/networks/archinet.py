@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mousai.networks.build import NetworkConfig
 from mousai.networks.unet1d import UNet1dConfig
 
 State = dict[str, Tensor]
@@ -102,6 +103,16 @@ def unet_state(net: State, config: UNet1dConfig) -> State:
         raise ValueError(f"the checkpoint has {len(extra)} keys that this config does not, the first is {extra[0]!r}")
     state = {ours: net[theirs] for ours, theirs in names.items()}
     return {ours: value.squeeze(-1) if ours.endswith("inject.weight") else value for ours, value in state.items()}
+
+
+def network_state(net: State, network: NetworkConfig, unet: UNet1dConfig) -> State:
+    """The state dict of `build_network(network, unet)` from a `UNetV0`'s."""
+    return {f"net.{name}": value for name, value in plain_unet(net).items()} if network.type == "unetv0" else unet_state(net, unet)
+
+
+def original_state(state: State, network: NetworkConfig, unet: UNet1dConfig) -> State:
+    """The state dict of a plain `UNetV0` from that of `build_network(network, unet)`."""
+    return {name.removeprefix("net."): value for name, value in state.items()} if network.type == "unetv0" else unetv0_state(state, unet)
 
 
 def unetv0_state(state: State, config: UNet1dConfig) -> State:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from mousai.audio.spectral import mel_filterbank, stft_magnitude
 from mousai.files import writing
-from mousai.pictures.overview_drawing import FLOOR_DB, Shown, clock, draw, quiet_fonts
+from mousai.pictures.overview_drawing import FLOOR_DB, Shown, draw, quiet_fonts
+from mousai.words import clock
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +45,7 @@ class Grid:
     feature: int  # frames in a column of the features
 
 
-def grid_of(num_samples: int, sample_rate: int) -> Grid:
+def frame_grid(num_samples: int, sample_rate: int) -> Grid:
     """Hops of 11 ms, up to 85 ms in long pieces; frames of 85 ms or, where the hops are long, 171 ms; features of 0.1 s or more."""
     base = 2 ** max(1, round(math.log2(sample_rate / 94)))
     hop = base * min(8, 2 ** max(0, int(math.log2(max(1, num_samples / base / COLUMNS)))))
@@ -71,7 +72,7 @@ class Overview:
         edges = [*(start for start, _ in sections), self.seconds]
         if edges[0] < 0 or any(later <= earlier for earlier, later in zip(edges, edges[1:])):
             raise ValueError(f"expected sections in order within {self.seconds:g} s, came starts at {edges[:-1]} s")
-        self.grid = grid = grid_of(num_samples, sample_rate)
+        self.grid = grid = frame_grid(num_samples, sample_rate)
         full_scale = (4 / grid.n_fft) ** 2
         self.bands = log_filterbank(sample_rate, grid.n_fft) * full_scale
         self.mel = mel_filterbank(sample_rate, grid.n_fft, MEL_BANDS) * full_scale

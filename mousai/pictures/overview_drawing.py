@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from mousai.words import clock
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -73,12 +75,6 @@ def quiet_fonts() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph|Matplotlib currently does not support")
         yield
-
-
-def clock(seconds: float, hours: bool = False) -> str:
-    """m:ss or, from an hour on or if asked for, h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if hours or minutes >= 60 else f"{minutes}:{rest:02}"
 
 
 def plain(text: str) -> str:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
-from mousai.pipelines.recording import level_gain, level_of
 from mousai.pipelines.system import System
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.types import SamplingSettings
@@ -270,7 +270,7 @@ def lead_of(system: System, piece: Piece) -> tuple[Lead, int, io.AudioInfo]:
     total = io.resampled_length(info.num_samples, info.sample_rate, rate)
     wanted = Rendering.lead_samples(system, piece, total)
     audio = io.read(piece.extend, rate, channels, start_seconds=(total - wanted) / rate)[:, -wanted:]
-    return Lead(audio, level_of(io.blocks(piece.extend, rate, channels, RECORDING_BLOCK))), total, info
+    return Lead(audio, rms_of_blocks(io.blocks(piece.extend, rate, channels, RECORDING_BLOCK))), total, info
 
 
 def grid_of(system: System, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:

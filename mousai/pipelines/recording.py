@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.audio.level import level_gain, rms_of
 from mousai.audio.splice import splice
 from mousai.files import file_hash
 from mousai.request.clip import DEFAULT_SECONDS, Request
 from mousai.types import Codec
 
 CONTEXT_SECONDS = 15.0  # of the recording on each side of an inpainted span that the generator hears
-SILENT = 1e-4  # rms below which a recording's level is left alone
 
 
 @dataclass(frozen=True)
@@ -41,25 +40,11 @@ def begin(request: Request, codec: Codec, rms: float | None, device: torch.devic
     recording = read(place, codec)
     total = recording.shape[-1]
     request.check_length(total / codec.sample_rate)
-    gain = level_gain(float(recording.square().mean().sqrt()), rms)
+    gain = level_gain(rms_of(recording), rms)
     if request.inpaint is not None:
         return _gap(request, recording, gain, codec, device)
     wanted = total if request.seconds is None else min(total, max(1, round(request.seconds * codec.sample_rate)))
     return Start(wanted, codec.encode(recording[None, :, :wanted].to(device) * gain), gain=gain)
-
-
-def level_gain(level: float, rms: float | None) -> float:
-    """The factor that brings audio of root mean square `level` to `rms`; 1 where there is no `rms`, and next to nothing to hear."""
-    return rms / level if rms and level > SILENT else 1.0
-
-
-def level_of(blocks: Iterable[Tensor]) -> float:
-    """The root mean square of audio that comes in blocks `(c, s)`."""
-    power, count = 0.0, 0
-    for block in blocks:
-        power += float(block.double().square().sum())
-        count += block.numel()
-    return math.sqrt(power / max(1, count))
 
 
 def _gap(request: Request, recording: Tensor, gain: float, codec: Codec, device: torch.device) -> Start:

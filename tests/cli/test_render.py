@@ -17,7 +17,7 @@ from rich.console import Console
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli, progress as cli_progress
-from mousai.cli.progress import Bars, Lines, Speed, clock, real_time
+from mousai.cli.progress import Bars, Lines, Speed
 from mousai.jobs.render.job import Result
 from mousai.jobs.render.plan import Target
 from mousai.pictures.overview import Overview
@@ -366,11 +366,6 @@ def targets(*seconds: float) -> list[Target]:
 
 def result(target: Target, state: str, **more) -> Result:
     return Result(target.name, state, target.file, target.piece.seconds, **more)
-
-
-def test_times_are_read_at_a_glance() -> None:
-    assert [clock(seconds) for seconds in (0, 59.6, 61, 3599, 3600, 86_400, -3)] == ["0:00", "1:00", "1:01", "59:59", "1:00:00", "24:00:00", "0:00"]
-    assert [real_time(speed) for speed in (0.0123, 0.25, 3, 123.4)] == ["0.012x real time", "0.25x real time", "3x real time", "123x real time"]
 
 
 def test_what_an_earlier_run_did_is_no_speed_of_this_one(hands) -> None:

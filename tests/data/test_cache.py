@@ -8,7 +8,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mousai.data import cache
 from mousai.data.cache import CacheReader, CacheWriter, begin, merge, read_items
 from mousai.data.latents import LatentCrops, LatentDataConfig
 from mousai.data.loader import SourceConfig, batches
@@ -193,13 +192,6 @@ def test_damage_is_named(tmp_path):
     (tmp_path / "index.json").write_text("[{")
     with pytest.raises(ValueError, match="index.json is damaged: .*run `mousai cache` again"):
         read_items(tmp_path)
-
-
-def test_a_hash_is_of_the_content(tmp_path):
-    for name, content in (("a", b"same"), ("b", b"same"), ("c", b"other")):
-        (tmp_path / name).write_bytes(content)
-    one, two, three = (cache.content_hash(tmp_path / name) for name in "abc")
-    assert one == two != three
 
 
 @pytest.mark.parametrize("wrong", [{"captions": 0}, {"crop_frames": 0}, {"segment_seconds": 0.0}, {"rms": -1.0}, {"caption_drop": 1.0}, {"sources": ()}])

@@ -8,28 +8,31 @@ import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 import mousai
 from mousai import config
 from mousai.audio import io
-from mousai.data.cache import CacheReader, locked, read_header, read_items
-from mousai.jobs import cache as job
+from mousai.conditioners.text import TextConditioner
+from mousai.data.cache import CacheReader, CacheWriter, locked, read_header, read_items
+from mousai.data.index import index_path
 from mousai.jobs.cache import cache
 from mousai.recipe import load_part, load_recipe
 
 LAUNCH = """
 import os, signal, sys
-from mousai.jobs import cache as job
+from mousai.data.cache import CacheWriter
+from mousai.jobs.cache import cache
 if sys.argv[2] == "kill":
-    encode, done = job.encode, []
+    add, done = CacheWriter.add, []
     def killed(*arguments):
         if len(done) == 4:
             os.kill(os.getpid(), signal.SIGKILL)
         done.append(1)
-        return encode(*arguments)
-    job.encode = killed
-os.write(1, f"{job.cache(sys.argv[1], shard_seconds=float(sys.argv[3]))}\\n".encode())
+        return add(*arguments)
+    CacheWriter.add = killed
+os.write(1, f"{cache(sys.argv[1], shard_seconds=float(sys.argv[3]))}\\n".encode())
 """
 
 
@@ -76,7 +79,7 @@ def test_a_second_run_adds_what_is_new_and_drops_what_is_gone(generator_recipe, 
     assert len(kept) == 4 and all(before[name] == after[name] for name in kept)
     assert shards < {path.name for path in (tmp_path / "cache").glob("*.safetensors")}
 
-    monkeypatch.setattr(job, "encode", lambda *_: pytest.fail("nothing is new"))
+    monkeypatch.setattr(CacheWriter, "add", lambda *_: pytest.fail("nothing is new"))
     assert cache(generator_recipe).added == 0
 
 
@@ -84,6 +87,46 @@ def test_damaged_files_are_skipped_and_counted(generator_recipe, tmp_path):
     (tmp_path / "music/2.wav").write_bytes(b"RIFF and nothing more")
     done = cache(generator_recipe)
     assert (done.items, done.skipped) == (4, 1)
+
+
+def test_damage_that_is_met_on_the_way_skips_the_file_and_keeps_the_rest(generator_recipe, tmp_path):
+    music = tmp_path / "music"
+    audio, rate = soundfile.read(music / "3.wav")
+    soundfile.write(music / "3.wav", audio, rate, subtype="FLOAT")
+    with open(music / "3.wav", "r+b") as file:  # 2.5 s: the second of its two segments is spoilt
+        file.seek(-4000, os.SEEK_END)
+        file.write(b"\xff" * 400)
+    done = cache(generator_recipe)
+    assert (done.items, done.skipped) == (5, 1)
+    assert [item["segment"] for item in read_items(tmp_path / "cache") if item["track"] == "3.wav"] == [[1, 2]]
+
+
+def test_batches_give_what_single_segments_give(generator_recipe, tmp_path):
+    """The segments of 1 s are encoded together, those of other lengths alone."""
+    cache(generator_recipe, [f"data.cache={tmp_path / 'one'}"], batch_size=1)
+    cache(generator_recipe, [f"data.cache={tmp_path / 'four'}"], batch_size=4)
+    one, four = (CacheReader(tmp_path / name) for name in ("one", "four"))
+    items, same = (read_items(tmp_path / name) for name in ("one", "four"))
+    assert [{**item, "shard": ""} for item in items] == [{**item, "shard": ""} for item in same]
+    for item, other in zip(items, same, strict=True):
+        torch.testing.assert_close(four.latents(other), one.latents(item), rtol=2e-3, atol=2e-3)
+        for caption in range(3):
+            torch.testing.assert_close(four.condition(other, caption), one.condition(item, caption), rtol=2e-3, atol=2e-3)
+    with pytest.raises(ValueError, match="batch_size: expected 1 or more, came 0"):
+        cache(generator_recipe, batch_size=0)
+
+
+def test_a_text_is_encoded_once_an_item(generator_recipe, monkeypatch):
+    asked, encode = [], TextConditioner.encode
+    monkeypatch.setattr(TextConditioner, "encode", lambda self, texts: asked.append(texts) or encode(self, texts))
+    cache(generator_recipe, ["data.captions=40"])
+    assert len(asked) == 6 and all(len(texts) == len(set(texts)) for texts in asked)
+
+
+def test_the_sources_index_keeps_the_hashes(generator_recipe, tmp_path):
+    cache(generator_recipe)
+    known = json.loads(index_path(str(tmp_path / "music/music.jsonl"), beside=False).read_text())["files"]
+    assert {name: file[3] for name, file in known.items()} == {item["track"]: item["hash"] for item in read_items(tmp_path / "cache")}
 
 
 def test_a_killed_run_is_taken_up_and_nothing_is_encoded_twice(generator_recipe, tmp_path):
@@ -114,13 +157,13 @@ def test_two_processes_share_the_tracks(generator_recipe, tmp_path):
 
 
 def test_a_signal_ends_after_the_segment_and_what_is_done_counts(generator_recipe, tmp_path, monkeypatch):
-    encode = job.encode
+    add = CacheWriter.add
 
     def interrupted(*arguments):
         os.kill(os.getpid(), signal.SIGTERM)
-        return encode(*arguments)
+        return add(*arguments)
 
-    monkeypatch.setattr(job, "encode", interrupted)
+    monkeypatch.setattr(CacheWriter, "add", interrupted)
     done = cache(generator_recipe)
     assert (done.reason, done.added, done.items) == ("signal", 1, 1)
     monkeypatch.undo()

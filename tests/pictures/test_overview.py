@@ -13,8 +13,8 @@ import torch
 from matplotlib.collections import LineCollection
 from torch import Tensor
 
-from mousai.pictures.overview import BANDS, COLUMNS, FEATURES, Overview, grid_of
-from mousai.pictures.overview_drawing import FLOOR_DB, clock, shortened
+from mousai.pictures.overview import BANDS, COLUMNS, FEATURES, Overview, frame_grid
+from mousai.pictures.overview_drawing import FLOOR_DB, shortened
 
 RATE = 16000
 
@@ -61,7 +61,7 @@ def test_columns_are_bounded(seconds: float) -> None:
 def test_hops_divide_the_frames_at_any_rate() -> None:
     for rate in (8000, 22050, 44100, 48000, 96000):
         for seconds in (10, 100, 10000):
-            grid = grid_of(rate * seconds, rate)
+            grid = frame_grid(rate * seconds, rate)
             assert grid.n_fft % (2 * grid.hop) == 0
 
 
@@ -172,10 +172,7 @@ def test_what_does_not_fit_is_refused() -> None:
         Overview(RATE, 2, 0)
 
 
-def test_clocks_and_labels() -> None:
-    assert [clock(9), clock(75), clock(3600), clock(75, hours=True), clock(86399.6)] == [
-        "0:09", "1:15", "1:00:00", "0:01:15", "24:00:00",
-    ]  # fmt: skip
+def test_labels() -> None:
     assert shortened("piano", 5, len) == "piano"
     assert shortened("slow piano", 6, len) == "slow…"
     assert shortened("slow piano", 3, len) == ""

@@ -8,7 +8,7 @@ from torch import Tensor
 from mousai.audio.spectral import mel_filterbank
 from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.codecs.dmae.waveform import WaveformConfig
-from mousai.networks.archinet import State, parts, three_times, unet_state, unetv0_state
+from mousai.networks.archinet import State, network_state, original_state, parts, three_times
 
 
 def dmae_state(state: State, config: WaveformConfig) -> State:
@@ -21,7 +21,7 @@ def dmae_state(state: State, config: WaveformConfig) -> State:
     return {
         **{f"encoder.{name}": value for name, value in encoder_state(found["encoder"], config.encoder).items()},
         **{f"transform.{name}": value for name, value in filters.items()},
-        **{f"unet.{name}": value for name, value in unet_state(core, config.unet).items()},
+        **{f"unet.{name}": value for name, value in network_state(core, config.network, config.unet).items()},
         "latent_mean": torch.zeros(one_each),
         "latent_std": torch.ones(one_each),
     }
@@ -38,7 +38,7 @@ def diffusion_ae_state(state: State, config: WaveformConfig) -> State:
     part = {prefix: {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)} for prefix in ("encoder.", "unet.")}
     filters = (state["transform.analysis_filters.weight"], state["transform.synthesis_filters.weight"])
     net = {f"blocks.{index}.weight": value for index, value in enumerate(filters)}
-    net |= {f"blocks.2.{name}": value for name, value in unetv0_state(part["unet."], config.unet).items()}
+    net |= {f"blocks.2.{name}": value for name, value in original_state(part["unet."], config.network, config.unet).items()}
     made = {f"encoder.{name}": value for name, value in (spectrum_buffers(encoder) | part["encoder."]).items()}
     return three_times(net) | made
 

@@ -34,7 +34,7 @@ class MagnitudeDecodeConfig:
     schedule: str = "linear"
     temperature: float = 0.7  # of the noise that sampling starts from: below 1 clearer lines with less grain
     assumed_noise: float = 0.1  # standard deviation of the latents' errors that the decoder reckons with
-    griffin_lim: int = 6  # iterations that make phases agree
+    griffin_lim: int = 4  # iterations that make phases agree
     stride_frames: int = 58  # latent frames that one window yields
     context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
 

@@ -16,42 +16,43 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mousai.codecs.magnitude.features import Features, istft, stft
 
 MOMENTUM = 0.99
 GAIN_RANGE = 2.5  # nepers by which a band is raised or lowered at a time
+TOLERANCE = 0.2  # nepers by which a band may be off: gains that come and go by less would roughen its tones
 LARGEST = 8.0  # log magnitude
 GAUSSIAN = 0.25645  # a Hann window of n samples is nearly a Gaussian with gamma = this times n^2 (PGHI, table I)
 AT_PEAKS = 1.07  # where phases go on in time, at peaks, a Hann window's log magnitude is flatter than that by this
 SURER = 1.0  # nepers by which the past of a bin must be louder than its neighbours for it to be followed there
 
 
-def audio_of(features: Features, log_magnitude: Tensor, levels: Tensor, phases: Tensor, iterations: int, every: int = 2) -> Tensor:
+def audio_of(features: Features, log_magnitude: Tensor, levels: Tensor, phases: Tensor, iterations: int) -> Tensor:
     """Audio `(n, s)` with the magnitudes `(n, n_fft // 2 + 1, l)` and the band levels `(n, bands, l * sub)`.
 
-    It begins with `phases (n, n_fft // 2 + 1, l)`; levels are put on in every `every`-th of the iterations and at the end.
+    It begins with `phases (n, n_fft // 2 + 1, l)`; levels are put on after every iteration.
     """
     config, window = features.config, features.window
     magnitude, before = log_magnitude.clamp(max=LARGEST).exp(), None
     turn = math.pi * torch.arange(magnitude.shape[1], device=phases.device)[:, None]  # from a frame's middle to its beginning
     x = istft(torch.polar(magnitude, phases + turn), config.n_fft, config.hop, window)
-    for done in range(1, iterations + 1):
+    for _ in range(iterations):
         spectrum = stft(x, config.n_fft, config.hop, window)
         ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
         before = spectrum
         x = istft(ahead * (magnitude / ahead.abs().clamp(min=1e-9)), config.n_fft, config.hop, window)
-        if done % every == 0 and done < iterations:
-            x = levelled(features, x, levels)
-    return levelled(features, x, levels)
+        x = levelled(features, x, levels)
+    return x
 
 
 def levelled(features: Features, audio: Tensor, levels: Tensor) -> Tensor:
-    """Audio `(n, s)` with its bands brought to `levels (n, bands, l * sub)`."""
+    """Audio `(n, s)` with its bands brought near `levels (n, bands, l * sub)`."""
     config = features.config
     spectrum = stft(audio, config.fast_n_fft, config.fast_hop, features.fast_window)
-    gain = (levels - features.band_levels(spectrum)).clamp(-GAIN_RANGE, GAIN_RANGE)
+    gain = F.softshrink(levels - features.band_levels(spectrum), TOLERANCE).clamp(-GAIN_RANGE, GAIN_RANGE)
     return istft(spectrum * (features.spread.T @ gain).exp(), config.fast_n_fft, config.fast_hop, features.fast_window)
 
 

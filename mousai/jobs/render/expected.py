@@ -50,7 +50,7 @@ def expected(targets: Sequence[Target], cascade: Cascade) -> list[Expected]:
         steps = piece.steps * (cascade.generator.sampling.resamples if piece.method == "continuation" else 1)
         work = steps * grid.count * grid.window * tried.frame_step(piece) + grid.num_frames * tried.decoded_frame(piece)
         each, second = tried.finished(target.format)
-        rows.append(Expected(target.name, target.file.name, seconds, len(piece.sections), work + each + second * seconds, disk_bytes([target])))
+        rows.append(Expected(target.name, target.file.name, seconds, len(piece.sections), work + each + second * seconds, disk_bytes([target], cascade.codec)))
     return rows
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from mousai import checkpoint
 from mousai.jobs.places import ready
-from mousai.jobs.render.plan import Target, check, note_failure, seconds_of, targets_of, write_plan
+from mousai.jobs.render.plan import Target, check, check_disk, note_failure, seconds_of, targets_of, write_plan
 from mousai.launch.group import Place, launched, shared
 from mousai.launch.interrupt import Interrupt
 from mousai.request.checks import Problems
@@ -89,7 +89,7 @@ def render(
     """
     listener, place = listener or Listener(), Place.found()
     targets, fingerprint = prepared(pieces, model, out, format, device, dtype)
-    to_do = check(targets, fingerprint, place.world)
+    to_do = check(targets, fingerprint)
     there = others(targets, to_do)
     listener.plans(targets)
     for target in there:
@@ -120,6 +120,7 @@ def dry_run(
     if to_do:
         cascade = load(model, device, dtype)
         check_settings(to_do, cascade)
+        check_disk(to_do, cascade.codec)
         rows = expected(to_do, cascade)
     return {"pieces": [row.to_dict() for row in rows], "there": [str(target.file) for target in others(targets, to_do)]}
 
@@ -177,6 +178,7 @@ class Job:
         limit_threads()
         cascade = load(self.model, self.device, self.dtype)
         check_settings(to_do, cascade)
+        check_disk(to_do, cascade.codec, self.place.world)
         if self.place.rank == 0 and len(targets) > 1:
             write_plan(targets)
         results: dict[str, Result] = {}

@@ -17,17 +17,19 @@ from mousai.audio import io
 from mousai.audio.encode import METADATA_MAX_BYTES
 from mousai.files import file_hash, read_json, write_json
 from mousai.jobs.places import split_out
-from mousai.jobs.render.state import SUFFIX, differences, is_locked
+from mousai.jobs.render.state import AUDIO, SUFFIX, differences, is_locked
 from mousai.request.checks import MAX_PIECE_SECONDS, Problems
 from mousai.request.piece import Piece, too_short
+from mousai.types import Codec
+from mousai.words import size
 
 DEFAULT_FORMAT = "flac"
 PLAN = ".mousai-render.json"
 NAMES = ("title", "number")  # of a piece: what it is called, not what it is
 NAME_MAX_BYTES = 255  # of a file system
 FACTS_BYTES = 1000  # of a file's metadata beside the piece
-RAW_BYTES_A_SECOND = 48_000 * 2 * 4 + 6_000  # while a piece is made: float samples, and latents
-FILE_BYTES_A_SECOND = {"wav": 192_000, "flac": 140_000, "ogg": 24_000, "opus": 20_000}  # about, of finished files
+FLOAT_BYTES = 4  # of samples and latents, while a piece is made
+SAMPLE_BYTES = {"wav": 2.0, "flac": 1.46, "ogg": 0.25, "opus": 0.21}  # about, of a sample of a channel in a finished file
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,8 @@ def targets_of(pieces: Sequence[Piece], out: str | Path | None, format: str | No
     return [Target(piece, folder, name or piece.name, chosen if name or format else piece.format or chosen) for piece in pieces]
 
 
-def check(targets: Sequence[Target], fingerprint: str, at_once: int = 1) -> list[Target]:
-    """The targets that are still to be made, `at_once` of them at a time; Problems with everything that is in the way of any of them."""
+def check(targets: Sequence[Target], fingerprint: str) -> list[Target]:
+    """The targets that are still to be made; Problems with everything that is in the way of any of them."""
     to_do, folder = [], targets[0].folder
     lines = [f"{count} pieces are called {name!r}; give them titles of their own" for name, count in Counter(target.name for target in targets).items() if count > 1]
     present = set(os.listdir(folder)) if folder.is_dir() else set()
@@ -124,32 +126,32 @@ def check(targets: Sequence[Target], fingerprint: str, at_once: int = 1) -> list
                 to_do.append(target)
         except (ValueError, OSError) as error:
             lines.append(str(error))
-    existing = next((place for place in (folder, *folder.parents) if place.is_dir()), Path("."))
-    need, disk = disk_bytes(to_do, at_once) - _bytes_begun(to_do, present), shutil.disk_usage(existing)
-    if need > disk.free and disk.total:  # what has no size is no disk, and cannot be written to
-        lines.append(f"{folder}: {_size(need)} are needed, {_size(disk.free)} are free; make room, or name another place with --out")
     if lines:
         raise Problems(lines)
     return to_do
 
 
-def _size(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.1f} MB"
+def check_disk(to_do: Sequence[Target], codec: Codec, at_once: int = 1) -> None:
+    """Problems if the disk has no room for what `disk_bytes` says, beside what is begun already."""
+    folder = to_do[0].folder
+    existing = next((place for place in (folder, *folder.parents) if place.is_dir()), Path("."))
+    need, disk = disk_bytes(to_do, codec, at_once) - _bytes_begun(to_do), shutil.disk_usage(existing)
+    if need > disk.free and disk.total:  # what has no size is no disk, and cannot be written to
+        raise Problems([f"{folder}: {size(need)} are needed, {size(disk.free)} are free; make room, or name another place with --out"])
 
 
-def _bytes_begun(targets: Sequence[Target], present: set[str]) -> int:
+def _bytes_begun(targets: Sequence[Target]) -> int:
     """What the targets' folders of state hold already, bytes."""
-    begun = [target.state for target in targets if target.state.name in present]
-    return sum(file.stat().st_size for state in begun for file in state.glob("audio.wav"))
+    return sum(file.stat().st_size for target in targets for file in target.state.glob(AUDIO))
 
 
 def _check_length(target: Target) -> None:
     """ValueError for what is too long for a file and what it says of itself."""
-    if (size := len(target.job.name.encode())) > NAME_MAX_BYTES:
+    if (length := len(target.job.name.encode())) > NAME_MAX_BYTES:
         has = len(target.name.encode())
-        raise ValueError(f"{target.file}: the name is too long; {has - size + NAME_MAX_BYTES} bytes before its suffix fit, it has {has}")
-    if (size := len(json.dumps(target.piece.to_dict(), ensure_ascii=False).encode()) + FACTS_BYTES) > METADATA_MAX_BYTES:
-        raise ValueError(f"{target.name}: its sections take {size} bytes of the file's metadata, the limit is {METADATA_MAX_BYTES}; make several pieces of it")
+        raise ValueError(f"{target.file}: the name is too long; {has - length + NAME_MAX_BYTES} bytes before its suffix fit, it has {has}")
+    if (length := len(json.dumps(target.piece.to_dict(), ensure_ascii=False).encode()) + FACTS_BYTES) > METADATA_MAX_BYTES:
+        raise ValueError(f"{target.name}: its sections take {length} bytes of the file's metadata, the limit is {METADATA_MAX_BYTES}; make several pieces of it")
     if target.piece.extend is not None:
         if lines := too_short(target.piece.extend, target.before):
             raise ValueError(f"{target.name}: {lines[0]}")
@@ -157,10 +159,12 @@ def _check_length(target: Target) -> None:
             raise ValueError(f"{target.name}: {target.piece.extend} and what follows last {seconds:.0f} s, the limit is {MAX_PIECE_SECONDS:g} s")
 
 
-def disk_bytes(targets: Sequence[Target], at_once: int = 1) -> int:
+def disk_bytes(targets: Sequence[Target], codec: Codec, at_once: int = 1) -> int:
     """About how many bytes the targets need: all files, and what the longest ones take while they are made, `at_once` of them."""
-    files = sum(seconds_of(target) * FILE_BYTES_A_SECOND[target.format] for target in targets)
-    return round(files + sum(sorted(map(seconds_of, targets))[-at_once:]) * RAW_BYTES_A_SECOND)
+    samples = codec.sample_rate * codec.channels  # a second
+    files = sum(seconds_of(target) * samples * SAMPLE_BYTES[target.format] for target in targets)
+    raw = FLOAT_BYTES * (samples + codec.latent_channels * codec.sample_rate / codec.hop)
+    return round(files + sum(sorted(map(seconds_of, targets))[-at_once:]) * raw)
 
 
 def seconds_of(target: Target) -> float:

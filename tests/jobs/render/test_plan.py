@@ -7,6 +7,7 @@ import fcntl
 import json
 import shutil
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from mousai.checkpoint import fingerprint
 from mousai.files import write_json
 from mousai.jobs.render import plan as render_plan
 from mousai.jobs.render.job import dry_run, render
-from mousai.jobs.render.plan import Target, check, disk_bytes, note_failure, seconds_of, status, targets_of, write_plan
+from mousai.jobs.render.plan import Target, check, check_disk, disk_bytes, note_failure, seconds_of, status, targets_of, write_plan
+from mousai.pipelines.cascade import load
 from mousai.request.checks import Problems
 from mousai.request.piece import Piece
 
@@ -77,7 +79,7 @@ def test_what_is_there_is_told_from_what_is_in_the_way(tmp_path):
     assert check([target], "abc") == [target]
 
 
-def test_everything_in_the_way_is_said_at_once(tmp_path, monkeypatch):
+def test_everything_in_the_way_is_said_at_once(tmp_path):
     titles = ("file", "picture", "folder", "state", "there", "long", "twin")
     targets = targets_of([piece(title=title) for title in titles] + [piece("dance", title="twin")], tmp_path, None)
     targets[0].file.write_bytes(b"somebody's")
@@ -87,12 +89,11 @@ def test_everything_in_the_way_is_said_at_once(tmp_path, monkeypatch):
     made(targets[4])
     many = [{"prompt": "calm " * 30, "seconds": 5}] * 100
     targets[5] = Target(Piece.from_dict({"sections": many}), tmp_path, "long", "wav")
-    disk_of(1000, monkeypatch)
     with pytest.raises(Problems) as error:
         check(targets, "abc")
     expected = [
         "2 pieces are called 'twin'", "file.wav is there already; move it", "picture.png is a folder", "folder.job.json is a folder",
-        "state.render is a file", "long: its sections take", "MB are needed, 0.0 MB are free; make room",
+        "state.render is a file", "long: its sections take",
     ]  # fmt: skip
     assert len(error.value.problems) == len(expected)
     for part, line in zip(expected, error.value.problems, strict=True):
@@ -116,14 +117,25 @@ def test_recordings_that_are_missing_or_leave_no_room(tmp_path):
 
 def test_disk_for_as_many_as_are_made_at_once_less_what_they_have(tmp_path, monkeypatch):
     targets = targets_of([piece(title=f"p{n}", seconds=100) for n in range(3)], tmp_path, None)
+    codec = SimpleNamespace(sample_rate=48_000, channels=2, latent_channels=32, hop=1024)
     file, raw = 100 * 192_000, 100 * 390_000
-    assert [disk_bytes(targets, n) for n in (1, 2, 9)] == [3 * file + raw, 3 * file + 2 * raw, 3 * file + 3 * raw]
+    assert [disk_bytes(targets, codec, n) for n in (1, 2, 9)] == [3 * file + raw, 3 * file + 2 * raw, 3 * file + 3 * raw]
+    mono = SimpleNamespace(sample_rate=24_000, channels=1, latent_channels=32, hop=1024)
+    assert disk_bytes(targets[:1], mono) == file / 4 + 100 * (24_000 * 4 + 3000)
     disk_of(3 * file + raw - 1, monkeypatch)
-    with pytest.raises(Problems):
-        check(targets, "abc")
+    with pytest.raises(Problems, match="96.6 MB are needed, 96.6 MB are free; make room, or name another place with --out"):
+        check_disk(targets, codec)
     targets[0].state.mkdir()
     (targets[0].state / "audio.wav").write_bytes(bytes(1))
-    assert check(targets, "abc") == targets
+    check_disk(targets, codec)
+
+
+def test_a_disk_without_room_is_said_before_anything_is_begun(tiny_cascade, tmp_path, monkeypatch):
+    disk_of(1000, monkeypatch)
+    for run in (render, dry_run):
+        with pytest.raises(Problems, match="MB are needed, 0.0 MB are free"):
+            run([piece(seconds=100)], tiny_cascade, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 # -- how far -----------------------------------------------------------------------------------------------------------
@@ -185,7 +197,7 @@ def test_a_dry_run_says_what_rendering_comes_to_and_writes_nothing(tiny_cascade,
     assert [(row["name"], row["file"], row["seconds"], row["sections"]) for row in found["pieces"]] == [
         ("night", "night.wav", 30.0, 1), ("loop", "loop.wav", 20.0, 1), ("dance-0", "dance-0.wav", 3.0, 1),
     ]  # fmt: skip
-    assert found["there"] == [] and found["pieces"][0]["bytes"] == disk_bytes(targets_of([night], tmp_path, None))
+    assert found["there"] == [] and found["pieces"][0]["bytes"] == disk_bytes(targets_of([night], tmp_path, None), load(tiny_cascade, "cpu").codec)
 
     render([piece()], tiny_cascade, tmp_path / "warm")  # libraries are loaded once
     began = time.perf_counter()
@@ -223,4 +235,4 @@ def test_thousands_of_pieces_are_looked_at_in_seconds(tiny_cascade, tmp_path):
 def test_every_format_has_a_size():
     from mousai.audio.write import FORMATS
 
-    assert render_plan.FILE_BYTES_A_SECOND.keys() == FORMATS.keys()
+    assert render_plan.SAMPLE_BYTES.keys() == FORMATS.keys()
