@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from mousai.networks.unet1d import UNet1dConfig, check_condition, check_input
 
@@ -43,8 +44,6 @@ class UNetV0(nn.Module):
         super().__init__()
         self.config, self.total_factor = config, config.total_factor
         self.net = build(dim=1, in_channels=config.in_channels, **arguments(config))
-        # In bfloat16 the time embedding stays float32, which alone tells neighbouring steps apart.
-        self.net.blocks[2].register_forward_pre_hook(self.features_as_weights, with_kwargs=True)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -76,17 +75,14 @@ class UNetV0(nn.Module):
         told = told.expand(len(x))
         channels = [told.inject.get(depth) for depth in range(len(self.config.channels))]
         frames = x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
-        time = t.to(x.device, torch.float32).expand(len(x))
-        return self.net(frames, time=time, embedding=told.tokens, channels=channels).to(x.dtype)
-
-    @staticmethod
-    def features_as_weights(net: nn.Module, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
-        """The time's features in the dtype of the weights that read them."""
-        weights = net.net.block.blocks[0].block.weight
-        return args, {**kwargs, "features": kwargs["features"].to(weights.dtype)}
+        # What `self.net` does with the time, but in float32 throughout: bfloat16 cannot tell neighbouring steps apart.
+        embed, mlp, core = self.net.blocks
+        with torch.autocast(x.device.type, enabled=False):
+            features = mlp(F.gelu(embed(t.to(x.device, torch.float32).expand(len(x)))))
+        return core(frames, features=features.to(self.dtype), embedding=told.tokens, channels=channels).to(x.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> UNetV0:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # moves and casts
         for time in self.net.blocks[:2]:
             time.float()
         return self

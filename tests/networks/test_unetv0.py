@@ -40,6 +40,13 @@ def test_equals_ours_on_the_same_weights():
     torch.testing.assert_close(theirs(x, t[0], **told), ours(x, t[0], **told), atol=1e-5, rtol=1e-5)
 
 
+def test_equals_the_original_called_as_it_is_meant_to_be():
+    _, theirs = networks()
+    x, t, told = inputs()
+    expected = theirs.net(x, time=t, embedding=told["tokens"], channels=[None, told["inject"][1]])
+    torch.testing.assert_close(theirs(x, t, **told), expected, atol=1e-6, rtol=1e-6)
+
+
 def test_a_cache_is_what_the_network_is_told():
     ours, theirs = networks()
     x, t, told = inputs()
@@ -88,6 +95,10 @@ def test_bfloat16_weights_follow_float32_and_still_tell_times_apart():
     got = half(x, near[0], **told)
     assert half.dtype == torch.bfloat16 and got.dtype == torch.float32
     assert (got - exact).norm() < 0.03 * exact.norm()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(*(theirs(x, time, **told) for time in near))
+        mixed = theirs(x, near[0], **told)
+    assert (mixed - exact).norm() < 0.03 * exact.norm()
     features = [half.net.blocks[0](time) for time in near]
     assert features[0].dtype == torch.float32 and not torch.equal(*features)
 
