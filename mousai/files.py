@@ -165,7 +165,7 @@ def _told(error: OSError, path: Path, part: Path) -> OSError:
 
 def _replace_folder(new: Path, folder: Path) -> None:
     """Puts `new` in the place of `folder`; what was there goes, at the latest with whoever removes `new`."""
-    if _exchange(new, folder):
+    if exchange(new, folder):
         return
     old = temporary_name(folder)
     os.rename(folder, old)
@@ -179,7 +179,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def exchange(one: Path, other: Path) -> bool:
     """Exchanges two names in one step, so that a kill finds both; False where the system or the file system cannot."""
     if not sys.platform.startswith("linux"):
         return False
@@ -195,7 +195,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 def temporary_name(path: Path) -> Path:
     """A name beside `path` that says who is writing to it."""
-    name = f".{_stem(path.name)}{MARK}{_host()}-{os.getpid():x}-{secrets.token_hex(3)}"
+    name = f".{_stem(path.name)}{MARK}{host_mark()}-{os.getpid():x}-{secrets.token_hex(3)}"
     _in_flight.add(name)
     return path.with_name(name)
 
@@ -227,13 +227,14 @@ def _stem(name: str) -> str:
     return encoded[: room - len(digest) - 1].decode("utf-8", "ignore") + "~" + digest
 
 
-def _host() -> str:
+def host_mark() -> str:
+    """Four hexadecimal digits that stand for this machine in a temporary name."""
     return hashlib.blake2b(socket.gethostname().encode(), digest_size=2).hexdigest()
 
 
 def _is_dead(ours: re.Match, entry: os.DirEntry) -> bool:
     process = int(ours["process"], 16)
-    if ours["host"] != _host():
+    if ours["host"] != host_mark():
         with suppress(OSError):
             return time.time() - entry.stat(follow_symlinks=False).st_mtime > FORGOTTEN_SECONDS
         return False

@@ -89,7 +89,7 @@ def test_modes_follow_the_umask(tmp_path: Path, umask, mask: int, mode: int) -> 
 @pytest.mark.parametrize("swaps", [True, False], ids=["in one step", "in two"])
 def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch, swaps: bool) -> None:
     if not swaps:
-        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(files, "exchange", lambda one, other: False)
     for text in ("one", "two"):
         with writing_folder(tmp_path / "a" / "folder") as part:
             write_text(part / text, text)
@@ -128,7 +128,7 @@ def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
 
 
 def left_by(path: Path, process: int, host: str | None = None) -> Path:
-    part = path.with_name(f".{path.name}.tmp-{host or files._host()}-{process:x}-0123ab")
+    part = path.with_name(f".{path.name}.tmp-{host or files.host_mark()}-{process:x}-0123ab")
     part.mkdir()
     (part / "x").write_text("half")
     return part
@@ -141,7 +141,7 @@ def test_leftovers_of_the_dead_alone_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_text("nobody knows whose")
     gone = [left_by(path, dead), left_by(tmp_path / "b", dead), left_by(path, os.getpid())]  # a process of our number, before us
     stay = [left_by(path, os.getppid()), left_by(path, 1), left_by(path, dead, "ffff")]
-    if "ffff" == files._host():
+    if "ffff" == files.host_mark():
         stay.pop()
     with writing(tmp_path / "c") as part:
         part.write_text("x")

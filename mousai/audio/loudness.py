@@ -48,7 +48,7 @@ class Loudness:
 
 def k_weighting(sample_rate: int) -> np.ndarray:
     """The filter of BS.1770 as second-order sections `(2, 6)`, each b then a, in float64: a high shelf, then a high-pass."""
-    shelf = pyloudnorm.IIRfilter(4.0, math.sqrt(0.5), 1500.0, sample_rate, "high_shelf")
+    shelf = pyloudnorm.IIRfilter(4.0, 1 / math.sqrt(2), 1500.0, sample_rate, "high_shelf")
     high_pass = pyloudnorm.IIRfilter(0.0, 0.5, 38.0, sample_rate, "high_pass")
     return np.array([np.concatenate([stage.b, stage.a]) for stage in (shelf, high_pass)])
 

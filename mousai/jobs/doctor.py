@@ -47,16 +47,16 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Every finding, one after the other as it is made; the slow ones last."""
-    for check in (_python, _packages, _torch, _torchaudio, _audio_formats, _text_encoder, _shipped_model, _processes):
+    for check in (interpreter, packages, device, torchaudio, audio_formats, text_encoder, shipped_model, processes):
         yield from check()
 
 
-def _python() -> Iterator[Finding]:
+def interpreter() -> Iterator[Finding]:
     text = f"{platform.python_version()} at {sys.executable}, {platform.system()} {platform.machine()}, {_cores()} cores"
     yield Finding("python", "ok", text)
 
 
-def _packages() -> Iterator[Finding]:
+def packages() -> Iterator[Finding]:
     """mousai's own requirements, from its metadata, against what is installed."""
     try:
         requirements = [Requirement(line) for line in importlib.metadata.requires("mousai") or ()]
@@ -82,9 +82,9 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages", "ok", ", ".join(dict.fromkeys(good)))
 
 
-def _torch() -> Iterator[Finding]:
+def device() -> Iterator[Finding]:
     """The build of torch, and the device and precision that commands use unless told otherwise."""
-    torch, problem = _try(lambda: importlib.import_module("torch"))
+    torch, problem = tried(lambda: importlib.import_module("torch"))
     if problem:
         yield Finding("torch", "broken", problem, "run: pip install --force-reinstall 'torch>=2.11,<2.14'")
         return
@@ -92,11 +92,11 @@ def _torch() -> Iterator[Finding]:
 
     built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU"
     yield Finding("torch", "ok", f"{torch.__version__}, built for {built}, {torch.get_num_threads()} threads")
-    device = choose_device()
-    precision = str(choose_dtype("auto", device)).removeprefix("torch.")
-    if device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory / 2**30
-        text = f"{device} ({torch.cuda.get_device_name(device)}, {memory:.0f} GiB) in {precision}, {torch.cuda.device_count()} such"
+    chosen = choose_device()
+    precision = str(choose_dtype("auto", chosen)).removeprefix("torch.")
+    if chosen.type == "cuda":
+        memory = torch.cuda.get_device_properties(chosen).total_memory / 2**30
+        text = f"{chosen} ({torch.cuda.get_device_name(chosen)}, {memory:.0f} GiB) in {precision}, {torch.cuda.device_count()} such"
         yield Finding("device", "ok", text)
     elif Path("/dev/nvidiactl").exists():
         text = f"cpu in {precision}, though this machine has an NVIDIA device"
@@ -106,8 +106,8 @@ def _torch() -> Iterator[Finding]:
         yield Finding("device", "ok", f"cpu in {precision}")
 
 
-def _torchaudio() -> Iterator[Finding]:
-    _, problem = _try(lambda: importlib.import_module("torchaudio"))
+def torchaudio() -> Iterator[Finding]:
+    _, problem = tried(lambda: importlib.import_module("torchaudio"))
     if problem:
         advice = "run: pip install --force-reinstall 'torchaudio>=2.11,<2.12'"
         yield Finding("torchaudio", "broken", f"cannot be imported: {problem}", advice)
@@ -118,8 +118,8 @@ def _torchaudio() -> Iterator[Finding]:
         yield Finding("torchaudio", "ok", "works with its compiled extension")
 
 
-def _audio_formats() -> Iterator[Finding]:
-    soundfile, problem = _try(lambda: importlib.import_module("soundfile"))
+def audio_formats() -> Iterator[Finding]:
+    soundfile, problem = tried(lambda: importlib.import_module("soundfile"))
     if problem:
         yield Finding("audio", "broken", f"soundfile cannot be imported: {problem}", "install libsndfile, or: pip install --force-reinstall soundfile")
         return
@@ -132,14 +132,14 @@ def _audio_formats() -> Iterator[Finding]:
         yield Finding("audio", "ok", f"{soundfile.__libsndfile_version__} reads and writes {', '.join(wanted)}")
 
 
-def _text_encoder() -> Iterator[Finding]:
+def text_encoder() -> Iterator[Finding]:
     """That transformers' encoders can be imported at all, and the packaged MiniLM weights."""
     from mousai.conditioners import text
 
     def encoders() -> None:
         from transformers import AutoModel, T5EncoderModel  # noqa: F401
 
-    _, problem = _try(encoders)
+    _, problem = tried(encoders)
     if problem:
         advice = "a torchvision that does not fit this torch is the usual cause: pip uninstall torchvision"
         yield Finding("transformers", "broken", f"its text encoders cannot be imported: {problem}", advice)
@@ -154,7 +154,7 @@ def _text_encoder() -> Iterator[Finding]:
         yield Finding("text encoder", "ok", f"the MiniLM weights are whole, at {folder}")
 
 
-def _shipped_model() -> Iterator[Finding]:
+def shipped_model() -> Iterator[Finding]:
     problems = checkpoint.verify(STARTER)
     for problem in problems:
         yield Finding("shipped model", "broken", problem, "install mousai again, or: git checkout -- mousai/starter")
@@ -162,7 +162,7 @@ def _shipped_model() -> Iterator[Finding]:
         yield Finding("shipped model", "ok", f"whole, fingerprint {checkpoint.fingerprint(STARTER)}, at {STARTER}")
 
 
-def _processes() -> Iterator[Finding]:
+def processes() -> Iterator[Finding]:
     """Launches two processes as training does, and counts them."""
     advice = "training in several processes would not work: see that nothing blocks connections to localhost"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES), "--no-python"]
@@ -182,7 +182,7 @@ def _processes() -> Iterator[Finding]:
         yield Finding("processes", "ok", f"{PROCESSES} launched are really {PROCESSES}, and sum over both")
 
 
-def _try(action: Callable[[], object]) -> tuple[object, str]:
+def tried(action: Callable[[], object]) -> tuple[object, str]:
     """What `action` returns, and why it failed where it did: a broken library may raise any of these on import."""
     try:
         return action(), ""

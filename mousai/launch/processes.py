@@ -57,4 +57,9 @@ def leave(accelerator: Accelerator) -> None:
     if accelerator.num_processes > 1:
         accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
-        AcceleratorState._reset_state(reset_partial_state=True)
+        forget()
+
+
+def forget() -> None:
+    """Has Accelerate look for its processes anew; it remembers them, and what is to be forgotten, in a private place."""
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -11,10 +11,10 @@ import numpy as np
 import pyloudnorm
 import pytest
 import torch
-from scipy.signal import resample, resample_poly
+from scipy.signal import resample, resample_poly, sosfreqz
 from torch import Tensor
 
-from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
+from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, k_weighting, limited, measure
 
 CEILING_DB = -1.0
 LONGEST_REACH = 0.025  # seconds from a peak within which the limiter may change something
@@ -270,3 +270,14 @@ def test_wrong_settings() -> None:
             limited([], rate, gain, ceiling_db)
     with pytest.raises(ValueError, match="2 channels, came float32"):
         list(limited([torch.zeros(2, 10), torch.zeros(1, 10)], 48_000, 1.0, CEILING_DB))
+
+
+def test_the_weighting_is_that_of_the_standard() -> None:
+    """ITU-R BS.1770-4, annex 1, tables 1 and 2: its coefficients at 48 kHz, by their response."""
+    table = [
+        [1.53512485958697, -2.69169618940638, 1.19839281085285, 1.0, -1.69065929318241, 0.73248077421585],
+        [1.0, -2.0, 1.0, 1.0, -1.99004745483398, 0.99007225036621],
+    ]
+    hertz = np.array([30.0, 60, 200, 997, 2000, 5000, 10_000, 20_000])
+    ours, theirs = (np.abs(sosfreqz(sections, hertz, fs=48_000)[1]) for sections in (k_weighting(48_000), table))
+    assert 20 * np.log10(ours / theirs) == pytest.approx(0, abs=0.05)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
-import pyloudnorm
+import numpy as np
 import pytest
 import torch
+from scipy.signal import sosfilt
 from torch import Tensor
 
+from mousai.audio.loudness import k_weighting
 from mousai.evaluation.seams import Boundaries, k_weights, seam_score, sight, table
 
 RATE = 16000
@@ -128,11 +130,9 @@ def test_places_and_rates_that_are_no_whole_frames() -> None:
 
 def test_the_weighting_is_that_of_the_loudness_meter() -> None:
     """The meter's own filters, run over an impulse."""
-    impulse = torch.zeros(48000, dtype=torch.float64).numpy()
+    impulse = np.zeros(48000)
     impulse[0] = 1
-    for filter_ in pyloudnorm.Meter(48000)._filters.values():
-        impulse = filter_.apply_filter(impulse)
-    wanted = torch.fft.rfft(torch.from_numpy(impulse)).abs().square()  # bins of 1 Hz
+    wanted = torch.fft.rfft(torch.from_numpy(sosfilt(k_weighting(48000), impulse))).abs().square()  # bins of 1 Hz
     for frequency in (60, 375, 1500, 6000, 15000):
         assert k_weights(48000, 3200)[frequency // 15].item() == pytest.approx(wanted[frequency].item(), rel=1e-3)
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from accelerate.state import AcceleratorState
 
 from mousai import config
+from mousai.launch.processes import forget
 
 RATE = 16000
 CODEC = {
@@ -26,9 +26,9 @@ GENERATOR = {
 
 @pytest.fixture(autouse=True)
 def fresh_accelerator():
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget()
     yield
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget()
 
 
 @pytest.fixture

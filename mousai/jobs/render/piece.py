@@ -147,10 +147,11 @@ class Work:
         if self.failure is not None:
             raise self.failure
         yield from self.state.latents(frame, stride)
-        fresh = self._generate(frame, stride)
+        fresh = self.generated(frame, stride)
         yield from ahead(fresh, self.cascade.device) if self.cascade.device.type == "cuda" else fresh
 
-    def _generate(self, frame: int, stride: int) -> Iterator[Tensor]:
+    def generated(self, frame: int, stride: int) -> Iterator[Tensor]:
+        """Latents that are generated now, from a frame on; a failure is kept for whoever reads them next."""
         try:
             yield from self._advance(frame, stride)
         except Exception as error:

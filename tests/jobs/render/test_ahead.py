@@ -27,8 +27,8 @@ def target(tmp_path):
 
 @pytest.fixture
 def always_ahead(monkeypatch):
-    generate = Work._generate
-    monkeypatch.setattr(Work, "_generate", lambda self, *place: ahead(generate(self, *place), self.cascade.device))
+    generate = Work.generated
+    monkeypatch.setattr(Work, "generated", lambda self, *place: ahead(generate(self, *place), self.cascade.device))
 
 
 def test_a_piece_made_ahead_is_the_same(cascade, target, request):
