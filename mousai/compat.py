@@ -1,4 +1,6 @@
-"""Other libraries' faults, each with what is wrong, since when and when it can go; nothing else works around them.
+"""Faults of other libraries that are mended before these are imported, each with what is wrong, since when and when it can go.
+
+What a single caller works around stands with that caller.
 
 **torchaudio 2.11, its compiled extension.** The wheel on the package index is linked against CUDA. Beside a CPU
 build of torch, `import torchaudio` raises OSError (libc10_cuda.so is missing), and beside a torch for another CUDA

@@ -19,10 +19,8 @@ WAIT = timedelta(hours=12)  # for the others: an export or the last hour of a ca
 def processes(wait: timedelta = WAIT, **settings: object) -> Accelerator:
     """An Accelerator over all the processes that were started; ValueError if they do not see one another.
 
-    After `wait` for the others a process gives up.
-
-    Without a device Accelerate has to be told so, or processes under torchrun would each believe to be alone and write
-    over one another.
+    A process that has waited for the others for as long as `wait` gives up. Where there is no accelerator, Accelerate has
+    to be told so, or processes under torchrun would each believe to be alone and write over one another.
     """
     waiting = InitProcessGroupKwargs(timeout=wait)
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), kwargs_handlers=[waiting], **settings)

@@ -21,7 +21,6 @@ from mousai.jobs.render import piece as render_piece
 from mousai.jobs.render.job import Listener, dry_run, render
 from mousai.jobs.render.piece import Work
 from mousai.jobs.render.plan import status
-from mousai.launch.group import Place, shared
 from mousai.pipelines import cascade
 from mousai.request.checks import Problems
 from mousai.request.piece import Piece
@@ -177,21 +176,6 @@ def test_processes_without_a_launcher_share_the_folder(array, tiny_cascade, tmp_
     assert samples(tmp_path / "out") == whole
     assert not list((tmp_path / "out").glob("*.render"))
     assert {each.state for each in status(tmp_path / "out")} == {"done"}
-
-
-def test_the_place_of_a_process():
-    assert Place.found({}) == Place()
-    assert Place.found({"WORLD_SIZE": "1", "RANK": "0"}) == Place()
-    assert Place.found({"WORLD_SIZE": "4", "RANK": "2"}) == Place(2, 4, True)
-    assert Place.found({"SLURM_ARRAY_TASK_ID": "9", "SLURM_ARRAY_TASK_MIN": "3", "SLURM_ARRAY_TASK_MAX": "9", "SLURM_ARRAY_TASK_STEP": "2"}) == Place(3, 4)
-    assert Place.found({"SLURM_ARRAY_TASK_ID": "3"}).world == 1
-
-
-@pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_shares_are_disjoint_and_every_process_ends_with_all(world):
-    orders = [shared(list("abcde"), Place(rank, world)) for rank in range(world)]
-    assert all(sorted(order) == list("abcde") for order in orders)
-    assert [order[0] for order in orders[:5]] == list("abcde")[:world]
 
 
 def test_a_piece_that_gives_no_numbers_does_not_stop_the_others(tiny_cascade, tmp_path, whole, monkeypatch):
