@@ -23,13 +23,6 @@ def seeded_generators(seeds: Sequence[int]) -> list[torch.Generator]:
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 
-def item_generators(seed: int, count: int, first: int = 0) -> list[torch.Generator]:
-    """Generators of the items `first .. first + count - 1`; item i has seed `(seed + i) mod 2**32` in any batch."""
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"a seed is a whole number from 0 to {2**32 - 1}, got {seed}")
-    return seeded_generators([(seed + first + i) % 2**32 for i in range(count)])
-
-
 def randn(
     shape: Sequence[int],
     generators: Sequence[torch.Generator],

@@ -133,11 +133,11 @@ def joined(conditions: Sequence[Condition]) -> Condition:
 # How to sample
 
 
-SAMPLERS = ("ddim", "dpmpp_2m", "euler", "midpoint", "heun")  # diffusion/samplers.py has them
+SAMPLERS = ["ddim", "dpmpp_2m", "euler", "midpoint", "heun"]  # diffusion/samplers.py has them, and adds what is registered there
 SCHEDULES = ("linear", "cosine", "quadratic", "logsnr", "karras")  # and diffusion/schedules.py these
 
 
-def setting(help: str, *flags: str, range: tuple[float, float] | None = None, whole: bool = False, names: tuple[str, ...] = (), show: str = "") -> Any:
+def setting(help: str, *flags: str, range: tuple[float, float] | None = None, whole: bool = False, names: Sequence[str] = (), show: str = "") -> Any:
     """A field of `SamplingSettings`: what it is in the words of the command line, its short flags, and what it may be."""
     return field(default=None, metadata={"help": help, "flags": flags, "range": range, "whole": whole, "names": names, "show": show})
 
@@ -158,6 +158,8 @@ class SamplingSettings:
     eta: float | None = setting("Fresh noise in each step of ddim, 0 to 1.", range=(0, 1))
     rescale: float | None = setting("How far guided predictions are brought back to their level, 0 to 1.", range=(0, 1))
     interval: tuple[float, float] | None = setting("Times between which guidance is on.", show="LOW HIGH")
+    apg: float | None = setting("How much of what guidance adds along the prediction is taken out, 0 to 1.", range=(0, 1))
+    apg_norm: float | None = setting("Largest change of the data by guidance, root mean square; 0 = no limit.", range=(0, 100))
     resamples: int | None = setting("Times that each step is done where a part is known.", range=(1, 100), whole=True)
     codec_steps: int | None = setting("Sampling steps of the decoder.", range=(1, MAX_STEPS), whole=True)
 

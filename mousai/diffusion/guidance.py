@@ -1,56 +1,76 @@
-"""Classifier-free guidance (Ho & Salimans, arXiv 2207.12598) as a wrapper of `predict`.
+"""Classifier-free guidance (Ho & Salimans, arXiv 2207.12598), for every process, and what keeps it from overdoing things.
 
-Both predictions come from one pass over a batch twice as long. A negative prompt is no case of its own: it is the
-condition of the second half, in the place of the learned "no condition".
+A negative prompt is no case of its own: it is a condition in the place of the learned "no condition". Of `SamplingSettings`:
+
+- `guidance`: the scale; 1 = none.
+- `interval`: the times, both ends included, between which guidance is on (Kynkäänniemi et al., arXiv 2404.07724).
+- `rescale`: phi of Lin et al., arXiv 2305.08891, equations 15 and 16: how far each item is brought back to the standard
+  deviation of its conditional prediction, which high scales exceed.
+- `apg`, `apg_norm`: adaptive projected guidance (Sadat et al., arXiv 2410.02416, section 3). Guidance changes the
+  predicted data; what of the change is parallel to the data makes them louder and is taken out by the part `apg` (1 - eta
+  of the paper), and a change of a root mean square above `apg_norm` (r of the paper, over the root of the number of
+  values) is brought down to it. The paper's momentum is left out: it is a state over the steps, which windows of long
+  pieces, whose rows come in any order, and inpainting, which goes back, do not have.
+
+Each of the last two looks at an item as a whole: in long pieces, at a window.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-Predict = Callable[[Tensor, Tensor], Tensor]
+from mousai.diffusion.process import Process
+from mousai.diffusion.samplers import Predict
+from mousai.types import RowPredict, SamplingSettings
+
+OFF = SamplingSettings(guidance=1.0, interval=(0.0, 1.0), rescale=0.0, apg=0.0, apg_norm=0.0)  # where nothing is said
+
+# (x (b, d, l), t (b,), which of the conditions each row has (b,), first frame of each row) -> the prediction (b, d, l)
+PredictRows = Callable[[Tensor, Tensor, Tensor, Sequence[int]], Tensor]
 
 
-def guided(
-    predict_both: Predict,
-    predict_cond: Predict,
-    scale: float,
-    *,
-    interval: tuple[float, float] = (0.0, 1.0),
-    rescale: float = 0.0,
-) -> Predict:
-    """A `predict(x, t)` that returns uncond + scale (cond - uncond); works for v and for velocities alike.
+def guided(process: Process, predict_rows: PredictRows, settings: SamplingSettings) -> RowPredict:
+    """A `predict(x, t, item, negative, first)` under guidance for rows that differ in time and conditions, see `types.RowPredict`.
 
-    `predict_both(xx, t)` gets `(2b, ...)`, x twice, and returns the conditional half first, then the unconditional
-    (or negative) half. `predict_cond(x, t)` alone is asked where `scale` is 1 or t is outside `interval` (both ends
-    belong to it), at half the cost (Kynkäänniemi et al., arXiv 2404.07724). `rescale` in [0, 1] is phi of Lin et
-    al., arXiv 2305.08891, equations 15 and 16: how far each item is brought back to the standard deviation of its
-    conditional prediction, which high scales exceed.
+    `predict_rows(x, t, which, first)` predicts each row by the condition of number `which`. A row that is guided goes
+    through it twice, in one pass with all others; where guidance is 1 or t outside its interval, once.
     """
-    low, high = interval
-    if not (math.isfinite(scale) and scale >= 0):
-        raise ValueError(f"the guidance scale must be 0 or more (1 = no guidance), got {scale}")
-    if not 0.0 <= low <= high <= 1.0:
-        raise ValueError(f"the guidance interval must be (low, high) with 0 <= low <= high <= 1, got {interval}")
-    if not 0.0 <= rescale <= 1.0:
-        raise ValueError(f"the guidance rescale must be from 0 (none) to 1 (full), got {rescale}")
+    settings = settings.over(OFF)
 
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        if scale == 1.0 or not bool((low <= t) & (t <= high)):  # in float32, where both ends belong to it
-            return predict_cond(x, t)
-        return mixed(*predict_both(torch.cat([x, x]), t).to(x.dtype).chunk(2), scale, rescale)
+    def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor, first: Sequence[int]) -> Tensor:
+        twice = torch.nonzero(is_guided(t, settings))[:, 0]
+        rows, firsts = twice.to(x.device), [*first, *(first[row] for row in twice.tolist())]
+        found = predict_rows(torch.cat([x, x[rows]]), torch.cat([t, t[twice]]), torch.cat([item, negative[twice]]), firsts)
+        cond, other = found.to(x.dtype).tensor_split([len(x)])
+        if len(twice):
+            cond[rows] = mixed(process, settings, x[rows], t[twice], cond[rows], other)
+        return cond
 
     return predict
 
 
-def mixed(cond: Tensor, uncond: Tensor, scale: float, rescale: float = 0.0) -> Tensor:
-    """uncond + scale (cond - uncond), brought back by `rescale` to the standard deviation of `cond`."""
-    result = uncond + scale * (cond - uncond)
-    return rescaled(result, cond, rescale) if rescale else result
+def for_sampler(predict_rows: RowPredict, item: Tensor, negative: Tensor) -> Predict:
+    """A sampler's `predict(x, t)` for a batch whose rows are told `item` and `negative` and begin at frame 0."""
+    return lambda x, t: predict_rows(x, t.expand(len(x)), item, negative, [0] * len(x))
+
+
+def is_guided(t: Tensor, settings: SamplingSettings) -> Tensor:
+    """For each of the float32 times whether guidance has a say."""
+    low, high = settings.interval
+    return (low <= t) & (t <= high) & (settings.guidance != 1.0)
+
+
+def mixed(process: Process, settings: SamplingSettings, x: Tensor, t: Tensor, cond: Tensor, other: Tensor) -> Tensor:
+    """other + guidance (cond - other) for x at `t (b,)`, as the settings, all of them said, temper it."""
+    if settings.apg or settings.apg_norm:
+        change = projected(process, x, t, cond, cond - other, settings.apg, settings.apg_norm)
+        result = cond + (settings.guidance - 1) * change
+    else:
+        result = other + settings.guidance * (cond - other)
+    return rescaled(result, cond, settings.rescale) if settings.rescale else result
 
 
 def rescaled(mixed: Tensor, cond: Tensor, phi: float) -> Tensor:
@@ -60,3 +80,18 @@ def rescaled(mixed: Tensor, cond: Tensor, phi: float) -> Tensor:
     std_mixed = mixed.std(axes, keepdim=True, correction=0)
     factor = torch.where(std_mixed > 0, std_cond / std_mixed, torch.ones_like(std_mixed))
     return mixed * (phi * factor + (1 - phi))
+
+
+def projected(process: Process, x: Tensor, t: Tensor, cond: Tensor, change: Tensor, apg: float, apg_norm: float) -> Tensor:
+    """A change of the prediction `cond` such that the data it stands for change as APG has it.
+
+    For one x the data follow linearly from the prediction, so that both change along the same direction.
+    """
+    axes = tuple(range(1, x.ndim))
+    if apg_norm:
+        norm = abs(process.data_gain(x, t)) * change.square().mean(axes, keepdim=True).sqrt()
+        change = change * (apg_norm / norm.clamp(min=apg_norm))
+    data = process.data(x, cond, t)
+    power = data.square().sum(axes, keepdim=True)
+    along = (change * data).sum(axes, keepdim=True) / torch.where(power > 0, power, torch.ones_like(power))
+    return change - apg * along * data

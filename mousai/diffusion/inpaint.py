@@ -13,18 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mousai.diffusion.process import add_noise
-from mousai.diffusion.samplers import (
-    Callback,
-    Constrain,
-    Predict,
-    amplitudes,
-    checked_eta,
-    checked_generators,
-    checked_times,
-    ddim_step,
-)
+from mousai.diffusion.process import Process
+from mousai.diffusion.samplers import Predict, checked_eta, checked_generators, checked_times, ddim_step, denoised
 from mousai.randomness import randn
+from mousai.types import Callback
 
 
 def checked_keep(keep: Tensor, data: Tensor) -> Tensor:
@@ -37,17 +29,9 @@ def checked_keep(keep: Tensor, data: Tensor) -> Tensor:
     return keep.to(data.device)
 
 
-def holding(data: Tensor, noise: Tensor, keep: Tensor) -> Constrain:
-    """A `constrain(x, t)` for any v-sampler: the part where `keep` is data at t's noise level, exactly data at 0.
-
-    One pass and no resampling: cheap, but the new part hears the known one much less than through `inpaint`.
-    """
-    keep = checked_keep(keep, data)
-    return lambda x, t: torch.where(keep, data if t == 0 else add_noise(data, noise, t), x)
-
-
 @torch.no_grad()
 def inpaint(
+    process: Process,
     predict: Predict,
     noise: Tensor,
     data: Tensor,
@@ -59,7 +43,7 @@ def inpaint(
     generators: Sequence[torch.Generator] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """`data` `(b, d, l)` with everything but `keep` sampled anew by a v-model; the known part comes back exactly.
+    """`data` `(b, d, l)` with everything but `keep` sampled anew; the known part comes back exactly.
 
     `noise` has data's shape; `keep` is boolean, `(b or 1, d or 1, l or 1)`, True = known. What `data` holds elsewhere
     matters only for `times[0]` < 1, where it is the start (audio-to-audio within a gap). Every step is a DDIM step
@@ -78,23 +62,23 @@ def inpaint(
     if times[-1] != 0:
         raise ValueError(f"times must end at 0, where the known part is the data itself, got {times[-1]:g}")
     steps = len(times) - 1
-    x = add_noise(data, noise, times[0]) if times[0] < 1 else noise
+    x = process.add_noise(data, noise, times[0]) if times[0] < 1 else noise
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         for j in range(resamples):
             fresh = randn(x.shape[1:], generators, x.device, x.dtype) if eta else None
-            x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, fresh)
-            x = torch.where(keep, data if t_next == 0 else add_noise(data, noise, t_next), x)
+            x = ddim_step(process, *denoised(process, predict, x, t, t_next), t, t_next, eta, fresh)
+            x = torch.where(keep, data if t_next == 0 else process.add_noise(data, noise, t_next), x)
             if callback:
                 callback(i * resamples + j + 1, steps * resamples)
             if j < resamples - 1:
-                x, noise = _back(x, noise, t_next, t, randn(x.shape[1:], generators, x.device, x.dtype))
+                x, noise = back(process, x, noise, t_next, t, randn(x.shape[1:], generators, x.device, x.dtype))
     return x
 
 
-def _back(x: Tensor, noise: Tensor, t: Tensor, t_back: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
+def back(process: Process, x: Tensor, noise: Tensor, t: Tensor, t_back: Tensor, fresh: Tensor) -> tuple[Tensor, Tensor]:
     """x at `t_back` > t, by adding noise to x at `t`; and the noise that data has become x by, were x's `noise`."""
-    alpha, sigma = amplitudes(t)
-    alpha_back, sigma_back = amplitudes(t_back)
+    alpha, sigma = process.path.amplitudes(t)
+    alpha_back, sigma_back = process.path.amplitudes(t_back)
     ratio = alpha_back / alpha
     added = math.sqrt(max(sigma_back**2 - (ratio * sigma) ** 2, 0.0))
     return ratio * x + added * fresh, (ratio * sigma * noise + added * fresh) / sigma_back

@@ -1,44 +1,35 @@
-"""Samplers: from x at `times[0]` to data, by asking `predict` once (or twice) a step.
-
-For the v-objective, where `predict(x, t)` returns v:
+"""Samplers: from x at `times[0]` to data, by asking `predict` once (or twice) a step. Each serves every process.
 
 - `ddim`: DDIM (Song et al., arXiv 2010.02502, equation 12); eta = 0 is deterministic, 1 is ancestral (DDPM).
 - `dpmpp_2m`: DPM-Solver++(2M) (Lu et al., arXiv 2211.01095, algorithm 2), second order with one evaluation a step.
-
-For flow matching, where `predict(x, t)` returns the velocity dx/dt: `euler`, `midpoint` and `heun`; the latter two
-evaluate twice a step.
+- `euler`, `midpoint` and `heun` follow dx/dt; the latter two are of second order and evaluate twice a step.
 
 All of them:
 
-- `predict(x, t)` gets x `(b, ...)` and `t`, a 0-d float32 tensor on the CPU, and returns a tensor of x's shape;
+- `process` is what the network was trained for, see process.py;
+- `predict(x, t)` gets x `(b, ...)` and `t`, a 0-d float32 tensor on the CPU, and returns the prediction, of x's shape;
 - `times` is `(steps + 1,)`, decreasing, as `schedules.schedule` makes it; x must already be at `times[0]`, that is
   pure noise for 1 and `process.add_noise(data, noise, times[0])` for audio-to-audio;
-- `callback(done, total)` is called after every step;
-- `constrain(x, t)` may replace the state, at the start and after every step (inpainting is made of it).
+- `callback(done, total)` is called after every step.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from mousai import types
+from mousai.checks import check_name
+from mousai.diffusion.process import Process
 from mousai.randomness import randn
+from mousai.types import Callback
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-Callback = Callable[[int, int], None]
-Constrain = Callable[[Tensor, Tensor], Tensor]
 
 FEW_STEPS = 15  # below it DPM-Solver++ ends on a first-order step (arXiv 2211.01095, appendix; `lower_order_final`)
-
-
-def amplitudes(t: Tensor) -> tuple[float, float]:
-    """alpha and sigma at a 0-d `t`, as Python floats in double precision; exactly (0, 1) at 1 and (1, 0) at 0."""
-    angle = math.pi / 2
-    return math.sin(angle * (1 - t.item())), math.sin(angle * t.item())
 
 
 def checked_times(x: Tensor, times: Tensor) -> Tensor:
@@ -65,26 +56,36 @@ def checked_generators(generators: Sequence[torch.Generator] | None, x: Tensor, 
         raise ValueError(f"{what} draws noise: pass {len(x)} generators, one an item, got {len(generators or ())}")
 
 
+def denoised(process: Process, predict: Predict, x: Tensor, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor]:
+    """The data and the noise that x at `t` is made of, as the network sees it for a step to `t_next`."""
+    return process.data_and_noise(x, predict(x, process.asked_at(t, t_next)).to(x.dtype), t, t_next)
+
+
 def ddim_step(
-    x: Tensor,
-    v: Tensor,
+    process: Process,
+    data: Tensor,
+    noise: Tensor,
     t: Tensor,
     t_next: Tensor,
     eta: float = 0.0,
     fresh: Tensor | None = None,
 ) -> Tensor:
-    """x at `t_next` from x and v at `t` (DDIM, equation 12); `eta` > 0 puts `fresh` noise in, of x's shape."""
-    alpha, sigma = amplitudes(t)
-    alpha_next, sigma_next = amplitudes(t_next)
-    data, noise = alpha * x - sigma * v, sigma * x + alpha * v
+    """x at `t_next` from the data and noise at `t` (DDIM, equation 12); `eta` > 0 puts `fresh` noise in, of their shape.
+
+    With eta 1 the variance of what is fresh is that of x at t_next given x at t and the data, on any path.
+    """
+    alpha, sigma = process.path.amplitudes(t)
+    alpha_next, sigma_next = process.path.amplitudes(t_next)
     if eta == 0.0:
         return alpha_next * data + sigma_next * noise
-    variance = (eta * sigma_next / sigma) ** 2 * (1 - (alpha / alpha_next) ** 2)  # equation 16, squared
+    given = process.path.power(t) - (alpha / alpha_next) ** 2 * process.path.power(t_next)
+    variance = (eta * sigma_next / sigma) ** 2 * given  # equation 16, squared
     return alpha_next * data + math.sqrt(max(sigma_next**2 - variance, 0.0)) * noise + math.sqrt(variance) * fresh
 
 
 @torch.no_grad()
 def ddim(
+    process: Process,
     predict: Predict,
     x: Tensor,
     times: Tensor,
@@ -92,33 +93,23 @@ def ddim(
     eta: float = 0.0,
     generators: Sequence[torch.Generator] | None = None,
     callback: Callback | None = None,
-    constrain: Constrain | None = None,
 ) -> Tensor:
-    """DDIM for a v-model; `eta` from 0 to 1 is how much of the noise is drawn anew, from `generators`, one an item."""
+    """DDIM; `eta` from 0 to 1 is how much of the noise is drawn anew, from `generators`, one an item."""
     times = checked_times(x, times)
     checked_eta(eta)
     if eta > 0:
         checked_generators(generators, x, "eta > 0")
-    x = constrain(x, times[0]) if constrain else x
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
         fresh = randn(x.shape[1:], generators, x.device, x.dtype) if eta else None
-        x = ddim_step(x, predict(x, t).to(x.dtype), t, t_next, eta, fresh)
-        x = constrain(x, t_next) if constrain else x
+        x = ddim_step(process, *denoised(process, predict, x, t, t_next), t, t_next, eta, fresh)
         if callback:
             callback(i + 1, len(times) - 1)
     return x
 
 
 @torch.no_grad()
-def dpmpp_2m(
-    predict: Predict,
-    x: Tensor,
-    times: Tensor,
-    *,
-    callback: Callback | None = None,
-    constrain: Constrain | None = None,
-) -> Tensor:
-    """DPM-Solver++(2M) for a v-model: the data prediction is continued linearly in lambda = log(alpha / sigma).
+def dpmpp_2m(process: Process, predict: Predict, x: Tensor, times: Tensor, *, callback: Callback | None = None) -> Tensor:
+    """DPM-Solver++(2M): the data prediction is continued linearly in lambda = log(alpha / sigma).
 
     The first step, a last step to t = 0 and the last of fewer than `FEW_STEPS` are of first order, which is DDIM.
     Lambda is infinite at t = 1; there its value half a step later stands in, so that the second step has a slope to
@@ -127,104 +118,88 @@ def dpmpp_2m(
     times = checked_times(x, times)
     steps = len(times) - 1
     data_before, h_before = None, 0.0
-    x = constrain(x, times[0]) if constrain else x
     for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        alpha, sigma = amplitudes(t)
-        alpha_next, sigma_next = amplitudes(t_next)
-        data = alpha * x - sigma * predict(x, t).to(x.dtype)
+        alpha, sigma = process.path.amplitudes(t)
+        alpha_next, sigma_next = process.path.amplitudes(t_next)
+        data, _ = denoised(process, predict, x, t, t_next)
         final = i == steps - 1 and (sigma_next == 0 or steps < FEW_STEPS)
-        h = 0.0 if final else _lambda(t_next) - _lambda(t if alpha else (t + t_next) / 2)
+        h = 0.0 if final else process.log_snr(t_next) - process.log_snr(t if alpha else (t + t_next) / 2)
         extrapolated = data
         if data_before is not None:
             extrapolated = data + h / (2 * h_before) * (data - data_before)  # r = h_before / h
         ratio = sigma_next / sigma
         x = ratio * x + (alpha_next - ratio * alpha) * extrapolated  # exp(-h) = ratio alpha / alpha_next
         data_before, h_before = data, h
-        x = constrain(x, t_next) if constrain else x
         if callback:
             callback(i + 1, steps)
     return x
 
 
-def _lambda(t: Tensor) -> float:
-    """log(alpha / sigma), finite for 0 < t < 1."""
-    return -math.log(math.tan(math.pi / 2 * t.item()))
+Slope = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x, t, where the step goes) -> dx/dt
 
 
-@torch.no_grad()
-def _integrate(step: Callable, predict: Predict, x: Tensor, times: Tensor, callback, constrain) -> Tensor:
-    times = checked_times(x, times)
-    x = constrain(x, times[0]) if constrain else x
-    for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        x = step(lambda x, t: predict(x, t).to(x.dtype), x, t, t_next)
-        x = constrain(x, t_next) if constrain else x
-        if callback:
-            callback(i + 1, len(times) - 1)
-    return x
+def _integrator(step: Callable[[Slope, Tensor, Tensor, Tensor], Tensor], what: str) -> Callable[..., Tensor]:
+    @torch.no_grad()
+    def run(process: Process, predict: Predict, x: Tensor, times: Tensor, *, callback: Callback | None = None) -> Tensor:
+        def slope(x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+            return process.derivative(*denoised(process, predict, x, t, t_next), t)
+
+        times = checked_times(x, times)
+        for i, (t, t_next) in enumerate(zip(times[:-1], times[1:], strict=True)):
+            x = step(slope, x, t, t_next)
+            if callback:
+                callback(i + 1, len(times) - 1)
+        return x
+
+    run.__doc__ = what
+    return run
 
 
-def _euler_step(predict: Predict, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
-    return x + (t_next - t).item() * predict(x, t)
+def _euler_step(slope: Slope, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+    return x + (t_next - t).item() * slope(x, t, t_next)
 
 
-def _midpoint_step(predict: Predict, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+def _midpoint_step(slope: Slope, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
     dt = (t_next - t).item()
-    return x + dt * predict(x + dt / 2 * predict(x, t), (t + t_next) / 2)
+    return x + dt * slope(x + dt / 2 * slope(x, t, t_next), (t + t_next) / 2, t_next)
 
 
-def _heun_step(predict: Predict, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
+def _heun_step(slope: Slope, x: Tensor, t: Tensor, t_next: Tensor) -> Tensor:
     dt = (t_next - t).item()
-    first = predict(x, t)
-    return x + dt / 2 * (first + predict(x + dt * first, t_next))
+    first = slope(x, t, t_next)
+    return x + dt / 2 * (first + slope(x + dt * first, t_next, t_next))
 
 
-def euler(
-    predict: Predict, x: Tensor, times: Tensor, *, callback: Callback | None = None, constrain: Constrain | None = None
-) -> Tensor:
-    """Euler's method along a flow, first order, one evaluation a step."""
-    return _integrate(_euler_step, predict, x, times, callback, constrain)
+euler = _integrator(_euler_step, "Euler's method, first order, one evaluation a step.")
+midpoint = _integrator(_midpoint_step, "The midpoint method, second order, two evaluations a step.")
+heun = _integrator(_heun_step, "Heun's method, second order, two evaluations a step, the second at the step's end (t = 0 too).")
+
+SAMPLERS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m, "euler": euler, "midpoint": midpoint, "heun": heun}
 
 
-def midpoint(
-    predict: Predict, x: Tensor, times: Tensor, *, callback: Callback | None = None, constrain: Constrain | None = None
-) -> Tensor:
-    """The midpoint method along a flow, second order, two evaluations a step."""
-    return _integrate(_midpoint_step, predict, x, times, callback, constrain)
-
-
-def heun(
-    predict: Predict, x: Tensor, times: Tensor, *, callback: Callback | None = None, constrain: Constrain | None = None
-) -> Tensor:
-    """Heun's method along a flow, second order, two evaluations a step, the second at the step's end (t = 0 too)."""
-    return _integrate(_heun_step, predict, x, times, callback, constrain)
-
-
-V_SAMPLERS = {"ddim": ddim, "dpmpp_2m": dpmpp_2m}
-FLOW_SAMPLERS = {"euler": euler, "midpoint": midpoint, "heun": heun}
+def register(name: str, sampler: Callable[..., Tensor]) -> None:
+    """Has `sampler(process, predict, x, times, *, callback)` be one of those that settings may name; ValueError for a name that is taken."""
+    if name in SAMPLERS:
+        raise ValueError(f"sampler: there is one called {name!r}; register it under another name")
+    SAMPLERS[name] = sampler
+    types.SAMPLERS.append(name)
 
 
 def sample(
     name: str,
+    process: Process,
     predict: Predict,
     x: Tensor,
     times: Tensor,
     *,
-    objective: str = "v",
     eta: float = 0.0,
     generators: Sequence[torch.Generator] | None = None,
     callback: Callback | None = None,
-    constrain: Constrain | None = None,
 ) -> Tensor:
-    """The sampler called `name`, which must fit `objective`: "v" (`predict` gives v) or "flow" (the velocity)."""
-    if objective not in ("v", "flow"):
-        raise ValueError(f"objective must be 'v' or 'flow', got {objective!r}")
-    known = V_SAMPLERS if objective == "v" else FLOW_SAMPLERS
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no sampler of a {objective}-model is called {name!r}: use one of {', '.join(known)}{hint}")
+    """The sampler called `name`, one of `SAMPLERS`; `eta` and `generators` are for DDIM."""
+    check_name("sampler", name, SAMPLERS)
     if name == "ddim":
-        return ddim(predict, x, times, eta=eta, generators=generators, callback=callback, constrain=constrain)
+        return ddim(process, predict, x, times, eta=eta, generators=generators, callback=callback)
     if eta != 0.0:
         raise ValueError(f"eta belongs to ddim, {name} is deterministic: leave eta at 0 or use ddim")
-    return known[name](predict, x, times, callback=callback, constrain=constrain)
+    return SAMPLERS[name](process, predict, x, times, callback=callback)

@@ -9,17 +9,19 @@ to 0:
 - `logsnr`: even in lambda = log(alpha / sigma) (DPM-Solver, arXiv 2206.00927, section 3.4).
 - `karras`: even in (sigma / alpha)^(1/7) (EDM, arXiv 2206.00364, equation 5).
 
-The last two measure from t = 0.98 (or t_start) to 0.01 t_start, because lambda is infinite at both ends; their
-first and last points are `t_start` and 0 all the same.
+The last two are those of a process' path. They measure from t = 0.98 (or t_start) to 0.01 t_start, because lambda is
+infinite at both ends; their first and last points are `t_start` and 0 all the same.
 """
 
 from __future__ import annotations
 
-import difflib
 import math
 
 import torch
 from torch import Tensor
+
+from mousai.checks import check_name
+from mousai.diffusion.process import V, Process
 
 NAMES = ("linear", "cosine", "quadratic", "logsnr", "karras")
 MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32
@@ -29,12 +31,12 @@ _BOTTOM = 0.01  # the lowest t that they measure to, as a part of t_start
 _RHO = 7.0  # EDM's exponent
 
 
-def schedule(name: str, steps: int, t_start: float = 1.0) -> Tensor:
-    """The times of `steps` steps from `t_start` to 0, `(steps + 1,)` float32 on the CPU; `name` is one of `NAMES`."""
-    if name not in NAMES:
-        near = difflib.get_close_matches(str(name), NAMES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"no schedule is called {name!r}: use one of {', '.join(NAMES)}{hint}")
+def schedule(name: str, steps: int, t_start: float = 1.0, process: Process = V) -> Tensor:
+    """The times of `steps` steps from `t_start` to 0, `(steps + 1,)` float32 on the CPU; `name` is one of `NAMES`.
+
+    `process` makes a difference to `logsnr` and `karras` alone.
+    """
+    check_name("schedule", name, NAMES)
     if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MAX_STEPS:
         raise ValueError(f"steps must be a whole number from 1 to {MAX_STEPS}, got {steps!r}")
     if not 0.0 < t_start <= 1.0:
@@ -47,18 +49,17 @@ def schedule(name: str, steps: int, t_start: float = 1.0) -> Tensor:
     elif name == "quadratic":
         times = t_start * u**2
     else:
-        times = _even_in_noise_level(name, steps, t_start)
+        times = _even_in_noise_level(name, steps, t_start, process)
     times[0], times[-1] = t_start, 0.0
     return times.to(torch.float32)
 
 
-def _even_in_noise_level(name: str, steps: int, t_start: float) -> Tensor:
-    """Times whose noise level sigma / alpha = tan(pi t / 2) is evenly spaced in its logarithm or its 7th root."""
-    high = math.tan(math.pi / 2 * min(t_start, _TOP))
-    low = math.tan(math.pi / 2 * _BOTTOM * t_start)
+def _even_in_noise_level(name: str, steps: int, t_start: float, process: Process) -> Tensor:
+    """Times whose noise level sigma / alpha is evenly spaced in its logarithm or its 7th root."""
+    high, low = process.path.level(min(t_start, _TOP)), process.path.level(_BOTTOM * t_start)
     even = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     if name == "logsnr":
         level = torch.exp(math.log(high) + even * (math.log(low) - math.log(high)))
     else:
         level = (high ** (1 / _RHO) + even * (low ** (1 / _RHO) - high ** (1 / _RHO))) ** _RHO
-    return torch.atan(level) * 2 / math.pi
+    return process.path.time_at(level)

@@ -1,6 +1,6 @@
 """Sequences longer than a network was trained on, sampled in overlapping windows, as a stream of finished frames.
 
-Both ways of the field, for v-models and DDIM:
+Both ways of the field, for every process, by DDIM:
 
 - `JointDenoiser`: the windows are denoised together, what neighbours predict for the frames they share is averaged in
   every step (Bar-Tal et al., "MultiDiffusion", arXiv 2302.08113). A window's step needs its neighbours' last step, not
@@ -8,7 +8,8 @@ Both ways of the field, for v-models and DDIM:
 - `Continuation`: windows one after the other, each inpaints what is new given the frames that it shares with the one
   before (RePaint, arXiv 2201.09865).
 
-Everything random belongs to a frame's place, so that neither batches nor a restart from `state()` make a difference.
+What is random belongs to a frame's place in the one, to a window's number in the other, so that neither batches nor a
+restart from `state()` make a difference.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ import torch
 from torch import Tensor
 
 from mousai.diffusion.inpaint import inpaint
-from mousai.diffusion.process import add_noise
+from mousai.diffusion.process import Process
 from mousai.diffusion.samplers import checked_eta, checked_times, ddim_step
 from mousai.randomness import block_generator, positional_noise
 
 LOOP_PULL = 4.0  # how far all steps together bring the end of a loop to its beginning: (1 - rise)**4 of the way is left
 STREAM = 2**32  # noise streams of a seed are so far apart; the first of them is left to whoever decodes the latents
 
-# (x (b, d, l), t (b,), first frame of each row) -> v (b, d, l)
+# (x (b, d, l), t (b,), first frame of each row) -> the prediction (b, d, l)
 WindowPredict = Callable[[Tensor, Tensor, list[int]], Tensor]
 
 
@@ -73,17 +74,18 @@ class JointDenoiser:
     """
 
     def __init__(
-        self, predict: WindowPredict, times: Tensor, grid: WindowGrid, channels: int, seed: int, *,
+        self, process: Process, predict: WindowPredict, times: Tensor, grid: WindowGrid, channels: int, seed: int, *,
         eta: float = 0.0, batch: int = 1, prefix: Tensor | None = None, loop: bool = False, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
         checked_eta(eta)
-        self.predict, self.grid, self.channels, self.seed = predict, grid, channels, seed
+        self.process, self.predict, self.grid, self.channels, self.seed = process, predict, grid, channels, seed
         self.eta, self.batch, self.prefix, self.loop, self.device = eta, batch, prefix, loop, torch.device(device)
         self.times = checked_times(torch.zeros(1, 1), times)
+        self.asked = torch.stack([process.asked_at(t, t_next) for t, t_next in zip(self.times[:-1], self.times[1:])])
         levels = len(self.times) - 1
         self.next = [0] * levels  # number of the next window at each step
         self.held = [torch.zeros(channels, 0, device=self.device) for _ in range(levels)]  # x from that window on; not of step 0
-        self.tail: list[Tensor | None] = [None] * levels  # v that the last window predicted for frames of the next
+        self.tail: list[Tensor | None] = [None] * levels  # what the last window predicted for frames of the next
         self.head: list[Tensor | None] = [None] * levels  # with `loop`, the first frames after each step
 
     @property
@@ -106,8 +108,8 @@ class JointDenoiser:
                 levels = alike[first : first + self.batch]
                 rows = torch.stack([inputs[level] for level in levels])
                 places = [self.grid.span(self.next[level])[0] for level in levels]
-                for level, x, v in zip(levels, rows, self.predict(rows, self.times[levels], places)):
-                    finished = self._step(level, x, v.to(x.dtype), finished)
+                for level, x, prediction in zip(levels, rows, self.predict(rows, self.asked[levels], places)):
+                    finished = self._step(level, x, prediction.to(x.dtype), finished)
         return finished
 
     def _there(self, level: int, index: int) -> bool:
@@ -118,21 +120,23 @@ class JointDenoiser:
         first, stop = self.grid.span(self.next[level])
         return self._noise(0, first, stop) if level == 0 else self.held[level][:, : stop - first]
 
-    def _step(self, level: int, x: Tensor, v: Tensor, finished: Tensor | None) -> Tensor | None:
-        """One window's step: its v faded in over its predecessor's, x one step on where no later window has a say."""
+    def _step(self, level: int, x: Tensor, prediction: Tensor, finished: Tensor | None) -> Tensor | None:
+        """One window's step: its prediction faded in over its predecessor's, x one step on where no later window has a say."""
         index, overlap = self.next[level], self.grid.overlap
         first = self.grid.span(index)[0]
         if self.tail[level] is not None:
             rise = (torch.arange(overlap, device=x.device) + 0.5) / overlap
-            v = torch.cat([torch.lerp(self.tail[level], v[:, :overlap], rise), v[:, overlap:]], dim=-1)
+            faded = torch.lerp(self.tail[level], prediction[:, :overlap], rise)
+            prediction = torch.cat([faded, prediction[:, overlap:]], dim=-1)
         last = index == self.grid.count - 1
         end = x.shape[-1] if last else self.grid.stride
         t, t_next = self.times[level], self.times[level + 1]
         fresh = self._noise(level + 1, first, first + end) if self.eta else None
-        after = ddim_step(x[:, :end], v[:, :end], t, t_next, self.eta, fresh)
+        data, noise = self.process.data_and_noise(x[:, :end], prediction[:, :end], t, t_next)
+        after = ddim_step(self.process, data, noise, t, t_next, self.eta, fresh)
         after = self._pinned(after, first, level)
         self.next[level] += 1
-        self.tail[level] = None if last else v[:, end:].clone()
+        self.tail[level] = None if last else prediction[:, end:].clone()
         if level:
             self.held[level] = self.held[level][:, end:].clone()
         if level + 1 < len(self.next):
@@ -145,7 +149,7 @@ class JointDenoiser:
         if self.prefix is not None and first < self.prefix.shape[-1]:
             known = self.prefix[:, first : first + x.shape[-1]]
             t = self.times[level + 1]
-            at_t = known if t == 0 else add_noise(known, self._noise(0, first, first + known.shape[-1]), t)
+            at_t = known if t == 0 else self.process.add_noise(known, self._noise(0, first, first + known.shape[-1]), t)
             x = torch.cat([at_t, x[:, known.shape[-1] :]], dim=-1)
         if not self.loop:
             return x
@@ -180,16 +184,17 @@ class JointDenoiser:
 
 
 class Continuation:
-    """As `JointDenoiser`, but each window is finished before the next one begins.
+    """As `JointDenoiser`, but each window is finished before the next one begins, with noise from `seed` and its number.
 
     Every step is done `resamples` times with `eta` 1, see `inpaint`.
     """
 
     def __init__(
-        self, predict: WindowPredict, times: Tensor, grid: WindowGrid, channels: int, seed: int, *,
+        self, process: Process, predict: WindowPredict, times: Tensor, grid: WindowGrid, channels: int, seed: int, *,
         resamples: int = 5, prefix: Tensor | None = None, loop: bool = False, device: torch.device | str = "cpu",
     ) -> None:  # fmt: skip
-        self.predict, self.times, self.grid, self.channels, self.seed = predict, times, grid, channels, seed
+        self.process, self.predict, self.times = process, predict, times
+        self.grid, self.channels, self.seed = grid, channels, seed
         self.resamples, self.prefix, self.loop, self.device = resamples, prefix, loop, torch.device(device)
         self.index = 0
         self.shared = torch.zeros(channels, 0, device=self.device)  # the last frames of the window before
@@ -215,8 +220,8 @@ class Continuation:
         generator = block_generator(self.seed + STREAM, self.index)
         noise = torch.randn(data.shape, generator=generator).to(self.device)
         x = inpaint(
-            lambda x, t: self.predict(x, t.expand(1), [first]), noise[None], data[None], keep[None, None], self.times,
-            resamples=self.resamples, generators=[generator],
+            self.process, lambda x, t: self.predict(x, t.expand(1), [first]), noise[None], data[None], keep[None, None],
+            self.times, resamples=self.resamples, generators=[generator],
         )[0]  # fmt: skip
         if self.index == 0:
             self.head = x[:, : self.grid.overlap].clone()

@@ -1,4 +1,6 @@
-"""Text-conditioned latent diffusion: a v-objective 1D U-Net over a codec's latents (Moûsai, arXiv 2301.11757, section 3.3).
+"""Text-conditioned latent diffusion: a 1D U-Net over a codec's latents (Moûsai, arXiv 2301.11757, section 3.3).
+
+It is trained for one of the processes of diffusion/process.py, Moûsai's own being `v`.
 
 The condition's tokens are cross-attended at every depth; with probability `drop` an item is trained on a learned "no
 condition" in their place, for classifier-free guidance.
@@ -8,39 +10,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mousai.checks import check_name
-from mousai.diffusion.guidance import guided, mixed
-from mousai.diffusion.inpaint import inpaint
-from mousai.diffusion.process import add_noise, v_target
-from mousai.diffusion.samplers import V_SAMPLERS, Callback, sample
-from mousai.diffusion.schedules import schedule
+from mousai.diffusion.guidance import guided
+from mousai.diffusion.process import PROCESSES
+from mousai.diffusion.samplers import SAMPLERS
+from mousai.diffusion.sampling import PLAIN, sample_latents
 from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.unet1d import UNet1dConfig
-from mousai.randomness import randn, seeded_generators
-from mousai.types import Condition, ConditionShape, RowPredict, SamplingSettings
+from mousai.types import Callback, Condition, ConditionShape, RowPredict, SamplingSettings
 
-OWN = SamplingSettings(
-    steps=50, guidance=5.0, sampler="ddim", schedule="linear", eta=0.0, rescale=0.0, interval=(0.0, 1.0), resamples=5
-)  # what a config does not say
+OWN = replace(PLAIN, guidance=5.0)  # what a config does not say
 
 
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
     unet: UNet1dConfig
     network: NetworkConfig = NetworkConfig()
+    objective: Literal["v", "flow", "epsilon"] = "v"  # the process, see diffusion/process.py
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
-    subtract_input: bool = False  # v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
+    subtract_input: bool = False  # of objective v: v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
     sample: SamplingSettings = OWN  # how to sample when nothing else is asked for
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "sample", self.sample.over(OWN))
-        check_name("sample.sampler", self.sample.sampler, V_SAMPLERS)
+        if self.subtract_input and self.objective != "v":
+            raise ValueError(f"subtract_input: belongs to objective v, came objective {self.objective}")
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
         if not any(self.unet.cross_attentions):
@@ -56,7 +56,7 @@ class LatentDiffusion(nn.Module):
 
         self.latent_channels, self.frame_multiple = config.unet.in_channels, self.unet.total_factor
         self.accepts = ConditionShape(tokens=config.unet.embedding_features, max_tokens=config.max_tokens)
-        self.sampling, self.samplers = config.sample, tuple(V_SAMPLERS)
+        self.sampling, self.samplers, self.process = config.sample, tuple(SAMPLERS), PROCESSES[config.objective]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -71,7 +71,7 @@ class LatentDiffusion(nn.Module):
     def loss(
         self, latents: Tensor, condition: Condition, generator: torch.Generator, frames: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The v-objective for latents `(b, d, l)`; beyond the first `frames (b,)` of an item lies padding, not counted.
+        """The mean squared error of the prediction for latents `(b, d, l)`; beyond the first `frames (b,)` of an item lies padding, not counted.
 
         Times, noise and dropped conditions come from `generator`, on the CPU.
         """
@@ -83,8 +83,8 @@ class LatentDiffusion(nn.Module):
         condition = self._fit(condition, data)
         tokens = torch.where(dropped[:, None, None], self._null(b).to(data), condition.tokens)
         mask = condition.mask | dropped[:, None]
-        predicted = self._network(add_noise(data, noise, t), t, tokens=tokens, mask=mask)
-        error = (predicted.float() - v_target(data, noise, t)).square()[..., :length]
+        predicted = self._network(self.process.add_noise(data, noise, t), t, tokens=tokens, mask=mask)
+        error = (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
         weight = (torch.arange(length, device=data.device) < real[:, None])[:, None].to(error)  # (b, 1, l)
         loss = (error * weight).sum() / (weight.sum() * error.shape[1])
@@ -92,7 +92,6 @@ class LatentDiffusion(nn.Module):
 
     # -- use -------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def sample(
         self,
         condition: Condition,
@@ -106,78 +105,28 @@ class LatentDiffusion(nn.Module):
         keep: Tensor | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Latents `(b, d, num_frames)` for a condition of b items; item i depends on its condition and `seeds[i]` alone.
-
-        `negative` takes the place of "no condition". With `init` `(b, d, num_frames)`, sampling starts from it at
-        time `strength` (1 = from noise alone); with boolean `keep` `(b or 1, 1, num_frames)`, True = known, that part
-        of `init` stays as it is and the rest is made to fit. `callback(done, total)` counts steps.
-        """
-        settings = (settings or self.sampling).over(self.sampling)
-        b = len(condition)
-        if len(seeds) != b:
-            raise ValueError(f"expected one seed an item, {b}; came {len(seeds)}")
-        if init is not None and init.shape != (b, self.latent_channels, num_frames):
-            raise ValueError(f"init: expected {(b, self.latent_channels, num_frames)}, came {tuple(init.shape)}")
-        if not 0 < strength <= 1 or (init is None and (strength < 1 or keep is not None)):
-            raise ValueError(f"strength is above 0 and at most 1, and less than 1, like keep, needs init; came {strength}")
-        device = self.null.weight.device
-        padding = -num_frames % self.unet.total_factor
-        generators = seeded_generators(seeds)
-        noise = randn((self.latent_channels, num_frames + padding), generators, device)
-        times = schedule(settings.schedule, settings.steps, strength)
-        predict = self._predictor(condition, negative, settings, times, noise)
-        if keep is not None:
-            data = F.pad(init.to(noise), (0, padding))
-            known = F.pad(keep.to(device), (0, padding))
-            extra = {"resamples": settings.resamples, "generators": generators}
-            return inpaint(predict, noise, data, known, times, callback=callback, **extra)[..., :num_frames]
-        start = noise
-        if init is not None and strength < 1:
-            start = add_noise(F.pad(init.to(noise), (0, padding), mode="replicate"), noise, times[0])
-        extra = {"eta": settings.eta, "generators": generators if settings.eta else None}
-        return sample(settings.sampler, predict, start, times, callback=callback, **extra)[..., :num_frames]
-
-    def _predictor(self, condition: Condition, negative: Condition | None, settings: SamplingSettings, times: Tensor, like: Tensor):
-        """`predict(x, t)` under guidance, everything that does not depend on x computed once."""
-        b = len(condition)
-        condition = self._fit(condition, like)
-        tokens, mask = condition.tokens, condition.mask
-        if settings.guidance != 1.0:
-            other = self._fit(negative, like) if negative is not None else Condition(self._null(b).to(like), torch.ones_like(mask))
-            tokens, mask = torch.cat([tokens, other.tokens]), torch.cat([mask, other.mask])
-        cache = self.unet.cache(times[:-1], tokens, mask)
-        alone = cache[:b]
-        return guided(
-            lambda xx, t: self._network(xx, t, cache=cache),
-            lambda x, t: self._network(x, t, cache=alone),
-            settings.guidance,
-            interval=settings.interval,
-            rescale=settings.rescale,
-        )
+        """Latents `(b, d, num_frames)` for a condition of b items: see `types.Generator`."""
+        return sample_latents(
+            self, condition, num_frames, seeds=seeds, negative=negative, settings=settings, init=init, strength=strength,
+            keep=keep, callback=callback, device=self.null.weight.device,
+        )  # fmt: skip
 
     def predictor(self, conditions: Sequence[Condition | None], settings: SamplingSettings, times: Tensor) -> RowPredict:
-        """v under guidance for rows that differ in time and condition, as in long pieces: see `types.Generator`."""
-        settings = settings.over(self.sampling)
+        """The prediction under guidance for rows of any condition and time: see `types.Generator`."""
         like = self.null.weight
         null = Condition(self._null(1).to(like), torch.ones(1, self.config.max_tokens, dtype=torch.bool, device=like.device))
         fitted = [null if each is None else self._fit(each, like) for each in conditions]
         tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
-        cache, (low, high) = self.unet.cache(times[:-1], tokens, mask), settings.interval
+        cache = self.unet.cache(times[:-1], tokens, mask)
 
-        def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor, first: Sequence[int]) -> Tensor:
-            twice = torch.nonzero((low <= t) & (t <= high) & (settings.guidance != 1.0))[:, 0]
-            which, rows = torch.cat([item, negative[twice]]).to(like.device), twice.to(x.device)
-            v = self._network(torch.cat([x, x[rows]]), torch.cat([t, t[twice]]), cache=cache[which]).to(x.dtype)
-            cond, other = v[: len(x)], v[len(x) :]
-            if len(twice):
-                cond[rows] = mixed(cond[rows], other, settings.guidance, settings.rescale)
-            return cond
+        def predict(x: Tensor, t: Tensor, which: Tensor, first: Sequence[int]) -> Tensor:
+            return self._network(x, t, cache=cache[which.to(like.device)])
 
-        return predict
+        return guided(self.process, predict, settings.over(self.sampling))
 
     def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
-        v = self.unet(x, t, **condition)
-        return v - x if self.config.subtract_input else v
+        prediction = self.unet(x, t, **condition)
+        return prediction - x if self.config.subtract_input else prediction
 
     def _null(self, b: int) -> Tensor:
         return self.null.weight.expand(b, -1, -1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 KeysValues = tuple[Tensor, Tensor]
@@ -26,26 +28,45 @@ class Context:
         return linear(self.time) if self.row is None else self.row[:, start : start + linear.out_features]
 
 
+class ModulationRows:
+    """Every scale and shift, a row for each time of a schedule.
+
+    Solvers such as midpoint ask for times between those of the schedule: their rows are computed when they are asked for
+    first, at most one for each of its `steps + 1` times. ValueError for more, since who asks for them has another schedule.
+    """
+
+    def __init__(self, times: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
+        self.compute, self.promised, self.table = compute, len(times), compute(times)  # (steps, UNet1d.table_width)
+        self.rows = {time: index for index, time in enumerate(times.tolist())}
+
+    def at(self, t: Tensor) -> Tensor:
+        """The rows of the float32 tensor `t`: `(1, table_width)` for 0-d, else `(b, table_width)`."""
+        times = t.reshape(-1).tolist()
+        if more := [time for time in dict.fromkeys(times) if time not in self.rows]:
+            self._add(more)
+        row = self.rows[times[0]]
+        return self.table[[self.rows[time] for time in times]] if t.ndim else self.table[row : row + 1]
+
+    def _add(self, times: list[float]) -> None:
+        if len(self.table) + len(times) > 2 * self.promised + 1:
+            raise ValueError(f"t = {times[0]} is neither among the {self.promised} times that this cache was made for nor between them")
+        self.rows |= {time: len(self.table) + index for index, time in enumerate(times)}
+        self.table = torch.cat([self.table, self.compute(torch.tensor(times, dtype=torch.float32))])
+
+
 class StepCache:
-    """What a `UNet1d` needs besides x for each time of a schedule.
+    """What a `UNet1d` needs besides x for each time of a schedule, and for times between.
 
     `cache[:n]` is that of the first n items, `cache[rows]`, a LongTensor `(b,)`, that of so many rows, each of any item.
     """
 
-    def __init__(self, times: Tensor, table: Tensor, context: Context) -> None:
-        self.times, self.table, self.context = times, table, context
-        self.rows = {time: index for index, time in enumerate(times.tolist())}
+    def __init__(self, rows: ModulationRows, context: Context) -> None:
+        self.rows, self.context = rows, context
 
     def at(self, t: Tensor) -> Context:
-        """The context for the float32 tensor `t`, 0-d or `(b,)`, whose entries must be among the times exactly."""
-        times = t.reshape(-1).tolist()
-        for time in times:
-            if time not in self.rows:
-                raise ValueError(f"t = {time} is not among the {len(self.times)} times that this cache was made for")
-        row = self.rows[times[0]]
-        table = self.table[[self.rows[time] for time in times]] if t.ndim else self.table[row : row + 1]
+        """The context for the float32 tensor `t`, 0-d or `(b,)`."""
         c = self.context
-        return Context(mask=c.mask, row=table, keys_values=c.keys_values, injected=c.injected)
+        return Context(mask=c.mask, row=self.rows.at(t), keys_values=c.keys_values, injected=c.injected)
 
     @property
     def items(self) -> int:
@@ -61,4 +82,4 @@ class StepCache:
             keys_values=[(k[index], v[index]) for k, v in c.keys_values],
             injected=[y[index] for y in c.injected],
         )
-        return StepCache(self.times, self.table, context)
+        return StepCache(self.rows, context)

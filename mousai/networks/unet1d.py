@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mousai.networks.attention import CrossAttention, SelfAttention, token_mask
-from mousai.networks.step_cache import Context, StepCache
+from mousai.networks.step_cache import Context, ModulationRows, StepCache
 from mousai.networks.time_embedding import TimeEmbedding
 
 
@@ -246,7 +246,7 @@ class UNet1d(nn.Module):
     ) -> StepCache:
         """Everything that does not depend on x, for `times (steps,)` and the condition that `forward` would be given."""
         times = times.detach().to(torch.float32)
-        context = self.context(times.to(self.time.weights.device), tokens, mask, inject)
+        context = self.context(times[:1].to(self.time.weights.device), tokens, mask, inject)
         items = self.items()
         layers = {item.slots["row"]: item.modulation for item in items}
         layers |= {level.skip_slot: level.skip for level in self.levels}
@@ -256,8 +256,12 @@ class UNet1d(nn.Module):
             keys_values=[layer.project(context.tokens) for item in items for layer in item.cross_attentions],
             injected=[item.project_inject(context.inject) for item in items if item.inject is not None],
         )
-        table = torch.cat([layers[start](context.time) for start in sorted(layers)], dim=-1)  # (steps, table_width)
-        return StepCache(times.cpu(), table, prepared)
+
+        def rows(times: Tensor) -> Tensor:
+            time = self.time(times.to(self.time.weights.device)).to(self.dtype)
+            return torch.cat([layers[start](time) for start in sorted(layers)], dim=-1)  # (steps, table_width)
+
+        return StepCache(ModulationRows(times.cpu(), rows), prepared)
 
     def context(
         self, t: Tensor, tokens: Tensor | None, mask: Tensor | None, inject: dict[int, Tensor] | None

@@ -83,9 +83,10 @@ class Rendering:
     def denoiser(self) -> JointDenoiser | Continuation:
         """The stream of latents from its beginning."""
         settings = self.settings
-        times = schedule(settings.schedule, settings.steps)
+        process = self.system.generator.process
+        times = schedule(settings.schedule, settings.steps, process=process)
         place = {"prefix": self.prefix, "loop": self.piece.loop, "device": self.device}
-        arguments = (self.predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
+        arguments = (process, self.predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
         if self.piece.method == "continuation":
             return Continuation(*arguments, resamples=settings.resamples, **place)
         return JointDenoiser(*arguments, eta=settings.eta, batch=self.rows_at_once, **place)

@@ -1,34 +1,38 @@
-"""Guidance: one pass, its closed form, where it applies, and what rescale keeps."""
+"""Guidance: one pass, its closed form on every process, where it applies, and what rescale and APG keep."""
 
 import pytest
 import torch
 
 from mousai.diffusion import samplers
-from mousai.diffusion.guidance import guided
+from mousai.diffusion.guidance import for_sampler, guided, mixed
+from mousai.diffusion.process import V
+from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
-from mousai.randomness import item_generators, randn
+from mousai.randomness import randn, seeded_generators
+from mousai.types import SamplingSettings
+
+COND, OTHER = 0, 1
+ITEM, NEGATIVE = torch.tensor([COND, COND]), torch.tensor([OTHER, OTHER])
 
 
 class Net:
-    """cond(x, t) = 2 x + t, uncond(x, t) = -x; counts its passes."""
+    """cond(x, t) = 2 x + t, other(x, t) = -x; keeps how many rows each of its passes had."""
 
     def __init__(self):
-        self.both = self.alone = 0
+        self.passes = []
 
-    def predict_both(self, xx, t):
-        self.both += 1
-        first, second = xx.chunk(2)
-        assert torch.equal(first, second)
-        return torch.cat([2 * first + t, -second])
+    def __call__(self, x, t, which, first):
+        self.passes.append(len(x))
+        assert len(x) == len(t) == len(which) == len(first)
+        return torch.where((which == COND)[:, None, None], 2 * x + t[:, None, None], -x)
 
-    def predict_cond(self, x, t):
-        self.alone += 1
-        return 2 * x + t
+    def guided(self, process=V, **settings):
+        return for_sampler(guided(process, self, SamplingSettings(**settings)), ITEM, NEGATIVE)
 
 
 @pytest.fixture
 def x():
-    return randn((3, 40), item_generators(0, 2))
+    return randn((3, 40), seeded_generators([0, 1]))
 
 
 T = torch.tensor(0.5)
@@ -37,68 +41,115 @@ T = torch.tensor(0.5)
 @pytest.mark.parametrize("scale", [0.0, 0.5, 3.0, 15.0])
 def test_it_is_the_formula_in_one_pass(x, scale):
     net = Net()
-    y = guided(net.predict_both, net.predict_cond, scale)(x, T)
-    torch.testing.assert_close(y, -x + scale * (2 * x + 0.5 + x))
-    assert (net.both, net.alone) == (1, 0)
+    torch.testing.assert_close(net.guided(guidance=scale)(x, T), -x + scale * (2 * x + 0.5 + x))
+    assert net.passes == [4]
 
 
-def test_scale_one_asks_the_condition_alone(x):
+@pytest.mark.parametrize("settings", [{"guidance": 1.0}, {}])
+def test_scale_one_asks_the_condition_alone(x, settings):
     net = Net()
-    y = guided(net.predict_both, net.predict_cond, 1.0)(x, T)
-    assert torch.equal(y, 2 * x + T)
-    assert (net.both, net.alone) == (0, 1)
+    assert torch.equal(net.guided(**settings)(x, T), 2 * x + T)
+    assert net.passes == [2]
 
 
 def test_outside_the_interval_the_condition_is_asked_alone(x):
     net = Net()
-    predict = guided(net.predict_both, net.predict_cond, 3.0, interval=(0.25, 0.75))
-    samplers.ddim(predict, x, schedule("linear", 8))  # asks at 1, 0.875, …, 0.125
-    assert (net.both, net.alone) == (5, 3)  # 0.75 and 0.25 belong to the interval
+    predict = net.guided(guidance=3.0, interval=(0.25, 0.75))
+    samplers.ddim(V, predict, x, schedule("linear", 8))
+    assert net.passes == [2, 2, 4, 4, 4, 4, 4, 2]  # at 1, 0.875, …, 0.125; 0.75 and 0.25 belong to the interval
     assert torch.equal(predict(x, torch.tensor(0.8)), 2 * x + 0.8)
+
+
+def test_rows_are_told_what_each_is_told():
+    asked = []
+
+    def net(x, t, which, first):
+        asked.append((t.tolist(), which.tolist(), list(first)))
+        return torch.zeros_like(x)
+
+    predict = guided(V, net, SamplingSettings(guidance=2.0, interval=(0.0, 0.6)))
+    predict(torch.ones(3, 1, 4), torch.tensor([0.5, 0.75, 0.25]), torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5]), [7, 8, 9])
+    assert asked == [([0.5, 0.75, 0.25, 0.5, 0.25], [0, 1, 2, 3, 5], [7, 8, 9, 7, 9])]
+
+
+@pytest.mark.parametrize("settings", [{}, {"apg": 1.0}, {"apg": 0.4, "apg_norm": 0.3}, {"apg_norm": 0.1}], ids=str)
+@pytest.mark.parametrize("t", [torch.tensor(0.3), torch.tensor([0.2, 0.9])], ids=str)
+def test_guidance_of_the_same_data_is_the_same_data_on_every_process(x, process, settings, t):
+    """What is guided are predictions of v, velocity or noise; what it means for the data is the same."""
+    generator = torch.Generator().manual_seed(1)
+    cond, other = (torch.randn(x.shape, generator=generator).double() for _ in range(2))
+    x, t = x.double(), t.expand(2)
+
+    def prediction_of(data):
+        alpha, sigma = (part[:, None, None].double() for part in process.path.alpha_sigma(t))
+        of_data, of_noise = process.mixture(alpha, sigma)
+        return of_data * data + of_noise * (x - alpha * data) / sigma
+
+    every = SamplingSettings(guidance=4.0, **settings).over(PLAIN)
+    found = process.data(x, mixed(process, every, x, t, prediction_of(cond), prediction_of(other)), t)
+    torch.testing.assert_close(found, apg(cond, other, 4.0, every.apg, every.apg_norm), rtol=1e-4, atol=1e-4)
+
+
+def apg(cond, other, scale, part, norm):
+    """Algorithm 1 of arXiv 2410.02416 without momentum, on data, item by item; its r is over the root of the number of values."""
+    items = []
+    for c, o in zip(cond, other):
+        change = c - o
+        if norm:
+            change = change * min(1.0, norm * change.numel() ** 0.5 / change.norm())
+        along = (change * c).sum() / (c * c).sum() * c
+        items.append(c + (scale - 1) * (change - along + (1 - part) * along))
+    return torch.stack(items)
+
+
+def test_what_apg_adds_is_orthogonal_to_the_data_and_no_larger_than_said(x, process):
+    net, settings = Net(), {"guidance": 9.0, "apg": 1.0, "apg_norm": 0.25}
+    t, rows = T.expand(2), [0, 0]
+    cond = process.data(x, net(x, t, ITEM, rows), T)
+    added = process.data(x, net.guided(process, **settings)(x, T), T) - cond
+    for i in range(2):
+        assert (added[i] * cond[i]).sum().abs() < 1e-3 * added[i].norm() * cond[i].norm()
+        assert added[i].square().mean().sqrt() <= 8 * 0.25 + 1e-4
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.7, 1.0])
 def test_rescale_moves_each_item_to_the_conditions_deviation(x, phi):
-    net = Net()
-    y = guided(net.predict_both, net.predict_cond, 5.0, rescale=phi)(x, T)
-    cond, mixed = 2 * x + T, -x + 5 * (3 * x + T)
+    y = Net().guided(guidance=5.0, rescale=phi)(x, T)
+    cond, plain = 2 * x + T, -x + 5 * (3 * x + T)
     for i in range(2):
-        expected = phi * cond[i].std() + (1 - phi) * mixed[i].std()
+        expected = phi * cond[i].std() + (1 - phi) * plain[i].std()
         assert y[i].std().item() == pytest.approx(expected.item(), rel=1e-4)
-        torch.testing.assert_close(y[i] / y[i].std(), mixed[i] / mixed[i].std())
+        torch.testing.assert_close(y[i] / y[i].std(), plain[i] / plain[i].std())
 
 
-def test_rescale_keeps_silence_finite():
-    zero = lambda x, t: torch.zeros_like(x)  # noqa: E731
-    y = guided(zero, zero, 3.0, rescale=1.0)(torch.ones(2, 4), T)
-    assert torch.equal(y, torch.zeros(2, 4))
+@pytest.mark.parametrize("settings", [{"rescale": 1.0}, {"apg": 1.0, "apg_norm": 1.0}])
+def test_silence_stays_finite(settings):
+    zero = lambda x, t, which, first: torch.zeros_like(x)  # noqa: E731
+    predict = for_sampler(guided(V, zero, SamplingSettings(guidance=3.0, **settings)), ITEM, NEGATIVE)
+    assert torch.equal(predict(torch.zeros(2, 3, 4), T), torch.zeros(2, 3, 4))
 
 
 def test_the_state_stays_float32_under_a_half_precision_net(x):
-    half = lambda x, t: (0.1 * x).bfloat16()  # noqa: E731
-    assert guided(half, half, 3.0)(x, T).dtype == torch.float32
+    half = lambda x, t, which, first: (0.1 * x).bfloat16()  # noqa: E731
+    assert for_sampler(guided(V, half, SamplingSettings(guidance=3.0)), ITEM, NEGATIVE)(x, T).dtype == torch.float32
 
 
-def test_items_are_guided_each_for_itself(x):
-    net = Net()
-    predict = guided(net.predict_both, net.predict_cond, 4.0, rescale=0.7)
-    together = predict(x, T)
+@pytest.mark.parametrize("settings", [{"rescale": 0.7}, {"apg": 0.8, "apg_norm": 0.2}])
+def test_items_are_guided_each_for_itself(x, settings):
+    predict = guided(V, Net(), SamplingSettings(guidance=4.0, **settings))
+    together = for_sampler(predict, ITEM, NEGATIVE)(x, T)
     for i in range(2):
-        torch.testing.assert_close(predict(x[i : i + 1], T)[0], together[i])
+        torch.testing.assert_close(for_sampler(predict, ITEM[:1], NEGATIVE[:1])(x[i : i + 1], T)[0], together[i])
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"scale": -1.0}, "scale must be"),
-        ({"scale": float("nan")}, "scale must be"),
-        ({"scale": float("inf")}, "scale must be"),
-        ({"interval": (0.7, 0.3)}, "interval must be"),
-        ({"interval": (0.0, 1.5)}, "interval must be"),
-        ({"rescale": 1.5}, "rescale must be"),
-    ],
-)
-def test_wrong_settings_are_refused(change, message):
-    net = Net()
-    with pytest.raises(ValueError, match=message):
-        guided(net.predict_both, net.predict_cond, **({"scale": 2.0} | change))
+def test_guidance_of_a_gaussian_is_what_it_is_for_the_data(exact, process):
+    """Towards N(1, 0.2^2) and away from N(0, 0.2^2): the same answer on every process, mean 2 at a scale of 2."""
+    near, far = exact.gaussian(process, 1.0, 0.2), exact.gaussian(process, 0.0, 0.2)
+
+    def net(x, t, which, first):
+        return torch.where((which == COND)[:, None, None], near(x, t), far(x, t))
+
+    predict = for_sampler(guided(process, net, SamplingSettings(guidance=2.0)), ITEM, NEGATIVE)
+    noise = randn((1, 4000), seeded_generators([0, 1])).double()
+    y = samplers.sample("dpmpp_2m", process, predict, noise, schedule("cosine", 60))
+    assert y.mean().item() == pytest.approx(2.0, abs=0.02) and y.std().item() == pytest.approx(0.2, abs=0.01)

@@ -1,6 +1,10 @@
 import pytest
 import torch
 
+from mousai.config import from_dict, to_dict
+from mousai.diffusion.process import PROCESSES
+from mousai.diffusion.samplers import SAMPLERS
+from mousai.diffusion.sampling import predict_for
 from mousai.diffusion.schedules import schedule
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from mousai.networks.unet1d import UNet1dConfig
@@ -38,80 +42,78 @@ def test_guidance_negative_prompt_and_condition_are_heard():
     assert not torch.allclose(plain, model.sample(told, 8, seeds=[0], settings=SamplingSettings(steps=4, guidance=1.0)), atol=1e-3)
 
 
-def test_guidance_equals_two_passes():
-    """The batched, cached predictor against the formula, at one time."""
-    model, told = tiny().eval(), condition(1)
-    times, x = torch.tensor([0.7, 0.0]), torch.randn(1, 4, 8)
-    predict = model._predictor(told, None, SamplingSettings(steps=1, guidance=3.0).over(model.sampling), times, x)
-    padded = torch.nn.functional.pad(told.tokens, (0, 0, 0, 2))
-    mask = torch.tensor([[True, True, True, False, False]])
-    with torch.no_grad():
-        cond = model.unet(x, times[0], tokens=padded, mask=mask)
-        uncond = model.unet(x, times[0], tokens=model.null.weight[None], mask=torch.ones_like(mask))
-        torch.testing.assert_close(predict(x, times[0]), uncond + 3 * (cond - uncond), atol=1e-5, rtol=1e-4)
-
-
 TIMES = schedule("linear", 4)
 
 
-def told_by_row(model, settings, negative=None):
-    """`rows` of three conditions, then none and the negative one, and the conditions themselves."""
-    three = condition(3)
-    return model.predictor([three[:1], three[1:2], three[2:], None, negative], settings, TIMES), three
+@torch.no_grad()
+def plainly(model, told, negative, settings, x, t):
+    """The guided prediction by two passes of the network, nothing prepared, for each item alone."""
+    rows = []
+    for index in range(len(x)):
+        cond = Condition(torch.nn.functional.pad(told.tokens[index : index + 1], (0, 0, 0, 2)), torch.tensor([[True] * 3 + [False] * 2]))
+        other = Condition(model.null.weight[None], torch.ones(1, 5, dtype=torch.bool))
+        if negative is not None:
+            lacks = 5 - negative.tokens.shape[1]
+            other = Condition(torch.nn.functional.pad(negative.tokens, (0, 0, 0, lacks)), torch.nn.functional.pad(negative.mask, (0, lacks)))
+        y, o = (model._network(x[index : index + 1], t[index], tokens=each.tokens, mask=each.mask) for each in (cond, other))
+        low, high = settings.interval
+        if settings.guidance != 1 and low <= t[index] <= high:
+            guided = o + settings.guidance * (y - o)
+            y = guided * (settings.rescale * y.std() / guided.std() + 1 - settings.rescale) if settings.guidance else guided
+        rows.append(y)
+    return torch.cat(rows)
 
 
 @pytest.mark.parametrize("subtract_input", [False, True])
 @pytest.mark.parametrize("with_negative", [False, True])
 @pytest.mark.parametrize("change", [{}, {"guidance": 1.0}, {"rescale": 0.7}, {"interval": (0.3, 0.9)}, {"guidance": 0.0}], ids=str)
 @torch.no_grad()
-def test_rows_of_one_time_are_those_of_a_plain_sample(change, with_negative, subtract_input):
-    model, x = tiny(subtract_input=subtract_input).eval(), torch.randn(3, 4, 8)
+def test_guidance_is_two_passes_of_the_network(change, with_negative, subtract_input):
+    model, three, x = tiny(subtract_input=subtract_input).eval(), condition(3), torch.randn(3, 4, 8)
     settings = SamplingSettings(**{"steps": 4, "guidance": 3.0} | change).over(model.sampling)
-    other = Condition(torch.randn(1, 2, 6), torch.tensor([[True, False]])) if with_negative else None
-    rows, three = told_by_row(model, settings, other)
-    negative = None if other is None else Condition(other.tokens.expand(3, -1, -1), other.mask.expand(3, -1))
-    plain = model._predictor(three, negative, settings, TIMES, x)
+    negative = Condition(torch.randn(1, 2, 6), torch.tensor([[True, False]])) if with_negative else None
+    predict = predict_for(model, three, None if negative is None else negative.expand(3), settings, TIMES)
     for t in TIMES[:-1]:
-        found = rows(x, t.expand(3), torch.arange(3), torch.full((3,), 4 if with_negative else 3), [0] * 3)
-        torch.testing.assert_close(found, plain(x, t), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(predict(x, t), plainly(model, three, negative, settings, x, t.expand(3)), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("rescale", [0.0, 0.7])
 @torch.no_grad()
 def test_rows_that_differ_in_all_are_each_as_alone(rescale):
     """In time (in and out of the guidance interval), condition, negative condition and order."""
-    model = tiny().eval()
+    model, three = tiny().eval(), condition(3)
     settings = SamplingSettings(steps=4, guidance=3.0, rescale=rescale, interval=(0.4, 0.9)).over(model.sampling)
-    rows, three = told_by_row(model, settings, Condition(-2 * condition(1).tokens, condition(1).mask))
+    negatives = [None, Condition(-2 * condition(1).tokens, condition(1).mask)]
+    rows = model.predictor([three[:1], three[1:2], three[2:], *negatives], settings, TIMES)
     x, t = torch.randn(6, 4, 8), TIMES[[2, 0, 1, 3, 1, 2]]
     item, negative = torch.tensor([2, 0, 2, 1, 0, 1]), torch.tensor([3, 4, 4, 3, 3, 3])
     together = rows(x, t, item, negative, [0] * 6)
     for i in range(6):
-        alone = rows(x[i : i + 1], t[i : i + 1], item[i : i + 1], negative[i : i + 1], [0])
-        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-5)
-        if negative[i] == 3:
-            plain = model._predictor(three[int(item[i]) : int(item[i]) + 1], None, settings, TIMES, x)
-            torch.testing.assert_close(together[i : i + 1], plain(x[i : i + 1], t[i]), atol=1e-5, rtol=1e-5)
+        alone = plainly(model, three[item[i : i + 1]], negatives[negative[i] - 3], settings, x[i : i + 1], t[i : i + 1])
+        torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-4)
     assert not torch.allclose(rows(x, t, item, torch.full_like(item, 3), [0] * 6), together, atol=1e-3)
 
 
 @torch.no_grad()
 def test_rows_outside_the_guidance_interval_cost_half(monkeypatch):
     model, sizes = tiny().eval(), []
-    rows, _ = told_by_row(model, SamplingSettings(steps=4, guidance=3.0, interval=(0.4, 0.9)))
+    rows = model.predictor([condition(1), None], SamplingSettings(steps=4, guidance=3.0, interval=(0.4, 0.9)), TIMES)
     network = model._network
     monkeypatch.setattr(model, "_network", lambda x, *rest, **more: sizes.append(len(x)) or network(x, *rest, **more))
     item = torch.zeros(4, dtype=torch.long)
     for times in ([0, 3, 3, 0], [1, 2, 1, 1], [0, 1, 2, 3]):
-        rows(torch.randn(4, 4, 8), TIMES[times], item, item + 3, [0] * 4)
+        rows(torch.randn(4, 4, 8), TIMES[times], item, item + 1, [0] * 4)
     assert sizes == [4, 8, 6]
 
 
-def test_rows_of_a_time_that_was_not_said_are_refused():
-    rows, _ = told_by_row(tiny(), SamplingSettings(steps=4))
-    item = torch.zeros(2, dtype=torch.long)
-    with pytest.raises(ValueError, match="t = 0.3.* is not among the 4 times"):
-        rows(torch.randn(2, 4, 8), torch.tensor([0.5, 0.3]), item, item + 3, [0] * 2)
+@pytest.mark.parametrize("objective", PROCESSES)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_and_objective_runs_through_the_step_cache(objective, sampler):
+    model, told = tiny(objective=objective).eval(), condition()
+    assert model.process.name == objective and sampler in model.samplers
+    for steps in (1, 3):
+        settings = SamplingSettings(steps=steps, sampler=sampler, guidance=2.0, apg=0.5, apg_norm=0.5)
+        assert model.sample(told, 9, seeds=[1, 2], settings=settings).isfinite().all()
 
 
 def test_the_known_part_of_an_inpainting_stays():
@@ -154,8 +156,9 @@ def test_dropped_conditions_are_the_learned_one():
     assert model.null.weight.grad.abs().sum() > 0
 
 
-def test_a_tiny_model_learns_what_each_condition_means():
-    model = tiny(drop=0.1).train()
+@pytest.mark.parametrize("objective", PROCESSES)
+def test_a_tiny_model_learns_what_each_condition_means(objective):
+    model = tiny(drop=0.1, objective=objective).train()
     told = Condition(torch.stack([torch.ones(1, 6), -torch.ones(1, 6)]).repeat(4, 1, 1), torch.ones(8, 1, dtype=torch.bool))
     latents = torch.cat([torch.ones(1, 4, 8), -torch.ones(1, 4, 8)]).repeat(4, 1, 1)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
@@ -184,3 +187,14 @@ def test_wrong_requests_are_refused(arguments, message):
 def test_too_many_tokens_are_refused():
     with pytest.raises(ValueError, match="at most 5"):
         tiny().sample(condition(n=6), 8, seeds=[0, 1])
+
+
+def test_a_config_without_an_objective_is_that_of_v_and_another_is_said():
+    data = to_dict(tiny().config)
+    assert data.pop("objective") == "v"
+    assert from_dict(LatentDiffusionConfig, data).objective == "v"
+    assert from_dict(LatentDiffusionConfig, data | {"objective": "flow"}).objective == "flow"
+    with pytest.raises(ValueError, match="objective: expected one of 'v', 'flow', 'epsilon', came 'velocity'"):
+        from_dict(LatentDiffusionConfig, data | {"objective": "velocity"})
+    with pytest.raises(ValueError, match="subtract_input: belongs to objective v"):
+        from_dict(LatentDiffusionConfig, data | {"objective": "flow", "subtract_input": True})

@@ -13,7 +13,7 @@ import torch
 import mousai
 from mousai import checkpoint, config
 from mousai.audio import io
-from mousai.diffusion.samplers import V_SAMPLERS
+from mousai.diffusion.samplers import SAMPLERS
 from mousai.networks.unet1d import UNet1d
 from mousai.pipelines import recording, system
 from mousai.pipelines.cascade import Cascade, load, load_codec
@@ -94,7 +94,7 @@ def test_another_sampler_does_not_inherit_eta(model, monkeypatch):
     monkeypatch.setattr(model.generator, "sampling", dataclasses.replace(model.generator.sampling, eta=1.0))
     assert model.settings(Request("x", sampler="dpmpp_2m"))[0].eta == 0.0
     assert model.settings(Request("x", sampler="ddim"))[0].eta == 1.0
-    for name in V_SAMPLERS:
+    for name in SAMPLERS:
         assert model.generate("calm", 0.05, sampler=name).isfinite().all()
 
 

@@ -61,7 +61,7 @@ def lead_of(cascade, whole, recording) -> Lead:
 def test_everything_that_is_left_to_the_model_is_said(cascade):
     left = Piece([Section("slow piano", 20.0)])
     found, settings = resolved(cascade, left)
-    named = ("steps", "guidance", "schedule", "rescale", "interval", "codec_steps", "method", "window", "overlap")
+    named = ("steps", "guidance", "schedule", "rescale", "interval", "apg", "apg_norm", "codec_steps", "method", "window", "overlap")
     assert all(getattr(left, name) is None and getattr(found, name) is not None for name in named)
     assert (found.method, found.steps, found.guidance, found.codec_steps) == ("joint", 4, 3.0, 3)
     assert found.window == pytest.approx(DEFAULT_WINDOW * HOP / RATE) and found.overlap == found.window / 4
@@ -72,7 +72,7 @@ def test_everything_that_is_left_to_the_model_is_said(cascade):
 
 @pytest.mark.parametrize("more", [{}, {"loop": True}, {"method": "continuation"}, {"method": "continuation", "loop": True}], ids=str)
 def test_what_is_said_stays(cascade, more):
-    said = {"steps": 7, "guidance": 2.0, "schedule": "cosine", "rescale": 0.5, "interval": (0.1, 0.9), "codec_steps": 2}
+    said = {"steps": 7, "guidance": 2.0, "schedule": "cosine", "rescale": 0.5, "interval": (0.1, 0.9), "apg": 0.5, "apg_norm": 1.0, "codec_steps": 2}
     whole = Piece([Section("slow piano", 20.0)], **{"method": "joint", "window": 3.0, "overlap": 1.0} | said | more)
     found, settings = resolved(cascade, whole)
     assert found == whole == resolved(cascade, found)[0]

@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mousai.codecs.dmae.encoders import Encoder
-from mousai.diffusion.guidance import guided
-from mousai.diffusion.process import add_noise, v_target
-from mousai.diffusion.samplers import ddim
+from mousai.diffusion.guidance import for_sampler, guided
+from mousai.diffusion.process import V
+from mousai.diffusion.samplers import Predict, ddim
 from mousai.diffusion.schedules import schedule
+from mousai.networks.step_cache import StepCache
+from mousai.types import SamplingSettings
 
 GUIDANCE = 3.0
 Run = Callable[[], Tensor]
@@ -75,15 +77,19 @@ def guided_step(setting: Setting, frames: int) -> Case:
     x, tokens, t = *generator_inputs(pair, setting, frames), torch.tensor(0.7)
     both = torch.cat([tokens, pair.null.expand_as(tokens)])
     cache = no_grad(lambda: pair.unet.cache(t[None], both))()
-    ours = guided(
-        lambda xx, t: pair.unet(xx, t, cache=cache), lambda x, t: pair.unet(x, t, cache=cache[: len(x)]), GUIDANCE
-    )
+    ours = guided_predict(pair, cache, len(x))
 
     def peer() -> Tensor:
         with setting.autocast():
             return pair.peer(x, time=t.repeat(len(x)).to(x.device), embedding=tokens, embedding_scale=GUIDANCE)
 
     return Case(no_grad(peer), no_grad(lambda: ours(x, t)))
+
+
+def guided_predict(pair: Pair, cache: StepCache, b: int) -> Predict:
+    """Ours under guidance, as a generator has it: the cache is that of b conditions, then of what stands against them."""
+    rows = guided(V, lambda x, t, which, first: pair.unet(x, t, cache=cache[which]), SamplingSettings(guidance=GUIDANCE))
+    return for_sampler(rows, torch.arange(b), torch.arange(b, 2 * b))
 
 
 def generation(setting: Setting, frames: int) -> Case:
@@ -104,13 +110,9 @@ def generation(setting: Setting, frames: int) -> Case:
         times = schedule("linear", setting.steps)
         both = torch.cat([tokens, generator.null.expand_as(tokens)])
         cache = generator.unet.cache(times[:-1], both)
-        half = cache[: len(x)]
-        predict = guided(
-            lambda xx, t: generator.unet(xx, t, cache=cache), lambda x, t: generator.unet(x, t, cache=half), GUIDANCE
-        )
-        latents = ddim(predict, x, times)
+        latents = ddim(V, guided_predict(generator, cache, len(x)), x, times)
         cache = decoder.unet.cache(times[:-1], inject={INJECT_DEPTH: latents})
-        return ddim(lambda x, t: our_decoder(decoder, setting, x, t, cache=cache), audio_noise, times)
+        return ddim(V, lambda x, t: our_decoder(decoder, setting, x, t, cache=cache), audio_noise, times)
 
     return Case(no_grad(peer), no_grad(ours))
 
@@ -122,7 +124,7 @@ def training_step(setting: Setting, frames: int) -> Case:
     data, tokens = generator_inputs(pair, setting, frames)
     fresh = noise(*data.shape, device=setting.device, seed=5)
     t = torch.linspace(0.1, 0.9, setting.batch).to(setting.device)
-    x, target = add_noise(data, fresh, t), v_target(data, fresh, t)
+    x, target = V.add_noise(data, fresh, t), V.target(data, fresh, t)
 
     def peer() -> Tensor:
         with setting.autocast():
@@ -155,8 +157,8 @@ def cached_training(setting: Setting, frames: int) -> Case:
 
     def step(latents: Tensor) -> Tensor:
         with setting.autocast():
-            predicted = unet(add_noise(latents, fresh, t), t, tokens=tokens)
-        return backward(unet, F.mse_loss(predicted.float(), v_target(latents, fresh, t)))
+            predicted = unet(V.add_noise(latents, fresh, t), t, tokens=tokens)
+        return backward(unet, F.mse_loss(predicted.float(), V.target(latents, fresh, t)))
 
     cached = encoded()
     return Case(lambda: step(encoded()), lambda: step(cached))

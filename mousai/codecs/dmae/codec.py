@@ -17,7 +17,7 @@ from torch import Tensor
 from mousai.codecs.dmae.config import DecodeConfig, inject_depth
 from mousai.codecs.dmae.encoders import Encoder, EncoderConfig
 from mousai.codecs.windowed import WindowedCodec
-from mousai.diffusion.process import add_noise, v_target
+from mousai.diffusion.process import V
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks.build import NetworkConfig, build_network
@@ -103,8 +103,8 @@ class DMAE(WindowedCodec):
         """The squared distance of the predicted v from that of `data (b, d, l)`, at times and with noise from `generator`."""
         t = torch.rand(len(data), generator=generator).to(data.device)
         noise = noise_like(data, generator)
-        predicted = predict(add_noise(data, noise, t), t, **condition)
-        return (predicted.float() - v_target(data, noise, t)).square()
+        predicted = predict(V.add_noise(data, noise, t), t, **condition)
+        return (predicted.float() - V.target(data, noise, t)).square()
 
     def raw_latents(self, windows: list[Tensor]) -> Tensor:
         """Windows `(b, d, l)` as one batch, not standardised, padded to a length that the network can halve."""
@@ -127,7 +127,7 @@ class DMAE(WindowedCodec):
     def denoise(self, predict: Predict, x: Tensor, times: Tensor, inject: Tensor, callback: Callback) -> Tensor:
         """Data from x at `times[0]`, with what the latents say injected."""
         cache = self.unet.cache(times[:-1], inject={self.inject_depth: inject})
-        return sample(self.config.decode.sampler, lambda x, t: predict(x, t, cache=cache), x, times, callback=callback)
+        return sample(self.config.decode.sampler, V, lambda x, t: predict(x, t, cache=cache), x, times, callback=callback)
 
 
 def noise_like(like: Tensor, generator: torch.Generator) -> Tensor:

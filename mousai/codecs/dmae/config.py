@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mousai.codecs.dmae.encoders import EncoderConfig
-from mousai.diffusion.samplers import V_SAMPLERS
+from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.networks.transforms import TransformConfig
 from mousai.networks.unet1d import UNet1dConfig
@@ -30,8 +30,8 @@ class DecodeConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ValueError(f"steps: expected at least 1, came {self.steps}")
-        if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
-            raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
+        if self.sampler not in SAMPLERS or self.schedule not in SCHEDULES:
+            raise ValueError(f"expected sampler of {', '.join(SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
         if not 0 <= self.context_frames <= self.stride_frames or self.stride_frames < 1:
             raise ValueError(f"expected 0 <= context_frames <= stride_frames, came {self}")
 

@@ -20,7 +20,7 @@ from mousai.codecs.dmae.config import DecodeConfig, check_parts, inject_depth
 from mousai.codecs.dmae.encoders import LOG_MEAN, LOG_STD, EncoderConfig
 from mousai.codecs.dmae.griffin_lim import consistent
 from mousai.codecs.dmae.prior import NOISE_LOG_MEAN, EnvelopePrior, PriorConfig, principal_components
-from mousai.diffusion.process import add_noise
+from mousai.diffusion.process import V
 from mousai.diffusion.schedules import schedule
 from mousai.networks.build import NetworkConfig
 from mousai.networks.transforms import TransformConfig
@@ -175,7 +175,7 @@ class MDCTDMAE(DMAE):
         rough = self.transform.synthesis(F.pad(noise * torch.exp(log_scale), (0, 1)))
         smooth = consistent(rough, log_scale, self.config.decode.griffin_lim)
         data = self.compress(self.transform.analysis(smooth)[..., :-1], log_scale)
-        return add_noise(data, noise, t)
+        return V.add_noise(data, noise, t)
 
     def decode_windows(self, windows: list[Tensor], firsts: list[int], seeds: list[int], steps: int, callback: Callback) -> list[Tensor]:
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""

@@ -22,11 +22,12 @@ from mousai.codecs.magnitude.config import MagnitudeConfig
 from mousai.codecs.magnitude.decoder import Decoder
 from mousai.codecs.magnitude.features import Features
 from mousai.codecs.magnitude.phases import anchored, audio_of
-from mousai.diffusion.process import add_noise, v_target
-from mousai.diffusion.samplers import Callback, sample
+from mousai.diffusion.process import V
+from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks.transforms import mid_side
 from mousai.randomness import positional_noise
+from mousai.types import Callback
 
 
 class MagnitudeCodec(nn.Module):
@@ -72,8 +73,8 @@ class MagnitudeCodec(nn.Module):
         data, condition, weights = decoder.residual(true, linear), decoder.condition(linear), decoder.weights(linear)
         t = ((torch.arange(len(audio)) + torch.rand(len(audio), generator=generator)) / len(audio)).to(audio.device)
         noise = _noise(data, generator)
-        v = decoder.unet(_last(add_noise(data, noise, t)), t, _last(condition), frames)
-        logs = {"diffusion": (weights * (v.float() - v_target(data, noise, t)).square()).mean()}
+        v = decoder.unet(_last(V.add_noise(data, noise, t)), t, _last(condition), frames)
+        logs = {"diffusion": (weights * (v.float() - V.target(data, noise, t)).square()).mean()}
         error = (decoder.rest(true) - decoder.rest(linear) - correction.float()).abs()
         logs["rest"] = (decoder.rest_weights * error).mean()
         total = logs["diffusion"] + self.config.reader.weight * logs["rest"]
@@ -233,7 +234,7 @@ class MagnitudeCodec(nn.Module):
         def predict(x: Tensor, t: Tensor) -> Tensor:
             return decoder.unet(_last(x), t.expand(len(x)).to(x.device), condition, frames)
 
-        x = sample(decode.sampler, predict, decode.temperature * noise, times, callback=callback)
+        x = sample(decode.sampler, V, predict, decode.temperature * noise, times, callback=callback)
         return decoder.with_residual(x, linear, correction)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mousai.codecs.magnitude.components import ComponentConfig
 from mousai.codecs.magnitude.features import FeatureConfig
-from mousai.diffusion.samplers import V_SAMPLERS
+from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.schedules import NAMES as SCHEDULES
 from mousai.networks.unet2d import UNet2dConfig
 
@@ -41,8 +41,8 @@ class MagnitudeDecodeConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.griffin_lim < 1 or self.temperature < 0 or self.assumed_noise < 0:
             raise ValueError(f"expected steps, griffin_lim >= 1, temperature and assumed_noise >= 0, came {self}")
-        if self.sampler not in V_SAMPLERS or self.schedule not in SCHEDULES:
-            raise ValueError(f"expected sampler of {', '.join(V_SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
+        if self.sampler not in SAMPLERS or self.schedule not in SCHEDULES:
+            raise ValueError(f"expected sampler of {', '.join(SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
         if not 0 <= 2 * self.context_frames <= self.stride_frames or self.stride_frames < 1:
             raise ValueError(f"expected context_frames of 0 to half of stride_frames, came {self}")
 

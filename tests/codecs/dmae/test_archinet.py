@@ -11,6 +11,7 @@ import mousai  # noqa: F401  (installs the torchaudio hook)
 from mousai.codecs.dmae.archinet import diffusion_ae_state, dmae_state, encoder_state, split_transform
 from mousai.codecs.dmae.encoders import EncoderConfig
 from mousai.codecs.dmae.waveform import WaveformConfig, WaveformDMAE
+from mousai.diffusion.process import V
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
 from mousai.networks import archinet
@@ -81,7 +82,7 @@ def test_a_released_file_gives_the_references_output(tmp_path, suffix, copy):
         expected = theirs.sample(noise, channels=[None, None, latents], num_steps=5)
     times = schedule("linear", 5)
     cache = ours.unet.cache(times[:-1], inject={2: latents})
-    got = sample("ddim", lambda x, t: ours.predict(x, t, cache=cache), noise, times)
+    got = sample("ddim", V, lambda x, t: ours.predict(x, t, cache=cache), noise, times)
     assert (expected - noise).std() > 0.1
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 
