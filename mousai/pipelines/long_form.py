@@ -21,6 +21,7 @@ from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_di
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.system import System
+from mousai.request.checks import MIN_WINDOW_SECONDS
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.types import SamplingSettings
 
@@ -299,7 +300,7 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     negative = next((section.negative for section in piece.sections if section.negative), None)
     settings = system.resolved(replace(piece.settings(), negative=negative), own)
     seconds = system.codec.hop / system.sample_rate
-    window = piece.window or (system.crop_frames or DEFAULT_WINDOW) * seconds
+    window = piece.window or max(MIN_WINDOW_SECONDS, (system.crop_frames or DEFAULT_WINDOW) * seconds)
     if piece.loop:
         window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}

@@ -13,6 +13,7 @@ from mousai.request.clip import MAX_SECONDS, SEEDS
 from mousai.types import SETTING_CHECKS
 
 MIN_SECTION_SECONDS = 1.0
+MIN_WINDOW_SECONDS = 1.0
 MAX_PIECE_SECONDS = 86400.0
 METHODS = ("joint", "continuation")
 
@@ -169,7 +170,7 @@ PIECE_CHECKS: dict[str, Check] = {
     "sampler": _sampler,
     "interval": _interval,
     "method": _method,
-    "window": _number(1, MAX_SECONDS, unit=" s"),
+    "window": _number(MIN_WINDOW_SECONDS, MAX_SECONDS, unit=" s"),
     "overlap": _number(0, MAX_SECONDS, above=True, unit=" s"),
     "loop": _loop,
     "extend": _extend,
