@@ -257,12 +257,19 @@ def data_synth(
 
 
 @app.command()
-def info(model: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, or an audio file.")] = "starter", as_json: Json = False) -> None:
-    """Say what a model is, or how an audio file was made."""
+def info(
+    place: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, the folder of a training run, a cache, or an audio file.")] = "starter",
+    plot: Annotated[bool, option("Draw the curves of a training run, to curves.png in its folder.", "--plot")] = False,
+    out: Annotated[Optional[Path], option("Draw them to this PNG file.", "--out", "-o")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a model is, how far a training run is, or how an audio file was made."""
     from mousai.config import format_yaml
-    from mousai.jobs.info import describe
+    from mousai.jobs import info as job
 
-    found = describe(model)
+    found = job.describe(place)
+    if plot or out is not None:
+        found = {**found, "curves": str(job.plot(place, out))}
     report(found, format_yaml(found).rstrip(), as_json)
 
 

@@ -1,16 +1,21 @@
-"""What a file or folder of mousai's is: a model, a latent cache, a file of latents, or an audio file with its recipe."""
+"""What a file or folder of mousai's is: a model, a training run, a latent cache, a file of latents, or an audio file with its recipe."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mousai import checkpoint
+from mousai import checkpoint, config
+
+if TYPE_CHECKING:
+    from mousai.training.log import Row
 
 
 def describe(place: str | Path) -> dict[str, Any]:
-    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter"), a cache or a file."""
+    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter"), a run, a cache or a file."""
     path = Path(place)
     if path.suffix == ".safetensors":
         return describe_latents(path)
@@ -18,14 +23,86 @@ def describe(place: str | Path) -> dict[str, Any]:
         return describe_audio(path)
     if (path / "cache.json").exists():
         return describe_cache(path)
+    if is_run(path):
+        return describe_run(path)
     return describe_model(checkpoint.model_folder(place))
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a training run."""
+    return (folder / "config.yaml").exists() and ((folder / "log.jsonl").exists() or (folder / "state").is_dir())
+
+
+def describe_run(folder: Path) -> dict[str, Any]:
+    """How far a training run is, how good, and how fast, from its recipe, plan and log; reads no weights, and loads no class that it names."""
+    from mousai.training.budget import is_planned, read_plan, steps_of
+    from mousai.training.config import TrainConfig
+    from mousai.training.log import read_log
+
+    recipe = config.read_yaml(folder / "config.yaml")
+    setting = config.from_dict(TrainConfig, recipe.get("train"), f"{folder / 'config.yaml'}: train")
+    stages = read_plan(folder, setting)
+    rows, damaged = read_log(folder / "log.jsonl")
+    steps = steps_of(setting, stages) if is_planned(setting, stages) else None
+    saved = checkpoint.newest_state(folder / "state")
+    exported = checkpoint.load_config(folder / "model").get("provenance", {}).get("step") if (folder / "model").is_dir() else None
+    step = max([row["step"] for row in rows] + [saved[0] if saved else 0])
+    return {
+        "kind": "training run",
+        "path": str(folder),
+        "trains": "codec" if recipe.get("generator") is None else "generator",
+        "step": step,
+        "steps": steps,
+        "done": steps is not None and saved is not None and saved[0] >= steps,
+        "saved_step": saved and saved[0],
+        "exported_step": exported,
+        **progress_of(rows),
+        "damaged_log_lines": damaged,
+        "train": config.to_dict(setting),
+    }
+
+
+def progress_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """The last losses, the best and the last validation, and the speed that a run's log tells; what it does not tell is None."""
+    logged = [row for row in rows if {"loss", "steps_per_second"} <= row.keys()]
+    validated = [row for row in rows if "valid/loss" in row]
+    best = min(validated, key=lambda row: row["valid/loss"], default=None)
+    timed = [(row["step"] - before, row["steps_per_second"]) for before, row in zip([0, *(row["step"] for row in logged)], logged)]
+    seconds = sum(count / speed for count, speed in timed if speed > 0)
+    return {
+        "last": logged[-1] if logged else None,
+        "last_validation": validated[-1] if validated else None,
+        "best_validation": best,
+        "seconds": round(seconds, 1) if logged else None,
+        "steps_per_second": logged[-1]["step"] / seconds if seconds else None,
+    }
+
+
+def plot(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Draws the curves of a training run to a PNG file, `curves.png` in its folder unless it is said; returns its path.
+
+    ValueError for what is no run, or has logged nothing yet.
+    """
+    from mousai.pictures.curves import curves_png
+    from mousai.training.log import read_log
+
+    folder = Path(folder)
+    if not is_run(folder):
+        raise ValueError(f"{folder} is no training run: curves are drawn of a folder that `mousai train` wrote, with its log.jsonl")
+    rows, _ = read_log(folder / "log.jsonl")
+    path = Path(out) if out is not None else folder / "curves.png"
+    found = progress_of(rows)
+    facts = [f"step {found['last']['step']:,}", str(timedelta(seconds=round(found["seconds"])))] if found["last"] else []
+    facts += [f"best validation {found['best_validation']['valid/loss']:.4g} at {found['best_validation']['step']:,}"] if found["best_validation"] else []
+    curves_png(rows, path, str(folder), "  ·  ".join(facts))
+    return path
 
 
 def describe_model(folder: Path) -> dict[str, Any]:
     """Fingerprint, parameters and bytes of each part, problems and config of a model folder; reads no weights."""
     from safetensors import SafetensorError, safe_open
 
-    config = checkpoint.load_config(folder)
+    settings = checkpoint.load_config(folder)
     problems = checkpoint.verify(folder)
     parameters: Counter[str] = Counter()
     kinds: set[str] = set()
@@ -50,8 +127,8 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "stored_as": sorted(kinds),
         "bytes": sum(file.stat().st_size for file in files),
         "problems": problems,
-        "licences": config.get("licences", {}),  # of weights that it names and does not hold
-        "config": config,
+        "licences": settings.get("licences", {}),  # of weights that it names and does not hold
+        "config": settings,
     }
 
 

@@ -10,10 +10,10 @@ import pytest
 import soundfile
 import torch
 
-from mousai import checkpoint
+from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.cli import main as cli
-from mousai.jobs.info import describe
+from mousai.jobs.info import describe, plot
 
 
 def test_a_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -72,6 +72,40 @@ def test_a_file_of_latents(codec_folder: Path, tmp_path: Path) -> None:
     found = describe(made.path)
     assert (found["kind"], found["num_samples"], found["sample_rate"], found["frames"]) == ("latents", 1000, 16_000, made.frames)
     assert json.dumps(found)
+
+
+def test_a_training_run_and_its_curves(codec_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from mousai.jobs.train import train
+
+    run = tmp_path / "run"
+    train(codec_recipe, run)
+    with open(run / "log.jsonl", "a") as log:
+        log.write('{"step": 7, "lo')
+    found = describe(run)
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()[:-1]]
+    validated = [row for row in rows if "valid/loss" in row]
+    assert (found["kind"], found["trains"], found["step"], found["steps"], found["done"]) == ("training run", "codec", 6, 6, True)
+    assert (found["saved_step"], found["exported_step"], found["damaged_log_lines"]) == (6, 6, 1)
+    assert found["last"]["step"] == 6 and found["seconds"] > 0 and found["steps_per_second"] > 0
+    assert found["last_validation"] == validated[-1] and found["best_validation"]["valid/loss"] == min(row["valid/loss"] for row in validated)
+    assert found["train"]["lr"] == 1e-3 and json.dumps(found)
+
+    capsys.readouterr()
+    for flags, picture in ((["--plot"], run / "curves.png"), (["--out", str(tmp_path / "mine.png")], tmp_path / "mine.png")):
+        with pytest.raises(SystemExit):
+            cli.main(["info", str(run), *flags, "--json"])
+        assert json.loads(capsys.readouterr().out) == {**found, "curves": str(picture)} and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_has_only_begun(tmp_path: Path) -> None:
+    config.write_yaml(tmp_path / "config.yaml", {"train": {"steps": 5, "minutes": 3}})
+    (tmp_path / "log.jsonl").write_text("")
+    found = describe(tmp_path)
+    assert (found["step"], found["steps"], found["done"], found["last"], found["seconds"]) == (0, None, False, None, None)
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plot(tmp_path)
+    with pytest.raises(ValueError, match="is no training run"):
+        plot(tmp_path / "elsewhere")
 
 
 def test_a_text_file_is_neither(tmp_path: Path) -> None:
