@@ -219,7 +219,7 @@ SETTING_CHECKS = {each.name: _check_of(each.metadata) for each in fields(Samplin
 class Codec(Protocol):
     """Audio to latents and back. Any length goes in and exactly that length comes out.
 
-    A codec that is trained may also have `initialise(batches)`, called once with training audio before the first step, and
+    A codec may have `compile()`, for its networks. One that is trained may also have `initialise(batches)`, called once with training audio before the first step, and
     `calibrate(batches)`, called before its weights are exported; `LATENT_PARTS` may name the beginnings of the config fields
     and weights that its latents follow from, so that a cache outlives a decoder trained on.
     """
@@ -284,7 +284,10 @@ RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "
 
 
 class Generator(Protocol):
-    """A condition to latents; the absence of a condition is an embedding that it has learned."""
+    """A condition to latents; the absence of a condition is an embedding that it has learned.
+
+    It may have `compile()`, for its networks.
+    """
 
     latent_channels: int
     frame_multiple: int  # latent frames that its network takes are multiples of it

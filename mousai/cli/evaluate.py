@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.cli.options import Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report, sampling_options
+from mousai.cli.options import Compile, Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report, sampling_options
 
 app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
 app.callback(invoke_without_command=True)(print_help)
@@ -101,9 +101,10 @@ def evaluate_prompts(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Compile = False,
     as_json: Json = False,
 ) -> None:
     """Whether a classifier of the practice set's styles names the prompted one, and whether seeds differ."""
     chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
     chosen |= dict(batch=batch, through_codec=through_codec, **sampling)
-    _evaluate("evaluate_prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype)
+    _evaluate("evaluate_prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype, compile=compile)

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 import mousai
 from mousai.cli import evaluate as cli_evaluate, render as cli_render
-from mousai.cli.options import Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.cli.options import Compile, Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.trust import trusting
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
@@ -107,6 +107,7 @@ def generate(
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Compile = False,
     as_json: Json = False,
 ) -> None:
     """Make music: a file for each prompt, with its recipe inside. What is not said is the model's own."""
@@ -123,7 +124,7 @@ def generate(
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:
-            for clip in job.generate(request, model, out, format, device=device, dtype=dtype, spectrogram=spectrogram, progress=progress):
+            for clip in job.generate(request, model, out, format, device=device, dtype=dtype, compile=compile, spectrogram=spectrogram, progress=progress):
                 made.append(clip)
                 if not as_json:
                     print(clip.path, *([clip.spectrogram] if clip.spectrogram else []), sep="\n", flush=True)

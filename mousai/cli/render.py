@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
-from mousai.cli.options import Device, Dtype, Json, Model, option, report, sampling_options, share_processors
+from mousai.cli.options import Compile, Device, Dtype, Json, Model, option, report, sampling_options, share_processors
 from mousai.words import clock, real_time
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
@@ -48,6 +48,7 @@ def render(
     model: Model = "starter",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Compile = False,
     as_json: Json = False,
 ) -> None:
     """Make long pieces, of minutes to hours. The same command again goes on where it stopped."""
@@ -57,7 +58,7 @@ def render(
     said = sampling | _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
     pieces = _pieces(what, minutes, seconds, loop, said | _loudness(loudness))
     share_processors()
-    place = {"device": device, "dtype": dtype}
+    place = {"device": device, "dtype": dtype, "compile": compile}
     if dry_run:
         from mousai.jobs.render.job import dry_run as run
 
@@ -85,6 +86,7 @@ def extend(
     model: Model = "starter",
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Compile = False,
     as_json: Json = False,
 ) -> None:
     """Go on from a recording; its own samples stay as they are but for the last 30 ms."""
@@ -104,7 +106,7 @@ def extend(
     if prompt is None:
         goes_on = f"ends with {text!r}, it goes on with that" if text else "carries no prompt, it goes on without one; --prompt says what to play"
         print(f"mousai: {recording} {goes_on}", file=sys.stderr)
-    _render([Piece.from_dict(piece)], model, out, format, {"device": device, "dtype": dtype}, as_json)
+    _render([Piece.from_dict(piece)], model, out, format, {"device": device, "dtype": dtype, "compile": compile}, as_json)
 
 
 def replay(

@@ -66,6 +66,10 @@ class LatentDiffusion(nn.Module):
         """The dtype of the U-Net, which does nearly all of the work."""
         self.unet.to(dtype)
 
+    def compile(self) -> None:
+        """`torch.compile` for the U-Net."""
+        self.unet.compile()
+
     # -- training --------------------------------------------------------------------------------------------------
 
     def loss(

@@ -173,6 +173,7 @@ def evaluate_prompts(
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
+    compile: bool = False,
     progress: Progress | None = None,
     **sampling: Any,
 ) -> dict[str, Any]:
@@ -189,7 +190,7 @@ def evaluate_prompts(
     asked = prompts_for(source, per_class, seeds_per_prompt)
     prompts = [clip.prompt for clip in asked]
     request = Request(prompts, seconds, seed, batch, **sampling)
-    cascade = load(model, device, dtype)
+    cascade = load(model, device, dtype, compile=compile)
     if cascade.sample_rate != SAMPLE_RATE:
         raise ValueError(f"the classifier hears {SAMPLE_RATE} Hz, this model makes {cascade.sample_rate} Hz")
     if classifier is None:

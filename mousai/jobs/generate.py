@@ -48,6 +48,7 @@ def generate(
     *,
     device: str = "auto",
     dtype: str = "auto",
+    compile: bool = False,
     spectrogram: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Made]:
@@ -68,7 +69,7 @@ def generate(
     place_and_precision(device, dtype)
     check_model(model)
     with ready(folder):
-        cascade = load(model, device, dtype)
+        cascade = load(model, device, dtype, compile=compile)
         cascade.settings(request)
         index, began = 0, time.perf_counter()
         with closing(cascade.clips(request, progress)) as batches:

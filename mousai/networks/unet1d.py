@@ -234,8 +234,11 @@ class UNet1d(nn.Module):
         return down + [item for level in reversed(self.levels) for item in level.items_up]
 
     def compile(self, **options: object) -> None:
-        """`torch.compile` for what runs in every step; schedules and prompts then change without compiling again."""
-        self.run = torch.compile(UNet1d.body, **options)  # unbound: a deep copy runs its own weights
+        """`torch.compile` for what runs in every step; schedules, prompts and lengths then change without compiling again.
+
+        One item and several are two programs, and so are other numbers of rows that guidance or windows make of them.
+        """
+        self.run = torch.compile(UNet1d.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights
 
     def cache(
         self,

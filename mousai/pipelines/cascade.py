@@ -145,13 +145,15 @@ class Cascade(System):
 
 
 def load(
-    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None, *, trust: bool = False
-) -> Cascade:
+    path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None, *, trust: bool = False,
+    compile: bool = False,
+) -> Cascade:  # fmt: skip
     """The cascade of a model folder, or of a name: "starter" is the model that comes with the package.
 
     `device` is the first CUDA device, else the CPU, unless it is said; `dtype` (float32, bfloat16, float16) is bfloat16
     on a CUDA device that computes in it, else float32. With `trust`, a model may name classes outside mousai, whose code
-    then runs. FileNotFoundError or ValueError says what is wrong.
+    then runs. With `compile`, the networks are compiled when they are first used, see docs/performance.md.
+    FileNotFoundError or ValueError says what is wrong.
     """
     where, precision = place_and_precision(device, dtype)
     check_model(path_or_name)
@@ -163,7 +165,8 @@ def load(
     check_conditions(conditioner.gives, generator.accepts, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
     shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
-    return Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
+    cascade = Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
+    return cascade.compile() if compile else cascade
 
 
 def load_codec(

@@ -30,7 +30,7 @@ class System:
             raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
         self.codec, self.conditioner, self.generator = codec, conditioner, generator
         self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
-        self.device = torch.device("cpu")
+        self.device, self.compiled = torch.device("cpu"), False
 
     @property
     def sample_rate(self) -> int:
@@ -44,9 +44,10 @@ class System:
     @property
     def facts(self) -> dict[str, str]:
         """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
+        precision = str(self.generator.dtype).removeprefix("torch.") + (" compiled" if self.compiled else "")
         return {
             "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
-            "device": self.device.type, "dtype": str(self.generator.dtype).removeprefix("torch."), "machine": platform.machine(),
+            "device": self.device.type, "dtype": precision, "machine": platform.machine(),
         }  # fmt: skip
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -57,6 +58,17 @@ class System:
         for part in (self.codec, self.generator):
             if dtype is not None:
                 part.set_precision(dtype)
+        return self
+
+    def compile(self) -> Self:
+        """Has the networks of codec and generator compiled, those that can be, when they are first used.
+
+        That takes minutes; music is then the same up to rounding.
+        """
+        self.compiled = True
+        for part in (self.codec, self.generator):
+            if hasattr(part, "compile"):
+                part.compile()
         return self
 
     def encode_texts(self, prompts: Sequence[str]) -> Condition:

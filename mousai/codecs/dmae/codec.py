@@ -73,6 +73,10 @@ class DMAE(WindowedCodec):
         """The dtype of the U-Net, which does nearly all of the work."""
         self.unet.to(dtype)
 
+    def compile(self) -> None:
+        """`torch.compile` for the U-Net."""
+        self.unet.compile()
+
     # -- encoding --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()

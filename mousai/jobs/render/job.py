@@ -79,7 +79,7 @@ class Listener:
 
 def render(
     pieces: Sequence[Piece], model: str | Path = "starter", out: str | Path | None = None, format: str | None = None,
-    *, device: str = "auto", dtype: str = "auto", listener: Listener | None = None,
+    *, device: str = "auto", dtype: str = "auto", compile: bool = False, listener: Listener | None = None,
 ) -> Summary:  # fmt: skip
     """Makes the pieces that are not there yet, and says what became of each.
 
@@ -96,7 +96,7 @@ def render(
         listener.ends(Result(target.name, "there", target.file, seconds_of(target)))
     # a signal that comes while this process waits for the others must not end it before they have come
     with Interrupt() as interrupt, launched(place) as launch, ready(targets[0].folder) if to_do else nullcontext():
-        job = Job(model, fingerprint, launch.device_of(device), dtype, place, listener, interrupt, alone=len(targets) == 1 and place.world == 1)
+        job = Job(model, fingerprint, launch.device_of(device), dtype, compile, place, listener, interrupt, alone=len(targets) == 1 and place.world == 1)
         found = merged(launch.gather(job.make_all(to_do, targets) if to_do else {}))
     state = dict.fromkeys((target.name for target in there), "there")
     return Summary(tuple(
@@ -106,7 +106,7 @@ def render(
 
 def dry_run(
     pieces: Sequence[Piece], model: str | Path = "starter", out: str | Path | None = None, format: str | None = None,
-    *, device: str = "auto", dtype: str = "auto",
+    *, device: str = "auto", dtype: str = "auto", compile: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """What `render` would do: the pieces that are to be made, each with its seconds of work and bytes on the disk, and those that are there."""
     from mousai.device import limit_threads
@@ -118,7 +118,7 @@ def dry_run(
     limit_threads()
     rows = []
     if to_do:
-        cascade = load(model, device, dtype)
+        cascade = load(model, device, dtype, compile=compile)
         check_settings(to_do, cascade)
         check_disk(to_do, cascade.codec)
         rows = expected(to_do, cascade)
@@ -165,6 +165,7 @@ class Job:
     fingerprint: str
     device: str
     dtype: str
+    compile: bool
     place: Place
     listener: Listener
     interrupt: Interrupt
@@ -176,7 +177,7 @@ class Job:
         from mousai.pipelines.cascade import load
 
         limit_threads()
-        cascade = load(self.model, self.device, self.dtype)
+        cascade = load(self.model, self.device, self.dtype, compile=self.compile)
         check_settings(to_do, cascade)
         check_disk(to_do, cascade.codec, self.place.world)
         if self.place.rank == 0 and len(targets) > 1:
