@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai import checkpoint, config
+from mousai.words import clock
 
 if TYPE_CHECKING:
     from mousai.training.log import Row
@@ -92,7 +92,7 @@ def plot(folder: str | Path, out: str | Path | None = None) -> Path:
     rows, _ = read_log(folder / "log.jsonl")
     path = Path(out) if out is not None else folder / "curves.png"
     found = progress_of(rows)
-    facts = [f"step {found['last']['step']:,}", str(timedelta(seconds=round(found["seconds"])))] if found["last"] else []
+    facts = [f"step {found['last']['step']:,}", clock(found["seconds"])] if found["last"] else []
     facts += [f"best validation {found['best_validation']['valid/loss']:.4g} at {found['best_validation']['step']:,}"] if found["best_validation"] else []
     curves_png(rows, path, str(folder), "  ·  ".join(facts))
     return path
