@@ -69,8 +69,8 @@ def cache(
 ) -> Cached:
     """Encodes the sources of a generator's recipe into its `data.cache`, `batch_size` segments of one length at a time.
 
-    The items are the same for any batch size, to float rounding; what suits the device is taken by default. Errors as in `load_recipe` and `open_source`; ValueError for a cache of another codec, another text encoder or
-    other captions.
+    The items are the same for any batch size, to float rounding; what suits the device is taken by default. Errors as in
+    `load_recipe` and `open_source`; ValueError for a cache of another codec, another text encoder or other captions.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, came {batch_size}")
@@ -85,14 +85,14 @@ def cache(
     opened = open_sources(loaded.data.sources, accelerator)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            store.begin(folder, header_of(loaded, codec, conditioner))
+            store.begin(folder, header_of(loaded, codec, conditioner, accelerator.device))
         accelerator.wait_for_everyone()
         cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds)
     leave(accelerator)
     return cached
 
 
-def header_of(recipe: Recipe, codec: Codec, conditioner: Conditioner) -> dict[str, Any]:
+def header_of(recipe: Recipe, codec: Codec, conditioner: Conditioner, device: torch.device) -> dict[str, Any]:
     """What the items of a recipe's cache follow from, and which tensors they have."""
     data = recipe.data
     return {
@@ -100,15 +100,15 @@ def header_of(recipe: Recipe, codec: Codec, conditioner: Conditioner) -> dict[st
         "sample_rate": codec.sample_rate, "hop": codec.hop, "latent_channels": codec.latent_channels,
         "conditioner": recipe.conditioner.to_dict(),
         "segment_seconds": data.segment_seconds, "rms": data.rms, "captions": data.captions, "caption_drop": data.caption_drop,
-        "seed": recipe.seed, "tensors": tensors_of(codec, conditioner.gives),
+        "seed": recipe.seed, "tensors": tensors_of(codec, conditioner.gives, device),
     }  # fmt: skip
 
 
 @torch.no_grad()
-def tensors_of(codec: Codec, gives: ConditionShape) -> dict[str, str]:
+def tensors_of(codec: Codec, gives: ConditionShape, device: torch.device) -> dict[str, str]:
     """The tensors of an item, with the dtypes in which they are kept: half precision for what is long, but codes as they come."""
     tensors = {"latents": "float16"}
-    made = codec.encode(torch.zeros(1, codec.channels, codec.hop)).dtype
+    made = codec.encode(torch.zeros(1, codec.channels, codec.hop, device=device)).dtype
     if not made.is_floating_point:
         tensors = {"codes": str(made).removeprefix("torch.")}
     if gives.tokens:
