@@ -133,9 +133,9 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> N
     unexpected = [key for key in state if key not in own]
     misshapen = [f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}" for key in own if key in state and state[key].shape != own[key].shape]
     groups = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    found = [f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for kind, keys in groups.items() if keys]
-    if found:
-        raise ValueError(f"{where}: the weights do not fit the config: {'; '.join(found)}")
+    problems = [f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for kind, keys in groups.items() if keys]
+    if problems:
+        raise ValueError(f"{where}: the weights do not fit the config: {'; '.join(problems)}")
     module.load_state_dict(state, strict=True)
 
 
@@ -188,8 +188,8 @@ def newest_state(folder: str | Path) -> tuple[int, Path] | None:
 
 
 def _states(folder: Path) -> list[Path]:
-    found = [path for path in folder.glob("step-*") if path.is_dir() and STATE_FOLDER.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(STATE_FOLDER.fullmatch(path.name).group(1)))
+    states = [path for path in folder.glob("step-*") if path.is_dir() and STATE_FOLDER.fullmatch(path.name)]
+    return sorted(states, key=lambda path: int(STATE_FOLDER.fullmatch(path.name).group(1)))
 
 
 # Files

@@ -73,11 +73,11 @@ def read_chapters(file: BinaryIO, sample_rate: int, num_samples: int) -> tuple[C
     file.seek(0)
     magic = file.read(4)
     if magic in (b"RIFF", b"RF64"):
-        found = read_cues(file)
+        chapters = read_cues(file)
     else:
-        found = from_comments(read_comments(file), sample_rate, num_samples)
-    found = [each for each in found if each.sample < num_samples]
-    return tuple(sorted(found, key=lambda chapter: chapter.sample))
+        chapters = from_comments(read_comments(file), sample_rate, num_samples)
+    chapters = [each for each in chapters if each.sample < num_samples]
+    return tuple(sorted(chapters, key=lambda chapter: chapter.sample))
 
 
 def cue_chunks(chapters: Sequence[Chapter]) -> bytes:

@@ -68,10 +68,15 @@ def chroma(audio: Tensor, sample_rate: int = 48000, n_fft: int = 8192, hop: int 
 
     Equal temperament on A = 440 Hz; a bin belongs to its nearest pitch. Frames sum to 1, those of silence to 0.
     """
+    power = chroma_filterbank(sample_rate, n_fft)[:, 1:].to(audio) @ stft_magnitude(audio, n_fft, hop)[..., 1:, :].square()
+    total = power.sum(-2, keepdim=True)
+    return torch.where(total > 0, power / total.clamp(min=1e-30), power)
+
+
+def chroma_filterbank(sample_rate: int, n_fft: int) -> Tensor:
+    """Weights `(12, n_fft // 2 + 1)`, 0 or 1, that sum the bins of each pitch class, C first, between 55 and 5000 Hz."""
     frequencies = torch.arange(1, n_fft // 2 + 1, dtype=torch.float64) * sample_rate / n_fft
     pitch = (69 + 12 * (frequencies / 440).log2()).round().long() % 12
     used = (frequencies > 55) & (frequencies < 5000)
-    classes = torch.nn.functional.one_hot(pitch, 12).T * used  # (12, f)
-    power = classes.to(audio) @ stft_magnitude(audio, n_fft, hop)[..., 1:, :].square()
-    total = power.sum(-2, keepdim=True)
-    return torch.where(total > 0, power / total.clamp(min=1e-30), power)
+    classes = torch.nn.functional.one_hot(pitch, 12).T * used
+    return torch.nn.functional.pad(classes, (1, 0)).float()

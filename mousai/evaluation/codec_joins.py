@@ -126,11 +126,11 @@ class JoinJudge:
 
     def add(self, original: Tensor, decoded: Tensor, windowed: Tensor, whole: Tensor) -> None:
         """A piece: audio `(c, s)` and what became of it, its latents `(d, l)` from windows and as a whole."""
-        found, grid = features(original, decoded, self.sample_rate), self.audio_grid
+        signals, grid = features(original, decoded, self.sample_rate), self.audio_grid
         self.decoding.append(
-            {what: {who: curve(found[who][name], grid.gap, grid.width) for who in SIGNALS} for what, (name, curve) in CURVES.items()}
+            {what: {who: curve(signals[who][name], grid.gap, grid.width) for who in SIGNALS} for what, (name, curve) in CURVES.items()}
         )
-        self.level_errors.append(found["error"]["level"])
+        self.level_errors.append(signals["error"]["level"])
         grid = self.latent_grid
         distance = (windowed - whole).square().mean(0).sqrt()
         self.encoding.append(
@@ -144,7 +144,7 @@ class JoinJudge:
     def verdict(self, seed: int = 0) -> JoinVerdict:
         """The tests over all pieces; ValueError if they hold no join."""
         test = lambda curves, places, grid: grid_test(curves, places, grid.period, grid.margin, seed)  # noqa: E731
-        places = [[place * self.hop // HOP for place in found] for found in self.places]
+        places = [[place * self.hop // HOP for place in piece] for piece in self.places]
         decoding = {what: {who: test([piece[what][who] for piece in self.decoding], places, self.audio_grid) for who in SIGNALS} for what in CURVES}
         encoding = {what: test([piece[what] for piece in self.encoding], self.places, self.latent_grid) for what in self.encoding[0]}
         return JoinVerdict(decoding, encoding, smallest_step_found(self.level_errors, places, self.audio_grid))

@@ -131,8 +131,8 @@ def _moved(curves: Sequence[Tensor], places: Sequence[Sequence[int]], period: in
     total, count = torch.zeros(SHIFTS, dtype=torch.float64), torch.zeros(SHIFTS, dtype=torch.float64)
     for curve, list_ in zip(curves, places):
         shift = torch.randint(period, (SHIFTS, 1), generator=generator)
-        there = torch.tensor([*list_, (list_[0] if list_ else period) - period])[None] + shift  # the grid wraps around
-        values = torch.where((there >= 0) & (there < len(curve)), curve[there.clamp(0, len(curve) - 1)], torch.nan)
+        joins = torch.tensor([*list_, (list_[0] if list_ else period) - period])[None] + shift  # the grid wraps around
+        values = torch.where((joins >= 0) & (joins < len(curve)), curve[joins.clamp(0, len(curve) - 1)], torch.nan)
         total += values.nansum(1)
         count += (~values.isnan()).sum(1)
     return total / count.clamp(min=1)

@@ -42,12 +42,12 @@ def manifest_of(practice: str | Path) -> Path:
 
 def tracks_by_label(source: Source) -> dict[str, list[Track]]:
     """The tracks of each class, classes in alphabetical order."""
-    found: dict[str, list[Track]] = {}
+    tracks: dict[str, list[Track]] = {}
     for track in source:
         if LABEL not in track.metadata:
             raise ValueError(f"{source.name}: {track.key} has no field '{LABEL}'; a practice set from `mousai data synth` has it")
-        found.setdefault(track.metadata[LABEL], []).append(track)
-    return dict(sorted(found.items()))
+        tracks.setdefault(track.metadata[LABEL], []).append(track)
+    return dict(sorted(tracks.items()))
 
 
 def prompts_for(source: Source, per_class: int, seeds_per_prompt: int) -> list[Asked]:
@@ -120,7 +120,7 @@ def seed_distances(asked: Sequence[Asked], clips: Sequence[Tensor]) -> dict[str,
         else:
             kind = "one class, two prompts" if first.label == second.label else "two classes"
         kinds[kind].append((spectra[i] - spectra[j]).abs().mean().item())
-    return {kind: {"pairs": len(found), "mean": torch.tensor(found).mean().item(), "least": min(found)} for kind, found in kinds.items() if found}
+    return {kind: {"pairs": len(distances), "mean": torch.tensor(distances).mean().item(), "least": min(distances)} for kind, distances in kinds.items() if distances}
 
 
 def text_of(report: dict[str, Any]) -> str:
@@ -141,6 +141,6 @@ def text_of(report: dict[str, Any]) -> str:
         "",
         "| log-mel distance of pairs of clips, dB | pairs | mean | least |",
         "|---|---|---|---|",
-        *(f"| {kind} | {found['pairs']} | {found['mean']:.2f} | {found['least']:.2f} |" for kind, found in report["distances_db"].items()),
+        *(f"| {kind} | {distances['pairs']} | {distances['mean']:.2f} | {distances['least']:.2f} |" for kind, distances in report["distances_db"].items()),
     ]
     return "\n".join(lines) + "\n"

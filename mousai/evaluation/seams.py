@@ -61,12 +61,12 @@ class Boundaries:
     @classmethod
     def of(cls, metadata: dict[str, Any]) -> Boundaries:
         """Those that the metadata of a rendered piece names; ValueError where they name none."""
-        found = metadata.get("boundaries")
-        if not isinstance(found, dict) or found.keys() < {"first", "every", "count", "overlap"}:
+        boundaries = metadata.get("boundaries")
+        if not isinstance(boundaries, dict) or boundaries.keys() < {"first", "every", "count", "overlap"}:
             raise ValueError("nothing in it says where windows meet; say it with --every")
-        if found["count"] == 0:
+        if boundaries["count"] == 0:
             raise ValueError("the piece is of one window and has no boundary")
-        return cls(*(found[name] for name in ("first", "every", "count", "overlap")))
+        return cls(*(boundaries[name] for name in ("first", "every", "count", "overlap")))
 
     @classmethod
     def within(cls, seconds: float, every: float, first: float | None = None, overlap: float = 0.0) -> Boundaries:

@@ -137,17 +137,17 @@ def evaluate_joins(
     for number, clip in enumerate(chosen):
         audio = at_level(clip.audio, rms)
         judge.add(audio, *_long_round_trip(codec, audio, steps, seed + number, _part(progress, number, len(chosen))))
-    found = judge.verdict(seed)
+    verdict = judge.verdict(seed)
     report = {
         "evaluates": "joins",
         **_provenance(model, data, split, seed, codec, steps),
         "pieces": [{**clip.to_dict(), "seconds": clip.audio.shape[-1] / codec.sample_rate} for clip in chosen],
         "stride_seconds": judge.stride_seconds,
         "fade_seconds": judge.fade_seconds,
-        **found.to_dict(),
+        **verdict.to_dict(),
     }
     intro = f"{len(chosen)} pieces; a join every {judge.stride_seconds:.2f} s, faded over {judge.fade_seconds:.2f} s."
-    return _write(out, report, f"{intro} {found.table()}\n")
+    return _write(out, report, f"{intro} {verdict.table()}\n")
 
 
 def _long_round_trip(codec: nn.Module, audio: Tensor, steps: int | None, seed: int, callback: Progress | None) -> tuple[Tensor, Tensor, Tensor]:

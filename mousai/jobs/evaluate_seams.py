@@ -65,10 +65,10 @@ def _audio_of(file: Path) -> Path:
     if not file.name.endswith(".job.json"):
         return file
     names = [file.with_name(f"{file.name.removesuffix('.job.json')}.{suffix}") for suffix in io.FORMATS]
-    found = [path for path in names if path.is_file()]
-    if len(found) != 1:
-        raise ValueError(f"{file}: expected its piece beside it, as one of {', '.join(path.name for path in names)}; came {len(found)} of them")
-    return found[0]
+    pieces = [path for path in names if path.is_file()]
+    if len(pieces) != 1:
+        raise ValueError(f"{file}: expected its piece beside it, as one of {', '.join(path.name for path in names)}; came {len(pieces)} of them")
+    return pieces[0]
 
 
 def _counted(blocks: Iterator[Tensor], sample_rate: int, done: int, total: int, progress: Progress | None) -> Iterator[Tensor]:

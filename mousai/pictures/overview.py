@@ -3,7 +3,7 @@
 Nothing of a piece is kept but sums: frames of the STFT, on a grid that begins with the piece, add up to at most 2000 columns of
 a spectrogram and at most 600 of mel levels and chroma. Ten seconds and a day take the same memory, and how the blocks are cut
 changes no bit. The similarity is that of J. Foote, "Visualizing Music and Audio using Self-Similarity" (1999), here of MFCCs
-for the timbre and chroma for the harmony, by librosa: a section is a square, a repetition a line beside the diagonal.
+for the timbre, by librosa, and chroma for the harmony: a section is a square, a repetition a line beside the diagonal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import mel_filterbank, stft_magnitude
+from mousai.audio.spectral import chroma_filterbank, mel_filterbank, stft_magnitude
 from mousai.files import writing
 from mousai.pictures.overview_drawing import FLOOR_DB, Shown, draw, quiet_fonts
 from mousai.words import clock
@@ -63,8 +63,6 @@ class Overview:
     def __init__(
         self, sample_rate: int, channels: int, num_samples: int, sections: Sequence[tuple[float, str]] = (), title: str = ""
     ):
-        import librosa
-
         if min(sample_rate, channels, num_samples) < 1:
             raise ValueError(f"expected a rate, channels and samples, came {sample_rate} Hz, {channels} and {num_samples}")
         self.sample_rate, self.channels, self.num_samples = sample_rate, channels, num_samples
@@ -76,7 +74,7 @@ class Overview:
         full_scale = (4 / grid.n_fft) ** 2
         self.bands = log_filterbank(sample_rate, grid.n_fft) * full_scale
         self.mel = mel_filterbank(sample_rate, grid.n_fft, MEL_BANDS) * full_scale
-        self.pitches = torch.from_numpy(librosa.filters.chroma(sr=sample_rate, n_fft=grid.n_fft)) * full_scale
+        self.pitches = chroma_filterbank(sample_rate, grid.n_fft) * full_scale
         columns, features = -(-grid.num_frames // grid.column), -(-grid.num_frames // grid.feature)
         self.power = torch.zeros(BANDS, columns, dtype=torch.float64)
         self.squares, self.peak = torch.zeros(2, columns, dtype=torch.float64)
