@@ -30,11 +30,6 @@ class WindowedCodec(nn.Module):
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` of one length, whose first latent frames have these numbers in the piece."""
         raise NotImplementedError
 
-    @property
-    def encode_grid(self) -> tuple[int, int]:
-        """The stride and the context of the windows that are encoded, in latent frames."""
-        return self.stride_frames, self.context_frames
-
     @torch.no_grad()
     def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
         """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)` of any length; `whole`: in one window."""
@@ -49,7 +44,7 @@ class WindowedCodec(nn.Module):
         def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
             return [self._encode_frames(window) for window in windows]
 
-        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), *self.encode_grid)
+        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), self.stride_frames, self.context_frames)
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
         """The latents of whole frames of samples `(b, c * hop, l)`."""

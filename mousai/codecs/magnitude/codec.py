@@ -10,18 +10,18 @@ Any length goes in and exactly that length comes out, in overlapping windows on 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from mousai.codecs.chunks import first_frame, overlapped, whole_frames
 from mousai.codecs.magnitude.components import Components, feature_weights
 from mousai.codecs.magnitude.config import MagnitudeConfig
 from mousai.codecs.magnitude.decoder import Decoder
 from mousai.codecs.magnitude.features import Features
 from mousai.codecs.magnitude.phases import anchored, audio_of
+from mousai.codecs.windowed import WindowedCodec
 from mousai.diffusion.process import V
 from mousai.diffusion.samplers import sample
 from mousai.diffusion.schedules import schedule
@@ -30,7 +30,7 @@ from mousai.randomness import positional_noise
 from mousai.types import Callback
 
 
-class MagnitudeCodec(nn.Module):
+class MagnitudeCodec(WindowedCodec):
     # What `encode` gives follows from these configs and weights alone: a latent cache outlives a decoder trained on.
     LATENT_PARTS = ("features", "components", "sample_rate", "channels")
     INITIAL_ITEMS = 192  # crops that `initialise` wants: fewer tell the components from chance worse
@@ -104,107 +104,22 @@ class MagnitudeCodec(nn.Module):
 
     # -- use -------------------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
-        """Latents `(b, d, ceil(s / hop))` of unit variance for audio `(b, c, s)` of any length; `whole`: in one window."""
-        if whole:
-            return self._encode_window(torch.cat(list(whole_frames([audio], self.channels, self.hop)), dim=-1))
-        return torch.cat(list(self.encode_stream([audio])), dim=-1)
+    def encode_window(self, audio: Tensor) -> Tensor:
+        """Latents `(b, d, l)` for audio `(b, c, l * hop)`.
 
-    @torch.no_grad()
-    def encode_stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-        """The latents of audio that comes in `pieces (b, c, any)`; the cuts make no difference."""
-
-        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
-            return [self._encode_window(window) for window in windows]
-
-        # Only the inner half of the context is crossfaded, and there both windows have seen all that their spectra reach.
-        yield from overlapped(process, whole_frames(pieces, self.channels, self.hop), self.stride_frames, self.context_frames)
-
-    def _encode_window(self, window: Tensor) -> Tensor:
-        """The latents of whole frames of samples `(b, c * hop, l)`."""
-        audio = window.unflatten(1, (self.channels, self.hop)).transpose(2, 3).flatten(2)
-        return self.components.encode(self.features(audio)).to(window.dtype)
-
-    def decode(
-        self,
-        latents: Tensor,
-        num_samples: int | None = None,
-        *,
-        seeds: list[int] | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Audio `(b, c, num_samples)` for latents `(b, d, l)` as `encode` gives them.
-
-        `num_samples` is at most l x hop, and that where it is left away. Item i's noise comes from `seeds[i]` (default
-        0, 1, …) and its place alone. `callback(done, total)` counts the sampling steps of all windows.
+        Only the inner half of the context is crossfaded, and there both windows have seen all that their spectra reach.
         """
-        longest = latents.shape[-1] * self.hop
-        num_samples = longest if num_samples is None else num_samples
-        if not 0 < num_samples <= longest:
-            raise ValueError(f"{latents.shape[-1]} latent frames decode to 1 … {longest} samples; asked for {num_samples}")
-        pieces = self.decode_stream([latents], seeds=seeds, steps=steps, callback=callback, num_frames=latents.shape[-1])
-        return torch.cat(list(pieces), dim=-1)[..., :num_samples]
+        return self.components.encode(self.features(audio)).to(audio.dtype)
 
-    @torch.no_grad()
-    def decode_stream(
-        self,
-        pieces: Iterable[Tensor],
-        *,
-        seeds: list[int] | None = None,
-        steps: int | None = None,
-        callback: Callback | None = None,
-        num_frames: int | None = None,
-        start: int = 0,
-        batch: int = 1,
-    ) -> Iterator[Tensor]:
-        """The audio of latents that come in `pieces (b, d, any)`, hop samples a frame; the cuts make no difference.
-
-        `num_frames`, where it is known, lets `callback` say of how many steps. With `start`, decoding goes on with the
-        window of that number, see `resume`. `batch` windows are decoded at once.
-        """
-        decode = self.config.decode
-        times = schedule(decode.schedule, decode.steps if steps is None else steps)
-        steps = len(times) - 1
-        total = steps * max(1, -(-((num_frames or 0) - decode.context_frames) // decode.stride_frames))
-        done = 0
-
-        def count(step: int, _: int) -> None:
-            if callback:
-                callback(done + step, max(total, done + steps))
-
-        def process(windows: list[Tensor], firsts: list[int]) -> list[Tensor]:
-            nonlocal done
-            audio = {}
-            for length in sorted({window.shape[-1] for window in windows}):
-                alike = [index for index, window in enumerate(windows) if window.shape[-1] == length]
-                found = self._decode_windows([windows[i] for i in alike], [firsts[i] for i in alike], seeds, times, count)
-                audio |= dict(zip(alike, found))
-                done += steps * len(alike)
-            return [audio[index] for index in range(len(windows))]
-
-        yield from overlapped(process, pieces, decode.stride_frames, decode.context_frames, ratio=self.hop, start=start, batch=batch)
-
-    def resume(self, sample: int) -> tuple[int, int, int]:
-        """Where `decode_stream` goes on for the audio from `sample` on: (`start`, first latent frame, first sample that comes)."""
-        stride, context = self.config.decode.stride_frames, self.config.decode.context_frames
-        early = context * self.hop // 2  # a window's audio begins with the fade, which lies before its own frames
-        window = max(0, (sample // self.hop - context) // stride)  # one that there is: the last one may have `context` frames more
-        return window, first_frame(max(0, window - 1), stride, context), max(0, window * stride * self.hop - early)
-
-    def _decode_windows(
-        self, windows: list[Tensor], firsts: list[int], seeds: list[int] | None, times: Tensor, callback: Callback
-    ) -> list[Tensor]:
+    def decode_windows(self, windows: list[Tensor], firsts: list[int], seeds: list[int], steps: int, callback: Callback) -> list[Tensor]:
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""
-        b = len(windows[0])
-        seeds, latents = seeds or list(range(b)), torch.cat(windows).float()
+        b, latents = len(windows[0]), torch.cat(windows).float()
         length, block = latents.shape[-1], self.config.components.block
         padded = F.pad(latents, (0, -length % self.config.whole), mode="replicate")
         width = self.channels * self.decoder.single * block
         noise = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
         noise = noise.unflatten(2, (self.channels, -1, block)).permute(0, 2, 3, 1, 4).flatten(3)  # (b, c, single, l block)
-        features = self._sampled(padded, noise, times, callback)[..., : length * block]
+        features = self._sampled(padded, noise, schedule(self.config.decode.schedule, steps), callback)[..., : length * block]
         magnitude = self.features.ungrouped(self.features.slow(features))  # (b, c, bins, l block)
         phases = [self._phases(part, first, seeds) for part, first in zip(magnitude.split(b), firsts, strict=True)]
         levels = self.features.fast(features).flatten(0, 1)
