@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from glob import glob
@@ -24,6 +25,7 @@ from mousai.files import parse_json, sweep, writing
 logger = logging.getLogger(__name__)
 
 PATH_KEYS = ("file", "audio", "path")  # in a manifest, the first of these that a line has
+SAVE_SECONDS = 60.0  # after so long what was found out about a source's files is kept, in case that the rest never comes
 NEVER_AUDIO = (".json", ".jsonl", ".txt", ".md", ".csv")  # what lies beside the audio of a folder or shard
 
 
@@ -115,7 +117,7 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
     else:
         raise FileNotFoundError(f"no such data source: {text}")
     source = Source(text, index, quiet=quiet)
-    splits, keys = set(), set()
+    splits, keys, saved = set(), set(), time.monotonic()
     for key, file, metadata in found:
         if key in keys:
             raise ValueError(f"{text}: two files go by the name {key}")
@@ -123,6 +125,9 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
         splits.add(metadata.get("split"))
         if split is None or metadata.get("split") == split:
             add_track(source, key, file, metadata)
+            if index.changed and time.monotonic() - saved > SAVE_SECONDS:
+                index.save()
+                saved = time.monotonic()
     index.keep(keys, {str(file.path) for _, file, _ in found if isinstance(file, io.Member)})
     index.save()
     if split is not None and split not in splits:

@@ -100,6 +100,23 @@ def test_what_has_changed_is_looked_into_anew_and_what_is_gone_is_forgotten(musi
     assert open_index(str(music)).files.keys() == {"b.flac", "c.wav", "d.wav"}
 
 
+def test_what_a_killed_start_found_out_is_not_lost(music, probes, monkeypatch):
+    monkeypatch.setattr("mousai.data.sources.SAVE_SECONDS", 0.0)
+    counted = io.info
+
+    def killed(file):
+        if file.name == "b.flac":
+            raise KeyboardInterrupt
+        return counted(file)
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(io, "info", killed)
+        open_source(music)
+    assert open_index(str(music)).files.keys() == {"a.wav"}
+    probes.clear()
+    assert len(open_source(music)) == 2 and probes == ["b.flac", "c.wav"]
+
+
 def test_hashes_are_worked_out_once_and_kept(music, monkeypatch):
     shutil.copy(music / "a.wav", music / "same.wav")
     source = open_source(music)

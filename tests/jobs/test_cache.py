@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,13 @@ import torch
 import mousai
 from mousai import config
 from mousai.audio import io
-from mousai.conditioners.text import TextConditioner
+from mousai.conditioners.text import TextConditioner, TextConfig
 from mousai.data.cache import CacheReader, CacheWriter, locked, read_header, read_items
 from mousai.data.index import index_path
+from mousai.data.latents import LatentCrops
+from mousai.data.loader import batches
 from mousai.jobs.cache import cache
+from mousai.jobs.train import generator_loss
 from mousai.recipe import load_part, load_recipe
 
 LAUNCH = """
@@ -121,6 +125,41 @@ def test_a_text_is_encoded_once_an_item(generator_recipe, monkeypatch):
     monkeypatch.setattr(TextConditioner, "encode", lambda self, texts: asked.append(texts) or encode(self, texts))
     cache(generator_recipe, ["data.captions=40"])
     assert len(asked) == 6 and all(len(texts) == len(set(texts)) for texts in asked)
+
+
+def test_a_condition_is_whole_from_the_conditioner_to_the_loss(generator_recipe, tmp_path, monkeypatch):
+    """Tokens, a vector, a number and a curve of each text: what a batch tells the generator is what was said of its caption."""
+    encode, build = TextConditioner.encode, TextConditioner.__init__
+
+    def begin(self, config: TextConfig):
+        build(self, config)
+        self.gives = replace(self.gives, vectors={"mix": 3}, numbers=("bpm",), curves={"chroma": 2})
+
+    def whole(self, texts):
+        lengths = torch.tensor([float(len(text)) for text in texts])
+        curves = {"chroma": lengths[:, None, None] + torch.arange(999).expand(2, -1)}
+        return replace(encode(self, texts), vectors={"mix": lengths[:, None].expand(-1, 3) + 0.1}, numbers={"bpm": lengths}, curves=curves)
+
+    monkeypatch.setattr(TextConditioner, "__init__", begin)
+    monkeypatch.setattr(TextConditioner, "encode", whole)
+    cache(generator_recipe)
+    tensors = {"latents": "float16", "tokens": "float16", "vectors.mix": "float32", "numbers.bpm": "float32", "curves.chroma": "float16"}
+    assert read_header(tmp_path / "cache")["tensors"] == tensors
+    windows = LatentCrops(load_recipe(generator_recipe).data, "train", 0)
+    batch, told = next(batches(windows, 8)), []
+
+    class Model:
+        def loss(self, latents, condition, generator, frames):
+            told.append(condition)
+
+    generator_loss(Model(), batch, torch.Generator())
+    [condition] = told
+    length = condition.numbers["bpm"]
+    assert set(length.tolist()) <= {len(text) for item in windows.items for text in item["captions"]}
+    assert torch.equal(condition.vectors["mix"], length[:, None].expand(-1, 3) + 0.1) and condition.tokens.shape[::2] == (8, 32)
+    curve = condition.curves["chroma"]
+    assert curve.shape == (8, 2, 64) and torch.equal(curve[..., 1:] - curve[..., :-1], torch.ones(8, 2, 63))
+    assert torch.equal((curve[:, 0, 0] - length) % 1, torch.zeros(8)) and len(set((curve[:, 0, 0] - length).tolist())) > 2  # each at its own window's start
 
 
 def test_the_sources_index_keeps_the_hashes(generator_recipe, tmp_path):
