@@ -32,15 +32,16 @@ class MagnitudeDecodeConfig:
     steps: int = 4
     sampler: str = "ddim"
     schedule: str = "linear"
-    temperature: float = 0.7  # of the noise that sampling starts from: below 1 clearer lines with less grain
+    temperature: float = 0.4  # of the noise to start from, what of it lasts a latent frame: below 1 truer lines
+    grain_temperature: float = 1.0  # of the rest of the noise, which becomes grain
     assumed_noise: float = 0.1  # standard deviation of the latents' errors that the decoder reckons with
     griffin_lim: int = 4  # iterations that make phases agree
     stride_frames: int = 58  # latent frames that one window yields
     context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.griffin_lim < 1 or self.temperature < 0 or self.assumed_noise < 0:
-            raise ValueError(f"expected steps, griffin_lim >= 1, temperature and assumed_noise >= 0, came {self}")
+        if self.steps < 1 or self.griffin_lim < 1 or min(self.temperature, self.grain_temperature, self.assumed_noise) < 0:
+            raise ValueError(f"expected steps, griffin_lim >= 1, temperatures and assumed_noise >= 0, came {self}")
         if self.sampler not in SAMPLERS or self.schedule not in SCHEDULES:
             raise ValueError(f"expected sampler of {', '.join(SAMPLERS)}, schedule of {', '.join(SCHEDULES)}; came {self}")
         if not 0 <= 2 * self.context_frames <= self.stride_frames or self.stride_frames < 1:

@@ -23,7 +23,8 @@ from mousai.codecs.magnitude.features import Features, istft, stft
 
 MOMENTUM = 0.99
 GAIN_RANGE = 2.5  # nepers by which a band is raised or lowered at a time
-TOLERANCE = 0.2  # nepers by which a band may be off: gains that come and go by less would roughen its tones
+TOLERANCE = 0.1  # nepers by which a band may be off for a moment: gains that come and go by less would roughen its tones
+MOMENT = 4  # frames of the slow path over which a band must be right
 LARGEST = 8.0  # log magnitude
 GAUSSIAN = 0.25645  # a Hann window of n samples is nearly a Gaussian with gamma = this times n^2 (PGHI, table I)
 AT_PEAKS = 1.07  # where phases go on in time, at peaks, a Hann window's log magnitude is flatter than that by this
@@ -52,7 +53,10 @@ def levelled(features: Features, audio: Tensor, levels: Tensor) -> Tensor:
     """Audio `(n, s)` with its bands brought near `levels (n, bands, l * sub)`."""
     config = features.config
     spectrum = stft(audio, config.fast_n_fft, config.fast_hop, features.fast_window)
-    gain = F.softshrink(levels - features.band_levels(spectrum), TOLERANCE).clamp(-GAIN_RANGE, GAIN_RANGE)
+    gain = levels - features.band_levels(spectrum)
+    half = MOMENT * config.sub // 2
+    lasting = F.avg_pool1d(gain, 2 * half + 1, 1, half, count_include_pad=False)
+    gain = (lasting + F.softshrink(gain - lasting, TOLERANCE)).clamp(-GAIN_RANGE, GAIN_RANGE)
     return istft(spectrum * (features.spread.T @ gain).exp(), config.fast_n_fft, config.fast_hop, features.fast_window)
 
 
