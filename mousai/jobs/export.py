@@ -15,6 +15,7 @@ import mousai
 from mousai import checkpoint, config
 from mousai.data.loader import AudioCrops, batches, open_sources
 from mousai.recipe import Recipe, recipe_from
+from mousai.training.budget import read_plan
 from mousai.training.state import part
 
 CALIBRATION_ITEMS = 64  # crops from which a codec measures the scale of its latents
@@ -33,7 +34,9 @@ def export(out: str | Path) -> Path:
         settings, weights = calibrated_codec(recipe, averaged, str(out / "state"))
     else:
         settings, weights = cascade(recipe, averaged, str(out / "state"))
-    settings["provenance"] = provenance(recipe, step) | ({"codec": made} if (made := settings.pop("provenance", None)) else {})
+    stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
+    planned = {"plan": [config.to_dict(stage) for stage in stages]} if stages else {}
+    settings["provenance"] = provenance(recipe, step) | planned | ({"codec": made} if (made := settings.pop("provenance", None)) else {})
     checkpoint.save_model(out / "model", settings, weights, model_card(settings))
     return out / "model"
 

@@ -78,6 +78,7 @@ def test_minutes_plan_the_run_and_its_model(codec_recipe, tmp_path, monkeypatch)
     assert stages[0].costs.finish > 0  # it was exported on the way
     made = config.read_yaml(tmp_path / "run/model/config.yaml")["provenance"]
     assert made["step"] == outcome.step and made["recipe"]["train"]["minutes"] == 0.1
+    assert made["plan"] == [config.to_dict(stage) for stage in stages]
     assert train(tmp_path / "run/config.yaml", tmp_path / "run").step == outcome.step
 
 

@@ -185,17 +185,17 @@ def test_a_state_of_another_model_is_refused_in_one_line(tmp_path):
 
 
 def test_two_processes_are_two_see_different_data_and_agree(tmp_path, whole):
-    """DDP and FSDP over gloo from their launch files; a state is taken up by another number of processes."""
+    """DDP and FSDP over gloo from their launch files; a state is taken up by another number of processes, and a plan is one for all."""
     main(tmp_path / "grown", faults={9: "SIGTERM"})
-    copies = start(tmp_path / "ddp", "--", tmp_path / "grown", "shard=true", "steps=12", launch=launch_file("cpu.yaml"))
+    runs = [tmp_path / "ddp", "--", tmp_path / "grown", "shard=true", "steps=12", "--", tmp_path / "planned", "minutes=0.05"]
+    copies = start(*runs, launch=launch_file("cpu.yaml"))
     shards = start(tmp_path / "fsdp", "precision=fp32", launch=launch_file("fsdp.yaml"))
     assert copies.returncode == shards.returncode == 0, copies.stderr[-2000:] + shards.stderr[-2000:]
-    seen = [json.loads(line) for done in (copies, shards) for line in done.stdout.splitlines() if line.startswith("{")]
-    assert len(seen) == 6 and all(one["processes"] == 2 for one in seen)
-    kinds = ((30, False), (30, True), (12, True))
-    ddp, fsdp, grown = ([one for one in seen if (one["step"], bool(one["sharded"])) == kind] for kind in kinds)
-    for pair in (ddp, fsdp, grown):
-        assert {one["rank"] for one in pair} == {0, 1}
+    seen = [[json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")] for done in (copies, shards)]
+    (ddp, grown, planned), (fsdp,) = (zip(*([one for one in runs if one["rank"] == rank] for rank in (0, 1)), strict=True) for runs in seen)
+    assert all(one["processes"] == 2 for runs in seen for one in runs) and planned[0]["step"] == planned[1]["step"]
+    assert [(pair[0]["step"], bool(pair[0]["sharded"])) for pair in (ddp, fsdp, grown)] == [(30, False), (30, True), (12, True)]
+    for pair in (ddp, fsdp, grown, planned):
         assert pair[0]["weights"] == pair[1]["weights"]
         assert not set(pair[0]["items"]) & set(pair[1]["items"])
     assert sorted(ddp[0]["items"] + ddp[1]["items"]) == list(range(120))
