@@ -167,10 +167,10 @@ class Budget:
         All processes ask after each step and hear the same.
         """
         count, (first, began) = step - self.first, self.since
-        if not self.planning or count < 2 or count & (count - 1):  # after 2, 4, 8, … steps the last half of them is timed
+        if not self.planning or count < 1 or count & (count - 1):  # after 2, 4, 8, … steps the last half of them is timed
             return False
         took = self._working() - began
-        enough = count >= 4 and self._agreed(took >= EXACT * 60 * self.recipe.minutes)
+        enough = count >= 2 and self._agreed(took >= EXACT * 60 * self.recipe.minutes)
         if enough:
             self.costs = replace(self.costs, step=took / (step - first))
         self.since = (step, self._working())

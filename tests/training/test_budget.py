@@ -148,6 +148,13 @@ def test_the_first_steps_are_timed_and_the_rest_is_planned(tmp_path, clock):
     assert kept.settings(3) == kept.recipe and kept.settings(4).steps == kept.steps == stage.steps
 
 
+def test_slow_steps_are_planned_after_the_second(tmp_path, clock):
+    kept = a_minute(tmp_path)
+    clock.now += 10
+    step, _ = walk(kept, clock, 0, 10**6, 2.0)
+    assert kept.stages[0].from_step == 2 and kept.stages[0].costs.step == 2.0 and step == kept.steps and clock.now + 4 < 60
+
+
 def test_quick_steps_are_timed_until_a_hundredth_of_the_time_has_gone(tmp_path, clock):
     kept = a_minute(tmp_path)
     walk(kept, clock, 0, 64, 0.02)
@@ -213,7 +220,7 @@ def test_a_run_plans_stops_goes_on_and_equals_one_that_never_stopped(tmp_path, r
     assert cut["reason"] == "signal" and cut["step"] == 61 and finished == [True]
     assert "plan: " in capsys.readouterr().err
     stages = read_plan(tmp_path / "cut", TrainConfig(steps=9))
-    assert stages[0].from_step in (4, 8, 16, 32) and stages[-1].steps > 61
+    assert stages[0].from_step in (2, 4, 8, 16, 32) and stages[-1].steps > 61
 
     again = run_tiny.main(tmp_path / "cut", *settings, finish=lambda: pytest.fail("it was timed already"))
     assert (again["step"], again["reason"]) == (stages[-1].steps, "done")
