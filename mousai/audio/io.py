@@ -6,7 +6,6 @@ clipped: what a float or lossy file holds beyond [-1, 1] arrives as it is.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import gcd
@@ -22,6 +21,7 @@ from mousai.audio.container import AudioError, File, Member
 from mousai.audio.decoder import Decoder
 from mousai.audio.remix import remix
 from mousai.audio.write import FORMATS, AudioWriter, Written, write, write_blocks
+from mousai.files import parse_json
 
 __all__ = [
     "FORMATS", "AudioError", "AudioInfo", "AudioWriter", "Chapter", "File", "Member", "Written", "blocks", "info", "read",
@@ -76,10 +76,9 @@ def read_metadata(file: File) -> dict[str, Any]:
     with Decoder(file) as decoder:
         comment = decoder.tags.get("comment", "")
     try:
-        metadata = json.loads(comment)
-    except json.JSONDecodeError:
+        return parse_json(comment, "the comment", dict)
+    except ValueError:
         return {}
-    return metadata if isinstance(metadata, dict) else {}
 
 
 def read(

@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mousai import files
+from mousai import files, locks
 from mousai.files import read_json, write_json, write_tensors
 from mousai.types import Condition
 
@@ -96,8 +96,8 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps the cache for one command at a time; ValueError if another has it."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(files.locked(folder / LOCK))
-        except files.Locked as error:
+            stack.enter_context(locks.locked(folder / LOCK))
+        except locks.Locked as error:
             raise ValueError(f"{folder}: {error.holder} is writing to this cache; wait for it or stop it") from None
         yield
 

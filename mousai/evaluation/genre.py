@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mousai.audio import io
 from mousai.evaluation.features import FLOOR, HOP, NUM_STATISTICS, SAMPLE_RATE, decibels, mel_power, statistics
-from mousai.files import write_tensors
+from mousai.files import parse_json, write_tensors
 
 NOISE = "noise"  # the label beside the styles
 _NOISE_CLIPS = 16  # realisations of white noise that are coloured in training
@@ -74,7 +74,8 @@ class GenreClassifier(nn.Module):
 def read_clips(manifest: str | Path, split: str | None, seconds: float = 10.0, label: str = "style") -> LabelledClips:
     """Mel power of the first `seconds` of a manifest's clips of a split (None = all), labelled by a metadata field."""
     manifest = Path(manifest)
-    rows = [json.loads(line) for line in manifest.read_text().splitlines() if line.strip()]
+    lines = enumerate(manifest.read_text(encoding="utf-8").split("\n"), 1)
+    rows = [parse_json(line, f"{manifest}, line {number}", dict) for number, line in lines if line.strip()]
     without = next((row for row in rows if label not in row), None)
     if without is not None:
         raise ValueError(f"{manifest}: {without['file']} has no field {label!r} to classify by")
@@ -208,7 +209,7 @@ def load_classifier(path: str | Path) -> GenreClassifier:
         raise ValueError(f"{path} is not a genre classifier, or cut: {error}") from error
     if "genre_classifier" not in metadata:
         raise ValueError(f"{path} is not a genre classifier: its metadata has no 'genre_classifier'")
-    config = json.loads(metadata["genre_classifier"])
+    config = parse_json(metadata["genre_classifier"], f"{path}: its config", dict)
     model = GenreClassifier(GenreConfig(**{**config, "labels": tuple(config["labels"])}))
     model.load_state_dict(state, strict=True)
     return model.eval()

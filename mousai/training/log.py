@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mousai.files import write_text
+
 Row = dict[str, float]
 
 
@@ -35,4 +37,4 @@ def cut_log(path: str | Path, step: int) -> None:
     path = Path(path)
     if path.exists():
         rows, _ = read_log(path)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step), encoding="utf-8")
+        write_text(path, "".join(json.dumps(row) + "\n" for row in rows if row["step"] <= step))

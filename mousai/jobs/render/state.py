@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 from torch import Tensor
 
-from mousai import files
+from mousai import locks
 from mousai.files import read_json, sweep, sync, write_json, writing
 from mousai.jobs.render.audio import Audio, Say, opened
 
@@ -57,10 +57,10 @@ class RenderState:
         """Makes the folder and holds its lock; Busy if another process does. The system gives it back whatever happens."""
         with ExitStack() as stack:
             try:
-                stack.enter_context(files.locked(self.folder / LOCK))
+                stack.enter_context(locks.locked(self.folder / LOCK))
                 (self.folder / "latents").mkdir(exist_ok=True)
                 sync(self.folder.parent)
-            except files.Locked as error:
+            except locks.Locked as error:
                 raise Busy(f"{self.folder}: {error.holder} is at work on this piece") from None
             except OSError as error:
                 raise type(error)(f"cannot write to {self.folder}: {error.strerror}") from None
@@ -169,7 +169,7 @@ class RenderState:
 
 def is_locked(folder: Path) -> bool:
     """Whether a process is at work on the piece of a state folder."""
-    return files.is_locked(folder / LOCK)
+    return locks.is_locked(folder / LOCK)
 
 
 def save(path: Path, tensors: dict[str, Tensor], **numbers: int) -> None:

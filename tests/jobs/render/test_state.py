@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mousai import files
+from mousai import locks
 from mousai.audio.growing import GrowingWav
 from mousai.jobs.render import state as render_state
 from mousai.jobs.render.audio import Audio, opened
@@ -222,7 +222,7 @@ def test_one_at_a_time(state):
 
 
 def test_whoever_waits_at_a_folder_that_is_removed_gets_a_new_one(state, monkeypatch):
-    taken, first = files.take_lock, []
+    taken, first = locks.take_lock, []
 
     def take(lock):
         if not first:  # the other process finishes between our opening of the lock and our taking it
@@ -231,7 +231,7 @@ def test_whoever_waits_at_a_folder_that_is_removed_gets_a_new_one(state, monkeyp
         taken(lock)
 
     state.folder.mkdir()
-    monkeypatch.setattr(files, "take_lock", take)
+    monkeypatch.setattr(locks, "take_lock", take)
     with state.locked():
         assert is_locked(state.folder) and first
 
