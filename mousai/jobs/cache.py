@@ -38,7 +38,7 @@ from mousai.types import Codec, Condition, Conditioner, ConditionShape
 REPORT_SECONDS = 10.0
 BATCH_SIZES = {"cpu": 1, "cuda": 16}  # segments that are encoded at once, by the kind of device; 4 on others
 READERS = {"cpu": 1}  # threads that read ahead; 4 for other devices
-AHEAD_SAMPLES = 2**26  # of audio that has been read ahead, and again of what waits for segments of its length; 256 MiB a channel
+AHEAD_SAMPLES = 2**26  # of audio, 256 MiB, that is read ahead, and again that waits for segments of its length
 
 
 @dataclass(frozen=True)
