@@ -25,7 +25,7 @@ from mousai.files import read_json, sweep, write_text, writing
 FORMATS = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 LICENSE = "CC0-1.0 (made from scratch)"
 LISTED_EVERY = 100  # clips, so that a set can be used while it grows
-VERSION = 2  # of the composer and renderer: raised when the same seed gives other sound
+VERSION = 3  # of the composer and renderer: raised when the same seed gives other sound
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def synthesise(
     _claim(settings.out, settings.note())
     (settings.out / "audio").mkdir(exist_ok=True)
     rows = [_row(settings, index) for index in range(count)]
-    missing = [index for index, row in enumerate(rows) if not _is_there(settings.out, row)]
+    missing = [row for row in rows if not _is_there(settings.out, row)]
     _sweep(settings.out)
     manifest = settings.out / "manifest.jsonl"
     try:
@@ -163,17 +163,15 @@ def _row(settings: _Settings, index: int) -> dict:
     return row
 
 
-def _write_clip(settings: _Settings, index: int) -> int:
+def _write_clip(settings: _Settings, row: dict) -> None:
     """Render one clip, stems before the mix."""
-    row = _row(settings, index)
     font = load(str(settings.soundfont)) if settings.soundfont else None
-    clip = make_clip(settings.seed, index, settings.seconds, font, settings.stems)
-    comment = {"seed": settings.seed, "index": index, "caption": row["caption"]}
+    clip = make_clip(settings.seed, row["index"], settings.seconds, font, settings.stems)
+    comment = {field: row[field] for field in ("seed", "index", "caption")}
     for part, file in row.get("stems", {}).items():
         (settings.out / file).parent.mkdir(parents=True, exist_ok=True)
         _write(settings.out / file, clip.stems[part], settings.format, comment | {"part": part})
     _write(settings.out / row["file"], clip.audio, settings.format, comment)
-    return index
 
 
 def _write(path: Path, audio: np.ndarray, format: str, comment: dict) -> None:
@@ -187,14 +185,14 @@ def _write(path: Path, audio: np.ndarray, format: str, comment: dict) -> None:
         raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
 
 
-def _spread(write: Callable[[int], int], indices: list[int], workers: int | None) -> Iterator[int]:
-    """Run `write` over the indices, in this process or in several; yields as they finish."""
+def _spread(write: Callable[[dict], None], rows: list[dict], workers: int | None) -> Iterator[None]:
+    """Run `write` over the rows, in this process or in several; yields as they finish."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone has it
-    workers = min(workers or cores, len(indices))
+    workers = min(workers or cores, len(rows))
     if workers <= 1:
         with threadpool_limits(1):  # many small matrix products: BLAS threads only wait for one another
-            yield from map(write, indices)
+            yield from map(write, rows)
         return
     context = multiprocessing.get_context("spawn")  # not forked: the parent may run torch's threads
     with context.Pool(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(write, indices, chunksize=4)
+        yield from pool.imap_unordered(write, rows, chunksize=4)

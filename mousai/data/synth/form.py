@@ -26,27 +26,30 @@ CHANGES_KEY = 0.12  # how often a second chorus is a step higher
 def build(
     num_bars: int, form: str, family: str, root: int, mode: str, metre: Metre, rng: np.random.Generator
 ) -> list[Bar]:
-    """At least `num_bars` bars of sections that follow one another in the form, from any of its places on.
+    """At least `num_bars` bars of sections that follow one another as in the form.
 
     Sections of one name share their chords. A section has 2, 4 or 8 bars, so that a short clip seldom is all one.
     """
-    order = FORMS[form]
-    at = int(rng.integers(len(order) - 1))
     length = _section_bars(num_bars, rng)
     progressions: dict[str, list[list[Chord]]] = {}
     bars: list[Bar] = []
-    seen: list[str] = []
     shift = 0
-    while len(bars) < num_bars:
-        name = order[at % len(order)]
-        if name == "chorus" and "chorus" in seen and not shift and rng.random() < CHANGES_KEY:
+    for name in _order(FORMS[form], -(-num_bars // length), rng):
+        if name == "chorus" and "chorus" in progressions and not shift and rng.random() < CHANGES_KEY:
             shift = int(rng.integers(1, 3))
         if name not in progressions:
             progressions[name] = _section_chords(family, mode, root, rng, list(progressions.values()))
         bars += _section(name, length, progressions[name], shift, len(bars), metre)
-        seen.append(name)
-        at += 1
     return bars
+
+
+def _order(form: tuple[str, ...], count: int, rng: np.random.Generator) -> list[str]:
+    """`count` sections in a row of a form, from any place; of a long piece all, its middle as often as needed."""
+    if count <= len(form):
+        at = int(rng.integers(len(form) - count + 1))
+        return list(form[at : at + count])
+    middle = (form[1:-1] * (count // len(form[1:-1]) + 1))[: count - 2]
+    return [form[0], *middle, form[-1]]
 
 
 def _section_bars(num_bars: int, rng: np.random.Generator) -> int:

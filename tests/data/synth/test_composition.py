@@ -183,6 +183,18 @@ def test_a_section_that_comes_back_brings_chords_and_rhythm_along() -> None:
     assert heard[0] and all(each == heard[0] for each in heard)
 
 
+def test_long_pieces_have_a_whole_form_and_short_ones_a_part_of_it() -> None:
+    for name, order in FORMS.items():
+        bars = build(200, name, "pop", 0, "minor", METRES["4/4"], np.random.default_rng(0))
+        sections = [bar.section for bar in bars if bar.place == 0]
+        assert sections[0] == order[0] and sections[-1] == order[-1] and len(sections) > len(order)
+        if order[0] == "intro":
+            assert sections.count("intro") == 1
+        for seed in range(20):
+            part = [bar.section for bar in build(9, name, "pop", 0, "minor", METRES["4/4"], np.random.default_rng(seed)) if bar.place == 0]
+            assert any(tuple(part) == order[i : i + len(part)] for i in range(len(order))) and len(part) == 3
+
+
 def test_rhythms_fill_their_bars() -> None:
     for kind in ("lyric", "lively", "syncopated", "solo", "broad"):
         for metre in METRES.values():
