@@ -36,3 +36,14 @@ class Network(Protocol):
         self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, inject: dict[int, Tensor] | None = None
     ) -> Prepared:
         """What can be computed once for `times (steps,)` and a condition; it may be nothing."""
+
+
+def check_input(in_channels: int, total_factor: int, x: Tensor, t: Tensor) -> None:
+    """ValueError unless a network of so many channels, that takes multiples of `total_factor` frames, takes x and t."""
+    if x.ndim != 3 or x.shape[1] != in_channels or x.shape[2] == 0 or x.shape[2] % total_factor:
+        expected = f"(b, {in_channels}, a multiple of {total_factor})"
+        raise ValueError(f"expected x of shape {expected}, came {tuple(x.shape)}; pad it")
+    if t.dtype in (torch.bfloat16, torch.float16) or not t.is_floating_point():
+        raise ValueError(f"expected t in float32 (lower precision cannot tell steps apart), came {t.dtype}")
+    if t.shape not in ((), (1,), (x.shape[0],)):
+        raise ValueError(f"expected t 0-d or of shape ({x.shape[0]},), came {tuple(t.shape)}")

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mousai.networks.attention import CrossAttention, SelfAttention, token_mask
+from mousai.networks.network import check_input
 from mousai.networks.step_cache import Context, ModulationRows, StepCache
 from mousai.networks.time_embedding import TimeEmbedding
 
@@ -76,17 +77,6 @@ class UNet1dConfig:
         """The entry of an optional tuple at `depth`, 0 where the tuple is empty."""
         values = getattr(self, name)
         return values[depth] if values else 0
-
-
-def check_input(config: UNet1dConfig, x: Tensor, t: Tensor) -> None:
-    """ValueError unless a network of this shape takes x and t."""
-    if x.ndim != 3 or x.shape[1] != config.in_channels or x.shape[2] == 0 or x.shape[2] % config.total_factor:
-        expected = f"(b, {config.in_channels}, a multiple of {config.total_factor})"
-        raise ValueError(f"expected x of shape {expected}, came {tuple(x.shape)}; pad it")
-    if t.dtype in (torch.bfloat16, torch.float16) or not t.is_floating_point():
-        raise ValueError(f"expected t in float32 (lower precision cannot tell steps apart), came {t.dtype}")
-    if t.shape not in ((), (1,), (x.shape[0],)):
-        raise ValueError(f"expected t 0-d or of shape ({x.shape[0]},), came {tuple(t.shape)}")
 
 
 def check_condition(config: UNet1dConfig, tokens: Tensor | None, mask: Tensor | None, inject: dict[int, Tensor] | None) -> None:
@@ -304,7 +294,7 @@ class UNet1d(nn.Module):
         return self.run(self, frames, context).to(x.dtype)
 
     def check(self, x: Tensor, t: Tensor, tokens: object, mask: object, inject: object, cache: StepCache | None) -> None:
-        check_input(self.config, x, t)
+        check_input(self.config.in_channels, self.total_factor, x, t)
         if cache is not None and not (tokens is None and mask is None and inject is None):
             raise ValueError("tokens, mask and inject belong to UNet1d.cache where a cache is given")
         if cache is None:

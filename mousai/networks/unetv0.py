@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mousai.networks.unet1d import UNet1dConfig, check_condition, check_input
+from mousai.networks.network import check_input
+from mousai.networks.unet1d import UNet1dConfig, check_condition
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class UNetV0(nn.Module):
         cache: Told | None = None,
     ) -> Tensor:
         """The prediction for x_t, in the dtype of `x`; see `network.Network`."""
-        check_input(self.config, x, t)
+        check_input(self.config.in_channels, self.total_factor, x, t)
         told = self.cache(t, tokens, mask, inject) if cache is None else cache
         told = told.expand(len(x))
         channels = [told.inject.get(depth) for depth in range(len(self.config.channels))]
