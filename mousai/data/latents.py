@@ -53,7 +53,8 @@ class LatentCrops(Dataset):
 
     A window is `latents (d, crop_frames)`, or `codes (k, crop_frames)` of a discrete codec; `frames ()`, how many of them
     are real: a shorter item is followed by zeros; and the condition's parts by their names in `Condition.parts`: `tokens
-    (n, e)`, `vectors.NAME (e,)`, `numbers.NAME ()`, and `curves.NAME (e, crop_frames)`, cut as the latents are.
+    (n, e)`, `vectors.NAME (e,)`, `numbers.NAME ()`, and `curves.NAME (e, crop_frames)`, cut as the latents are. Where there are
+    numbers, `numbers.start` is the second of the item at which the window begins.
 
     Items are drawn in proportion to their frames and their source's weight; what a window holds follows from (seed,
     number). ValueError if the cache lacks a source or a split.
@@ -89,6 +90,8 @@ class LatentCrops(Dataset):
         start = rng.randint(0, item["frames"] - frames)
         latents = pad(self.reader.latents(item, start, frames), (0, size - frames))
         condition = self.reader.condition(item, rng.randrange(len(item["lengths"])), start, size)
+        if any(name.startswith("numbers.") for name in condition):
+            condition["numbers.start"] = torch.tensor(start * self.header["hop"] / self.header["sample_rate"])
         return {self.coded: latents, "frames": torch.tensor(frames), **condition}
 
     @property

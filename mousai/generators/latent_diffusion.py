@@ -1,16 +1,17 @@
-"""Text-conditioned latent diffusion: a 1D U-Net over a codec's latents (Moûsai, arXiv 2301.11757, section 3.3).
+"""Text-conditioned latent diffusion: a 1D U-Net over a codec's latents (Moûsai, arXiv 2301.11757, section 3.3), or a transformer.
 
 It is trained for one of the processes of diffusion/process.py, Moûsai's own being `v`.
 
-The condition's tokens are cross-attended at every depth; with probability `drop` an item is trained on a learned "no
-condition" in their place, for classifier-free guidance.
+The network attends to the condition's tokens, or hears them pooled; with `music` it is told tempo, bar, key and chords too
+(generators/music.py). With probability `drop` an item is trained on a learned "no condition" in the place of all of it, for
+classifier-free guidance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,17 +21,26 @@ from mousai.diffusion.guidance import guided
 from mousai.diffusion.process import PROCESSES
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
+from mousai.generators.music import NUMBERS, Music, MusicConfig, channels, chords_of, numbers_of
 from mousai.networks.build import NetworkConfig, build_network
-from mousai.networks.unet1d import UNet1dConfig
+from mousai.networks.dit import DiT, DiTConfig
+from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.types import Callback, Condition, ConditionShape, RowPredict, SamplingSettings
+
+if TYPE_CHECKING:
+    from mousai.networks.unetv0 import UNetV0
 
 OWN = replace(PLAIN, guidance=5.0)  # what a config does not say
 
 
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
-    unet: UNet1dConfig
-    network: NetworkConfig = NetworkConfig()
+    """One of `unet` and `dit` says the network's shape; its `in_channels` are the codec's latent channels."""
+
+    unet: UNet1dConfig | None = None
+    network: NetworkConfig = NetworkConfig()  # which U-Net
+    dit: DiTConfig | None = None
+    music: MusicConfig | None = None  # null = tempo, bar, key and chords are not heard
     objective: Literal["v", "flow", "epsilon"] = "v"  # the process, see diffusion/process.py
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
@@ -43,32 +53,58 @@ class LatentDiffusionConfig:
             raise ValueError(f"subtract_input: belongs to objective v, came objective {self.objective}")
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
-        if not any(self.unet.cross_attentions):
+        if (self.unet is None) == (self.dit is None):
+            raise ValueError("expected one of unet and dit, the network's shape")
+        if self.shape.out_channels not in (0, self.shape.in_channels):
+            raise ValueError(f"out_channels: expected as many as in_channels, {self.shape.in_channels}, came {self.shape.out_channels}")
+        if self.dit is not None and not self.dit.embedding_features:
+            raise ValueError("dit.embedding_features: a generator needs tokens to hear its condition, came 0")
+        if self.unet is not None and not any(self.unet.cross_attentions):
             raise ValueError("unet.cross_attentions: a generator needs one at some depth to hear its condition")
+
+    @property
+    def shape(self) -> UNet1dConfig | DiTConfig:
+        """The shape of the network, but for channels beside the latents'."""
+        return self.unet if self.dit is None else self.dit
 
 
 class LatentDiffusion(nn.Module):
     def __init__(self, config: LatentDiffusionConfig) -> None:
         super().__init__()
         self.config = config
-        self.unet = build_network(config.network, config.unet)
-        self.null = nn.Embedding(config.max_tokens, config.unet.embedding_features)
+        shape = config.shape
+        self.latent_channels, self.accepts = shape.in_channels, ConditionShape(tokens=shape.embedding_features, max_tokens=config.max_tokens)
+        if config.music is not None:
+            self.accepts = replace(self.accepts, numbers=NUMBERS, curves={"chords": 12})
+            shape = replace(shape, in_channels=shape.in_channels + config.music.channels, out_channels=shape.in_channels)
+        if config.dit is None:
+            self.unet = build_network(config.network, shape)
+        else:
+            self.dit = DiT(shape)
+        self.null = nn.Embedding(config.max_tokens, shape.embedding_features)
+        self.music = None if config.music is None else Music(config.music, shape.embedding_features if config.dit is None else shape.features)
+        if config.music is not None and config.subtract_input and isinstance(self.network, UNet1d):
+            self.unet.hand_on()
 
-        self.latent_channels, self.frame_multiple = config.unet.in_channels, self.unet.total_factor
-        self.accepts = ConditionShape(tokens=config.unet.embedding_features, max_tokens=config.max_tokens)
+        self.frame_multiple = self.network.total_factor
         self.sampling, self.samplers, self.process = config.sample, tuple(SAMPLERS), PROCESSES[config.objective]
 
     @property
+    def network(self) -> UNet1d | UNetV0 | DiT:
+        """What does nearly all of the work."""
+        return self.unet if self.config.dit is None else self.dit
+
+    @property
     def dtype(self) -> torch.dtype:
-        return self.unet.dtype
+        return self.network.dtype
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """The dtype of the U-Net, which does nearly all of the work."""
-        self.unet.to(dtype)
+        """The dtype of the network."""
+        self.network.to(dtype)
 
     def compile(self) -> None:
-        """`torch.compile` for the U-Net."""
-        self.unet.compile()
+        """`torch.compile` for the network."""
+        self.network.compile()
 
     # -- training --------------------------------------------------------------------------------------------------
 
@@ -80,14 +116,19 @@ class LatentDiffusion(nn.Module):
         Times, noise and dropped conditions come from `generator`, on the CPU.
         """
         b, _, length = latents.shape
-        data = F.pad(latents, (0, -length % self.unet.total_factor))
+        data = F.pad(latents, (0, -length % self.frame_multiple))
         t = torch.rand(b, generator=generator).to(data.device)
         noise = torch.randn(data.shape, generator=generator).to(data)
         dropped = (torch.rand(b, generator=generator) < self.config.drop).to(data.device)
-        condition = self._fit(condition, data)
-        tokens = torch.where(dropped[:, None, None], self._null(b).to(data), condition.tokens)
-        mask = condition.mask | dropped[:, None]
-        predicted = self._network(self.process.add_noise(data, noise, t), t, tokens=tokens, mask=mask)
+        fitted = self._fit(condition, data)
+        tokens = torch.where(dropped[:, None, None], self._null(b).to(data), fitted.tokens)
+        numbers = beside = None
+        if self.music is not None:
+            chords = chords_of(condition, 0, data.shape[-1], b)
+            numbers, chords = self.music.dropped(numbers_of(condition, b), chords, dropped, generator)
+            beside = channels(self.config.music, numbers, chords, [0] * b)
+        told = self._told(tokens, fitted.mask | dropped[:, None], numbers)
+        predicted = self._network(self.process.add_noise(data, noise, t), t, beside, **told)
         error = (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
         weight = (torch.arange(length, device=data.device) < real[:, None])[:, None].to(error)  # (b, 1, l)
@@ -121,16 +162,30 @@ class LatentDiffusion(nn.Module):
         null = Condition(self._null(1).to(like), torch.ones(1, self.config.max_tokens, dtype=torch.bool, device=like.device))
         fitted = [null if each is None else self._fit(each, like) for each in conditions]
         tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
-        cache = self.unet.cache(times[:-1], tokens, mask)
+        numbers = None if self.music is None else torch.cat([numbers_of(each) for each in conditions])
+        cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers))
 
         def predict(x: Tensor, t: Tensor, which: Tensor, first: Sequence[int]) -> Tensor:
-            return self._network(x, t, cache=cache[which.to(like.device)])
+            beside = None
+            if numbers is not None:
+                chords = [chords_of(conditions[row], start, x.shape[-1]) for row, start in zip(which.tolist(), first, strict=True)]
+                beside = channels(self.config.music, numbers[which.cpu()], torch.cat(chords), first)
+            return self._network(x, t, beside, cache=cache[which.to(like.device)])
 
         return guided(self.process, predict, settings.over(self.sampling))
 
-    def _network(self, x: Tensor, t: Tensor, **condition: object) -> Tensor:
-        prediction = self.unet(x, t, **condition)
+    def _network(self, x: Tensor, t: Tensor, beside: Tensor | None = None, **condition: object) -> Tensor:
+        prediction = self.network(x if beside is None else torch.cat([x, beside.to(x)], dim=1), t, **condition)
         return prediction - x if self.config.subtract_input else prediction
+
+    def _told(self, tokens: Tensor, mask: Tensor, numbers: Tensor | None = None) -> dict[str, Tensor]:
+        """What the network is told: with numbers their vector, to a U-Net as a token."""
+        if numbers is None:
+            return {"tokens": tokens, "mask": mask}
+        vector = self.music(numbers).to(tokens)
+        if self.config.dit is not None:
+            return {"tokens": tokens, "mask": mask, "vector": vector}
+        return {"tokens": torch.cat([tokens, vector[:, None]], dim=1), "mask": F.pad(mask, (0, 1), value=True)}
 
     def _null(self, b: int) -> Tensor:
         return self.null.weight.expand(b, -1, -1)
@@ -139,8 +194,8 @@ class LatentDiffusion(nn.Module):
         """The condition on `like`'s device with exactly `max_tokens` tokens, the added ones masked out."""
         b, n, features = condition.tokens.shape
         limit = self.config.max_tokens
-        if n > limit or features != self.config.unet.embedding_features:
-            expected = f"(b, at most {limit}, {self.config.unet.embedding_features})"
+        if n > limit or features != self.accepts.tokens:
+            expected = f"(b, at most {limit}, {self.accepts.tokens})"
             raise ValueError(f"expected condition tokens {expected}, came {tuple(condition.tokens.shape)}")
         condition = condition.to(like.device, like.dtype)
         return replace(

@@ -223,6 +223,13 @@ class UNet1d(nn.Module):
         down = [item for level in self.levels for item in level.items_down]
         return down + [item for level in reversed(self.levels) for item in level.items_up]
 
+    def hand_on(self) -> None:
+        """Lets the outermost skip hand on the first `out_channels` of x as they are, as it does where there are no others."""
+        adapter = self.levels[0].skip_adapter
+        if isinstance(adapter, nn.Conv1d):
+            nn.init.dirac_(adapter.weight)
+            nn.init.zeros_(adapter.bias)
+
     def compile(self, **options: object) -> None:
         """`torch.compile` for what runs in every step; schedules, prompts and lengths then change without compiling again.
 

@@ -89,7 +89,7 @@ def test_a_batch_is_a_whole_condition_whose_curves_are_cut_as_the_latents_are(tm
     data = windows(fill_whole(tmp_path, [20, 30, 6]))
     batch = next(batches(data, 40))
     condition = Condition.from_parts(batch)
-    assert condition.parts().keys() == {"mask", *WHOLE} - {"codes", "beats"} and batch["codes"].shape == (40, 4, 8)
+    assert condition.parts().keys() == {"mask", "numbers.start", *WHOLE} - {"codes", "beats"} and batch["codes"].shape == (40, 4, 8)
     for codes, frames, curve in zip(batch["codes"], batch["frames"], condition.curves["chroma"]):
         assert torch.equal(codes[:, :frames].float(), curve[:4, :frames].abs()) and (codes[:, frames:] == 0).all()
     assert condition.numbers["bpm"].isnan().any() and not condition.numbers["bpm"].isnan().all()

@@ -6,19 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mousai.theory import QUALITIES, SCALES
+
 PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 SHARP_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLAT_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
-SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 _FLAT_KEYS = {"major": (1, 3, 5, 8, 10), "minor": (0, 2, 3, 5, 7, 10)}  # whose signature has flats
 
-QUALITIES = {  # semitones above the root
-    "": (0, 4, 7), "m": (0, 3, 7), "dim": (0, 3, 6), "aug": (0, 4, 8), "5": (0, 7), "sus2": (0, 2, 7), "sus4": (0, 5, 7),
-    "6": (0, 4, 7, 9), "m6": (0, 3, 7, 9), "7": (0, 4, 7, 10), "maj7": (0, 4, 7, 11), "m7": (0, 3, 7, 10),
-    "m7b5": (0, 3, 6, 10), "dim7": (0, 3, 6, 9), "7sus4": (0, 5, 7, 10), "add9": (0, 4, 7, 14), "madd9": (0, 3, 7, 14),
-    "9": (0, 4, 7, 10, 14), "maj9": (0, 4, 7, 11, 14), "m9": (0, 3, 7, 10, 14), "7b9": (0, 4, 7, 10, 13),
-    "13": (0, 4, 7, 10, 21),
-}  # fmt: skip
 _NUMERALS = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 _LOWER = {"": "m", "5": "5", "7": "m7", "9": "m9", "6": "m6", "add9": "madd9", "o": "dim", "o7": "dim7", "ø7": "m7b5"}
 _ROMAN = re.compile(r"([b#]?)([IiVv]+)([a-zø0-9]*)(?:/(?:([b#]?[IiVv]+)|([357])))?")
@@ -26,7 +20,7 @@ _ROMAN = re.compile(r"([b#]?)([IiVv]+)([a-zø0-9]*)(?:/(?:([b#]?[IiVv]+)|([357])
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord at its own pitch: root and bass as pitch classes, quality as in `QUALITIES`."""
+    """A chord at its own pitch: root and bass as pitch classes, quality as in `theory.QUALITIES`."""
 
     root: int
     quality: str
