@@ -171,7 +171,8 @@ def test_sub_packages_are_empty(path: Path) -> None:
     assert path.read_text(encoding="utf-8").strip() == ""
 
 
-FILES_ALONE = {"os.replace", "os.rename", "os.fsync", "fcntl", "msvcrt", "tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.mktemp", "tempfile.NamedTemporaryFile", "hashlib.file_digest", "hashlib.sha256", "json.load", "json.dump", "save_file"}  # fmt: skip
+FILES_ALONE = {"os.replace", "os.rename", "Path.replace", "Path.rename", "os.fsync", "fcntl", "msvcrt", "tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.mktemp", "tempfile.NamedTemporaryFile", "hashlib.file_digest", "hashlib.sha256", "json.load", "json.dump", "save_file"}  # fmt: skip
+RENAMES = {("replace", 1), ("rename", 1)}  # methods of a path by the number of their arguments; a text's has two
 ELSEWHERE = {
     ("mousai.locks", "fcntl"): "locks are there",
     ("mousai.locks", "msvcrt"): "locks are there",
@@ -191,6 +192,8 @@ def names_of(path: Path) -> Iterator[str]:
             yield from (name for alias in node.names for name in (alias.name, f"{node.module}.{alias.name}"))
         elif isinstance(node, ast.Attribute):
             yield ast.unparse(node)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and (node.func.attr, len(node.args)) in RENAMES:
+            yield f"Path.{node.func.attr}"
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name != "mousai.files"])

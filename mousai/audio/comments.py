@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mousai.audio.container import ogg_checksum
+from mousai.files import writing
 
 OGG_HEADERS = {b"\x01vorbis": (3, b"\x03vorbis"), b"OpusHead": (2, b"OpusTags")}  # how many packets, how the comments begin
 PLACEHOLDER = b"copyright="
@@ -119,24 +120,19 @@ def header_packets(pages: Iterator[tuple[bytes, bytes, bytes]], wanted: int) -> 
 
 def add_to_ogg(path: Path, entries: Sequence[bytes]) -> None:
     """Add comments by writing all pages anew, for the pages behind longer comments count from another number."""
-    copy = path.with_name(f"{path.name}-chapters")
-    try:
-        with path.open("rb") as source, copy.open("wb") as file:
-            pages = ogg_pages(source)
-            head, lacing, body = next(pages)
-            file.write(head + lacing + body)
-            count, mark = next(about for start, about in OGG_HEADERS.items() if body.startswith(start))
-            packets, taken = header_packets(pages, count - 1)
-            vendor, others, rest = split_comments(packets[0][len(mark) :])
-            packets[0] = mark + join_comments(vendor, [*others, *entries], rest)
-            for number, page in enumerate(header_pages(packets), 1):
-                file.write(ogg_page(*page, head[14:18], number))
-            for head, lacing, body in pages:
-                moved = int.from_bytes(head[18:22], "little") - taken + number
-                file.write(ogg_page(head[5], head[6:14], lacing, body, head[14:18], moved))
-        copy.replace(path)
-    finally:
-        copy.unlink(missing_ok=True)
+    with writing(path) as copy, path.open("rb") as source, copy.open("wb") as file:
+        pages = ogg_pages(source)
+        head, lacing, body = next(pages)
+        file.write(head + lacing + body)
+        count, mark = next(about for start, about in OGG_HEADERS.items() if body.startswith(start))
+        packets, taken = header_packets(pages, count - 1)
+        vendor, others, rest = split_comments(packets[0][len(mark) :])
+        packets[0] = mark + join_comments(vendor, [*others, *entries], rest)
+        for number, page in enumerate(header_pages(packets), 1):
+            file.write(ogg_page(*page, head[14:18], number))
+        for head, lacing, body in pages:
+            moved = int.from_bytes(head[18:22], "little") - taken + number
+            file.write(ogg_page(head[5], head[6:14], lacing, body, head[14:18], moved))
 
 
 def header_pages(packets: Sequence[bytes]) -> Iterator[tuple[int, bytes, bytes, bytes]]:

@@ -78,6 +78,8 @@ class Target:
         except soundfile.LibsndfileError:
             raise OSError(f"cannot write {self.path}: it did not come out whole; is the disk full?") from None
         except OSError as error:
+            if error.strerror is None:  # it is in words already
+                raise
             raise type(error)(f"cannot write {self.path}: {error.strerror}") from None
 
     def encode(self, part: Path, blocks: Iterable[Tensor], num_samples: int, chapters: Sequence[Chapter] = ()) -> float:

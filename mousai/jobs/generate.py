@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
-from mousai.files import writing
 from mousai.jobs.places import free, ready, split_out
 from mousai.request.clip import Request
 from mousai.request.piece import slug
@@ -103,11 +102,10 @@ def write(
 
 
 def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) -> Path:
-    """Draws a clip's spectrogram, whole or not at all."""
+    """Draws a clip's spectrogram."""
     from mousai.pictures.spectrogram import spectrogram_png
 
-    with writing(path) as part:
-        spectrogram_png(audio, sample_rate, part, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
+    spectrogram_png(audio, sample_rate, path, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
     return path
 
 

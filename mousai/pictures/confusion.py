@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from mousai.pictures.figures import save_png
+
 
 def confusion_png(table: Tensor, labels: Sequence[str], path: str | Path, title: str = "") -> None:
     """Draw a confusion table: shares of each row as colour, counts as numbers, the accuracy in the title."""
@@ -30,4 +32,4 @@ def confusion_png(table: Tensor, labels: Sequence[str], path: str | Path, title:
     axes.set_ylabel("prompted")
     axes.set_title(f"{title}{': ' if title else ''}{100 * accuracy:.0f} % of {int(table.sum())} clips")
     figure.colorbar(picture, ax=axes, shrink=0.8, label="share of the row")
-    figure.savefig(path, format="png", dpi=110)
+    save_png(figure, path, dpi=110)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mousai.files import writing
-from mousai.pictures.overview_drawing import quiet_fonts
+from mousai.pictures.figures import save_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,15 +26,13 @@ INK, PALE, VALID = "#30343b", "#8a9099", "#c8553d"
 COLOURS = ("#2f6db3", "#3a8f5c", "#8a5fb0", "#b8860b", "#4c9aa8")
 
 
-def curves_png(rows: Sequence[Row], path: str | PathLike, title: str = "", facts: str = "") -> None:
+def curves_png(rows: Sequence[Row], path: str | Path, title: str = "", facts: str = "") -> None:
     """Draw the rows of a run's log, each with its "step", to a PNG file, which is written whole or not at all.
 
     Values stand as points, with a smoothed line through them where they are many; names that begin with "valid/" are drawn
     with what they validate. ValueError if there is nothing to draw.
     """
-    figure = draw(rows, title, facts)
-    with writing(path) as part, quiet_fonts():
-        figure.savefig(part, format="png", dpi=110)
+    save_png(draw(rows, title, facts), path, dpi=110)
 
 
 def draw(rows: Sequence[Row], title: str, facts: str) -> Figure:

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from mousai.audio.spectral import chroma_filterbank, mel_filterbank, stft_magnitude
-from mousai.files import writing
-from mousai.pictures.overview_drawing import FLOOR_DB, Shown, draw, quiet_fonts
+from mousai.pictures.figures import save_png
+from mousai.pictures.overview_drawing import FLOOR_DB, Shown, draw
 from mousai.words import clock
 
 if TYPE_CHECKING:
@@ -148,9 +148,7 @@ class Overview:
 
         Raises ValueError before the last sample has come, OSError where the file cannot be written; then nothing is left.
         """
-        figure = self.draw()
-        with writing(path) as part, quiet_fonts():
-            figure.savefig(part, format="png", dpi=100)
+        save_png(self.draw(), path, dpi=100)
 
 
 def decibels(power: Tensor) -> Tensor:

@@ -6,16 +6,15 @@ A strip of the sections, the spectrogram, the level, and the matrix of similarit
 from __future__ import annotations
 
 import math
-import warnings
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from mousai.pictures.figures import quiet_fonts
 from mousai.words import clock
 
 if TYPE_CHECKING:
@@ -67,14 +66,6 @@ def draw(shown: Shown, seconds: float, sections: Sequence[tuple[float, str]], ti
         panels[-1].set_ylim(seconds, 0)
         panels[0].tick_params(labelbottom=False)
     return figure
-
-
-@contextmanager
-def quiet_fonts() -> Iterator[None]:
-    """Letters that the font has not are drawn as boxes, without a warning for each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph|Matplotlib currently does not support")
-        yield
 
 
 def plain(text: str) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mousai.audio.spectral import stft_magnitude
+from mousai.pictures.figures import save_png
 
 LOWEST_HZ, HIGHEST_HZ = 40.0, 20000.0
 ROWS = 320  # of a panel's picture
@@ -60,7 +61,7 @@ def spectrogram_sheet(pairs: Sequence[tuple[str, Tensor, Tensor]], sample_rate: 
             panel.set_xlabel("seconds" if row else "", fontsize=8)
     figure.suptitle(title)
     figure.colorbar(shown, ax=list(panels.flat), label="dB", shrink=0.6)
-    figure.savefig(path, format="png", dpi=90)
+    save_png(figure, path, dpi=90)
 
 
 def _panel(panel, picture: Tensor, seconds: float, sample_rate: int, top: float):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-import warnings
-from os import PathLike
+from pathlib import Path
 
 from torch import Tensor
 
 from mousai.audio.spectral import log_mel
+from mousai.pictures.figures import save_png
 
 
-def spectrogram_png(audio: Tensor, sample_rate: int, path: str | PathLike, title: str = "") -> None:
-    """Draw the log-mel spectrogram of audio `(c, s)`, one panel a channel, 80 dB deep, to a PNG file."""
+def spectrogram_png(audio: Tensor, sample_rate: int, path: str | Path, title: str = "") -> None:
+    """Draw the log-mel spectrogram of audio `(c, s)`, one panel a channel, 80 dB deep, to a PNG file, whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,6 +32,4 @@ def spectrogram_png(audio: Tensor, sample_rate: int, path: str | PathLike, title
     panels[-1].set_xlabel("seconds")
     figure.suptitle(title)
     figure.colorbar(shown, ax=list(panels), label="dB")
-    with warnings.catch_warnings():  # a title in a script that the font has not
-        warnings.filterwarnings("ignore", message="Glyph")
-        figure.savefig(path, format="png", dpi=100)
+    save_png(figure, path, dpi=100)

@@ -242,3 +242,11 @@ def test_a_disk_that_fills_while_encoding_is_noticed(tmp_path: Path, monkeypatch
             with pytest.raises(OSError, match="cannot write"):
                 io.write(tmp_path / f"a.{suffix}", noise)
             assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus"])
+def test_a_name_of_full_length_is_written_with_chapters(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"{'x' * (254 - len(suffix))}.{suffix}"
+    io.write_blocks(path, [torch.zeros(1, 4800)], 4800, 48_000, 1, chapters=[io.Chapter(0, "a"), io.Chapter(2400, "b")])
+    assert [chapter.title for chapter in io.info(path).chapters] == ["a", "b"]
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
