@@ -109,8 +109,10 @@ def to_checkpoint(folder: Path, part: str, out: Path) -> float:
 
 def check_generator(shape: LatentDiffusionConfig) -> None:
     """ValueError for a generator that audio-diffusion-pytorch has nothing like."""
-    if shape.subtract_input:
-        raise ValueError("generator.subtract_input: audio-diffusion-pytorch's network predicts v itself; expected false")
+    came = {"a dit": shape.dit is not None, "music": shape.music is not None, "subtract_input": shape.subtract_input}
+    came[f"objective {shape.objective}"] = shape.objective != "v"
+    if any(came.values()):
+        raise ValueError(f"audio-diffusion-pytorch's generator is a U-Net that predicts v of latents alone; came {', '.join(name for name in came if came[name])}")
 
 
 @torch.no_grad()

@@ -16,7 +16,11 @@ class Prepared(Protocol):
 
 
 class Network(Protocol):
-    """x_t `(b, in_channels, l)` and t to a prediction `(b, out_channels, l)`, told tokens or frames or both."""
+    """x_t `(b, in_channels, l)` and t to a prediction `(b, out_channels, l)`, told tokens or frames or both.
+
+    What is told is of the network's shape: one that no frames are injected into may leave `inject` out, and one may hear
+    more, such as a `vector`.
+    """
 
     total_factor: int  # l is a multiple of it
     dtype: torch.dtype  # of its weights
@@ -31,6 +35,9 @@ class Network(Protocol):
         `inject` maps a depth to `(b, d, frames at that depth)`. With `cache`, which `cache(…)` made, the condition is the
         cache's and `t` one of its times.
         """
+
+    def compile(self) -> None:
+        """`torch.compile` for what runs in every step."""
 
     def cache(
         self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, inject: dict[int, Tensor] | None = None
