@@ -57,11 +57,9 @@ COMMANDS, PROGRAMS = dict(commands()), dict(programs())
 def parse(arguments: list[str]) -> None:
     """Goes through the arguments of `mousai` as a call would, and runs nothing."""
     command, name = get_command(cli.app), "mousai"
-    while True:
-        context = command.make_context(name, arguments)
-        if not hasattr(command, "resolve_command"):
-            return
-        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+    while hasattr(command, "resolve_command"):
+        name, command, arguments = command.resolve_command(command.context_class(command, info_name=name), arguments)
+    command.make_context(name, arguments)
 
 
 @pytest.mark.parametrize("place", COMMANDS)
