@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shutil
 from collections.abc import Sequence
 from typing import Self
 
@@ -12,6 +14,7 @@ import mousai
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
 TEXTS_AT_ONCE = 64
+COMPILERS = ("g++", "clang++", "cl")
 WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
 
 
@@ -63,8 +66,10 @@ class System:
     def compile(self) -> Self:
         """Has the networks of codec and generator compiled, those that can be, when they are first used.
 
-        That takes minutes; music is then the same up to rounding.
+        That takes minutes; music is then the same up to rounding. ValueError where no C++ compiler is there for a CPU's code.
         """
+        if self.device.type == "cpu" and not any(map(shutil.which, (os.environ.get("CXX", "g++"), *COMPILERS))):
+            raise ValueError(f"compiling for a CPU needs a C++ compiler, none of {', '.join(COMPILERS)} is here; install one, or leave it")
         self.compiled = True
         for part in (self.codec, self.generator):
             if hasattr(part, "compile"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from mousai.pipelines.cascade import load
 
 def test_a_model_is_loaded_compiled_and_says_so(tiny_cascade, monkeypatch):
     compiled = []
+    monkeypatch.setenv("CXX", sys.executable)  # a program that is there
     monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
     cascade = load(tiny_cascade, device="cpu", compile=True)
     assert compiled == [{"dynamic": True}] * 2 and cascade.facts["dtype"] == "float32 compiled"
@@ -20,10 +23,19 @@ def test_a_model_is_loaded_compiled_and_says_so(tiny_cascade, monkeypatch):
 
 
 def test_a_part_that_cannot_be_compiled_stays_as_it_is(tiny_cascade, monkeypatch):
+    monkeypatch.setenv("CXX", sys.executable)  # a program that is there
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     cascade = load(tiny_cascade, device="cpu")
     parts = type("Codec", (), {"latent_channels": 8})(), None, type("Generator", (), {"latent_channels": 8})()
     assert mousai.Cascade(*parts).compile().compiled and not cascade.compiled
+
+
+def test_without_a_compiler_it_is_refused_in_one_line(tiny_cascade, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler, none of g\+\+") as caught:
+        load(tiny_cascade, device="cpu", compile=True)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
