@@ -39,7 +39,7 @@ CODECS = {
     "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTDMAE",
     "magnitude": "mousai.codecs.magnitude.codec:MagnitudeCodec",
 }
-CONDITIONERS = {"text": "mousai.conditioners.text:TextConditioner"}
+CONDITIONERS = {"text": "mousai.conditioners.text:TextConditioner", "music_text": "mousai.conditioners.music:MusicTextConditioner"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion"}
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}

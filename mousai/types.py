@@ -264,7 +264,11 @@ class Codec(Protocol):
 
 
 class Conditioner(Protocol):
-    """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours."""
+    """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours.
+
+    It may have `of_recording(metadata, start, num_frames, frame_seconds)`: the parts of a condition, by their names and without
+    their batch axis, that a recording's metadata say of the latent frames from `start` seconds on.
+    """
 
     gives: ConditionShape
 
@@ -286,7 +290,7 @@ RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "
 class Generator(Protocol):
     """A condition to latents; the absence of a condition is an embedding that it has learned.
 
-    It may have `compile()`, for its networks.
+    It may have `compile()`, for its networks; and `frame_seconds`, what a latent frame has to last, None for any length.
     """
 
     latent_channels: int

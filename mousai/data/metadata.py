@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from mousai.theory import chord_tones
+
 TEXT_FIELDS = ("title", "artist", "album", "key", "metre", "tempo", "style", "caption", "split", "license")
 LIST_FIELDS = ("genre", "mood", "instruments")
 NUMBER_FIELDS = ("year", "bpm")
 FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
+TIMED_FIELDS = ("downbeats", "chords")  # seconds; pairs of seconds and symbol
 ALIASES = {
     "author": "artist", "performer": "artist", "genres": "genre", "moods": "mood", "instrument": "instruments",
     "bpm_stated": "bpm", "key_stated": "key", "meter": "metre", "time_signature": "metre", "date": "year", "text": "caption", "prompt": "caption",
@@ -22,7 +25,8 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
 
     Lists may come as one text with commas, semicolons or slashes, numbers as text ("2019-05-01" is the year 2019,
     "120 BPM" a tempo of 120). A tempo that is a number becomes the field `bpm`, one in words stays. A field's own
-    name goes before its aliases. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
+    name goes before its aliases. `downbeats` and `chords` are kept where they are lists in order of time, and left out
+    otherwise. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
     """
     named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in EMPTY}
     named |= {name: value for name in FIELDS if (value := fields.get(name)) not in EMPTY}
@@ -40,7 +44,7 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
             raise ValueError(f"{where}: the field '{name}' cannot be {value!r}")
         if clean:
             result[name] = clean
-    return result
+    return result | {name: kept for name in TIMED_FIELDS if (kept := as_times(fields.get(name), name))}
 
 
 def as_list(value: Any) -> list[str] | None:
@@ -59,6 +63,18 @@ def as_number(value: Any, name: str) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
         return None
     return int(value) if name == "year" or value == int(value) else value
+
+
+def as_times(value: Any, name: str) -> list | None:
+    """Seconds in order, or pairs of seconds in order and a chord's symbol; None for anything else."""
+    try:
+        times = [time for time, _ in value] if name == "chords" else list(value)
+        kept = all(not isinstance(time, bool) and isinstance(time, int | float) for time in times) and times == sorted(times)
+        for _, symbol in value if name == "chords" else ():
+            chord_tones(symbol)
+    except (TypeError, ValueError):
+        return None
+    return value if kept else None
 
 
 def from_tags(tags: dict[str, str]) -> dict[str, Any]:

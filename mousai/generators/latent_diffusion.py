@@ -44,6 +44,7 @@ class LatentDiffusionConfig:
     objective: Literal["v", "flow", "epsilon"] = "v"  # the process, see diffusion/process.py
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
+    stratified: bool = False  # a batch's times are spread evenly over all of them, at random within their share
     subtract_input: bool = False  # of objective v: v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
     sample: SamplingSettings = OWN  # how to sample when nothing else is asked for
 
@@ -95,6 +96,11 @@ class LatentDiffusion(nn.Module):
         return self.unet if self.config.dit is None else self.dit
 
     @property
+    def frame_seconds(self) -> float | None:
+        """Seconds of a latent frame by which musical time is told; None if it is not."""
+        return None if self.music is None else self.config.music.hop / self.config.music.sample_rate
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.network.dtype
 
@@ -117,7 +123,8 @@ class LatentDiffusion(nn.Module):
         """
         b, _, length = latents.shape
         data = F.pad(latents, (0, -length % self.frame_multiple))
-        t = torch.rand(b, generator=generator).to(data.device)
+        t = torch.rand(b, generator=generator)
+        t = ((torch.arange(b) + t) / b if self.config.stratified else t).to(data.device)
         noise = torch.randn(data.shape, generator=generator).to(data)
         dropped = (torch.rand(b, generator=generator) < self.config.drop).to(data.device)
         fitted = self._fit(condition, data)

@@ -137,7 +137,7 @@ def encode_share(
             if interrupt.requested:
                 break
             for (segment, _), latents, condition in zip(batch, *encode(batch, codec, conditioner, accelerator.device), strict=True):
-                writer.add(segment.item, latents, condition)
+                writer.add(segment.item, latents, condition, recorded(segment, latents.shape[-1], codec, conditioner))
                 keep[segment.source.name].add(segment.item["id"])
                 report.seconds += segment.length / codec.sample_rate
             added += len(batch)
@@ -239,6 +239,13 @@ def encode(
     places = {text: place for place, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
     condition = conditioner.encode(list(places))
     return latents, [condition[torch.tensor([places[text] for text in texts])] for texts in captions]
+
+
+def recorded(segment: Segment, frames: int, codec: Codec, conditioner: Conditioner) -> dict[str, Tensor]:
+    """What a segment's metadata say to a conditioner that asks for it, beside its captions."""
+    if not hasattr(conditioner, "of_recording"):
+        return {}
+    return conditioner.of_recording(segment.track.metadata, segment.start / codec.sample_rate, frames, codec.hop / codec.sample_rate)
 
 
 def finish(

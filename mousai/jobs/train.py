@@ -26,6 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
+from mousai.pipelines.system import check_frames
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
@@ -165,6 +166,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
             f"generator: expected {channels} latent channels as the codec's and at least {longest} max_tokens for the cached "
             f"captions, came {generator.latent_channels} and {generator.accepts.max_tokens}"
         )
+    check_frames(generator, windows.header["hop"], windows.header["sample_rate"])
     if accelerator.is_main_process:
         introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
     valid = None

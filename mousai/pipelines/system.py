@@ -31,6 +31,7 @@ class System:
     ) -> None:  # fmt: skip
         if codec.latent_channels != generator.latent_channels:
             raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
+        check_frames(generator, codec.hop, codec.sample_rate)
         self.codec, self.conditioner, self.generator = codec, conditioner, generator
         self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
         self.device, self.compiled = torch.device("cpu"), False
@@ -99,6 +100,13 @@ class System:
         if settings.negative is not None and settings.guidance in (None, 1.0):
             raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
         return settings
+
+
+def check_frames(generator: Generator, hop: int, sample_rate: int) -> None:
+    """ValueError unless the latent frames of a codec last as long as a generator that tells time by them reckons."""
+    wanted = getattr(generator, "frame_seconds", None)
+    if wanted is not None and wanted != hop / sample_rate:
+        raise ValueError(f"the generator reckons with latent frames of {wanted:.6g} s, the codec's last {hop / sample_rate:.6g} s ({hop} samples of {sample_rate} Hz)")
 
 
 def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:

@@ -209,3 +209,10 @@ def test_metadata_under_other_names() -> None:
     assert normalise({"tempo": "slow", "bpm": 61, "style": "drone"}, "here") == {"tempo": "slow", "bpm": 61, "style": "drone"}
     with pytest.raises(ValueError, match="here: the field 'year' cannot be True"):
         normalise({"year": True}, "here")
+
+
+def test_bars_and_chords_are_kept_where_they_are_in_order():
+    good = {"downbeats": [0, 1.5, 3.0], "chords": [[0.0, "Am"], [1.5, "C/E"]]}
+    assert normalise(good, "here") == good
+    for bad in ({"downbeats": [1.5, 0.0]}, {"downbeats": "often"}, {"chords": "Am F C G"}, {"chords": [[0.0, "H"]]}, {"chords": [[0.0]]}, {"downbeats": 3}, {"chords": []}):
+        assert normalise(bad, "here") == {}

@@ -1,0 +1,78 @@
+"""Musical time from a manifest to a trained generator, and what must fit together."""
+
+import json
+
+import pytest
+import torch
+
+from mousai import config
+from mousai.data.latents import LatentCrops
+from mousai.data.loader import batches
+from mousai.jobs.cache import cache
+from mousai.jobs.train import train
+from mousai.pipelines.cascade import load
+from mousai.recipe import load_recipe
+
+MUSIC = {"type": "music_text", "max_length": 16}
+GENERATOR = {
+    "type": "latent_diffusion", "max_tokens": 16, "sample": {"steps": 2}, "stratified": True,
+    "dit": {"in_channels": 4, "features": 16, "layers": 1, "heads": 2, "patch": 2, "embedding_features": 32}, "music": {"hop": 64, "sample_rate": 16000},
+}  # fmt: skip
+
+
+@pytest.fixture
+def recipe(generator_recipe, music):
+    """Of four files, of 1, 1.5, 2 and 2.5 s, the first has no tempo; segments are of a second."""
+    rows = [json.loads(line) for line in music.read_text().splitlines()]
+    for row in rows[1:]:
+        row |= {"bpm": 90, "key": "D minor", "metre": "3/4", "downbeats": [0.25, 2.25], "chords": [[0.0, "Dm"], [1.0, "A7"]]}
+    music.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = config.read_yaml(generator_recipe)
+    config.write_yaml(generator_recipe, data | {"conditioner": data["conditioner"] | MUSIC, "generator": GENERATOR})
+    return generator_recipe
+
+
+def test_windows_know_where_they_are_in_the_music(recipe, tmp_path):
+    cache(recipe)
+    windows = LatentCrops(load_recipe(recipe).data, None, 0)
+    seconds = {item["id"]: 64 * item["frames"] / 16000 for item in windows.items}
+    batch = next(batches(windows, 32))
+    known = ~batch["numbers.bpm"].isnan()
+    assert known.any() and not known.all()
+    assert (batch["numbers.bpm"][known] == 90).all() and (batch["numbers.root"][known] == 2).all() and (batch["numbers.metre"][known] == 1).all()
+    assert batch["numbers.downbeat"][~known].isnan().all() and (batch["curves.chords"][~known] == 0).all()
+    assert (batch["numbers.start"] <= max(seconds.values()) - 64 * 64 / 16000).all() and batch["numbers.start"].unique().numel() > 4
+    downbeats = {round(value, 4) for value in batch["numbers.downbeat"][known].tolist()}
+    assert downbeats == {0.25, -0.75} or downbeats >= {0.25, -0.75, -1.0}  # of the first segment and of the second, of 2 and of 2.5 s
+    row = int(known.nonzero()[0])
+    middle = batch["numbers.start"][row] + 32.5 * 64 / 16000
+    heard = batch["curves.chords"][row, :, 32].nonzero()[:, 0].tolist()
+    chord_begins = 0.75 + batch["numbers.downbeat"][row]
+    assert heard == ([1, 4, 7, 9] if middle > chord_begins else [2, 5, 9])
+
+
+def test_a_generator_is_trained_with_it_and_makes_music(recipe, tmp_path):
+    cache(recipe)
+    outcome = train(recipe, tmp_path / "run")
+    assert outcome.reason == "done"
+    cascade = load(tmp_path / "run/model")
+    assert cascade.generator.accepts.numbers and cascade.conditioner.gives.numbers
+    assert cascade.generate("piano, 90 bpm, D minor", 0.5).shape == (1, 2, 8000)
+
+
+def test_frames_of_another_length_are_refused_in_one_line(recipe, tmp_path):
+    cache(recipe)
+    with pytest.raises(ValueError, match=r"reckons with latent frames of 0.008 s, the codec's last 0.004 s \(64 samples of 16000 Hz\)"):
+        train(recipe, tmp_path / "run", ["generator.music.hop=128"])
+
+
+@pytest.mark.parametrize("network", ["dit", "unet"])
+def test_the_starter_s_recipes_are_read_and_their_networks_fit(network):
+    made = load_recipe(f"recipes/starter/generator_{network}.yaml").generator.build(seed=0)
+    assert made.latent_channels == 128 and made.frame_seconds == 4096 / 48000
+    assert 6e6 < sum(weight.numel() for weight in made.parameters()) < 16e6
+    latents, tokens = torch.randn(2, 128, 16), torch.randn(2, 4, 384)
+    from mousai.types import Condition
+
+    loss, _ = made.loss(latents, Condition(tokens, torch.ones(2, 4, dtype=torch.bool)), torch.Generator().manual_seed(0))
+    assert 0.5 < loss < 2.0
