@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -172,12 +173,16 @@ class LatentDiffusion(nn.Module):
         numbers = None if self.music is None else torch.cat([numbers_of(each) for each in conditions])
         cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers))
 
+        @lru_cache(maxsize=1)  # most steps ask for the rows of the step before
+        def of_rows(which: tuple[int, ...]):
+            return cache[torch.tensor(which, device=like.device)]
+
         def predict(x: Tensor, t: Tensor, which: Tensor, first: Sequence[int]) -> Tensor:
             beside = None
             if numbers is not None:
                 chords = [chords_of(conditions[row], start, x.shape[-1]) for row, start in zip(which.tolist(), first, strict=True)]
                 beside = channels(self.config.music, numbers[which.cpu()], torch.cat(chords), first)
-            return self._network(x, t, beside, cache=cache[which.to(like.device)])
+            return self._network(x, t, beside, cache=of_rows(tuple(which.tolist())))
 
         return guided(self.process, predict, settings.over(self.sampling))
 
