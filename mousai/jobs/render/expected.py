@@ -72,7 +72,8 @@ class Trials:
         return self._once(kind, lambda: self._frame_step(Rendering(self.cascade, _alone(piece))))
 
     def _frame_step(self, rendering: Rendering) -> float:
-        rows, times = rendering.rows_at_once, schedule(rendering.settings.schedule, rendering.settings.steps)
+        rows, process = rendering.rows_at_once, rendering.system.generator.process
+        times = schedule(rendering.settings.schedule, rendering.settings.steps, process=process)
         moments = times[torch.linspace(0, len(times) - 2, max(rows, MOMENTS)).long()]  # guidance may be on at some of them only
         predict = rendering.predictor(times)
         x = torch.randn(rows, rendering.codec.latent_channels, rendering.grid.window, device=rendering.device)
