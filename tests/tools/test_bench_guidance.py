@@ -19,4 +19,4 @@ def test_every_way_has_its_row(tool, tiny_cascade, capsys):
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[:2] for row in rows] == [["1", "none"], *(["4", name] for name in tool.WAYS)]
     plain, projected = (next(row for row in rows if row[1] == name) for name in ("plain", "apg 1"))
-    assert plain[2:] != projected[2:] and all(float(row[3]) > 0 for row in rows)
+    assert plain[2:] != projected[2:] and all(float(row[4]) > 0 for row in rows)

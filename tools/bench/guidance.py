@@ -2,9 +2,10 @@
 
     python tools/bench/guidance.py
 
-Latents are made for eight prompts of samples/prompts.txt. `heard` is by how much the error of the model's unguided
-prediction of them, at three times, is larger by the other seven prompts than by their own; `std` their standard deviation,
-which is 1 in training; `peak` the mean of the largest magnitudes. Prints a table in Markdown.
+Latents are made for eight prompts of samples/prompts.txt. `error` is that of the model's unguided prediction of them by
+their own prompt, at three times: how unlike music they are to it. `heard` is how much larger it is by the other seven
+prompts; `std` their standard deviation, which is 1 in training; `peak` the mean of the largest magnitudes. Prints a table
+in Markdown.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WAYS = {
 
 
 def errors(generator: Generator, latents: Tensor, conditions: list[Condition]) -> Tensor:
-    """How far off the unguided prediction is for each of the latents (b, d, l) by each of the conditions, `(b, n)`."""
+    """The mean squared error of the unguided prediction for each of the latents (b, d, l) by each of the conditions, `(b, n)`."""
     times = torch.tensor([*TIMES, 0.0])
     predict = generator.predictor(conditions, SamplingSettings(guidance=1.0), times)
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0))
@@ -46,7 +47,7 @@ def errors(generator: Generator, latents: Tensor, conditions: list[Condition]) -
         for number in range(len(conditions)):
             item = torch.full((len(x),), number)
             found[:, number] += (predict(x, t.expand(len(x)), item, item, [0] * len(x)) - target).square().mean((1, 2))
-    return found
+    return found / len(TIMES)
 
 
 @torch.no_grad()
@@ -61,15 +62,15 @@ def main(arguments: list[str] | None = None) -> int:
     system = mousai.load(asked.model, device="cpu")
     generator, each = system.generator, system.encode_texts(read_prompts(ROOT / "samples" / "prompts.txt")[:PROMPTS])
     which = torch.arange(PROMPTS).repeat(asked.clips)
-    print("| guidance | | heard | std | peak |\n|---|---|---|---|---|")
+    print("| guidance | | error | heard | std | peak |\n|---|---|---|---|---|---|")
     for guidance in asked.guidance:
         for name, settings in WAYS.items() if guidance != 1 else [("none", {})]:
             settings = SamplingSettings(guidance=guidance, steps=asked.steps, sampler="dpmpp_2m", schedule="cosine", eta=0.0, **settings)
             latents = generator.sample(each[which], asked.frames, seeds=list(range(len(which))), settings=settings)
             found = errors(generator, latents, [each[i : i + 1] for i in range(PROMPTS)])
             own = found.gather(1, which[:, None])[:, 0]
-            heard, peak = ((found.sum(1) - own) / (PROMPTS - 1) / own - 1).mean(), latents.abs().amax((1, 2)).mean()
-            print(f"| {guidance:g} | {name} | {100 * heard:.0f} % | {latents.std():.2f} | {peak:.1f} |", flush=True)
+            heard, peak = ((found.sum(1) - own) / (PROMPTS - 1) - own).mean(), latents.abs().amax((1, 2)).mean()
+            print(f"| {guidance:g} | {name} | {own.mean():.3f} | {heard:.3f} | {latents.std():.2f} | {peak:.1f} |", flush=True)
     return 0
 
 
