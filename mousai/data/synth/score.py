@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mousai.data.synth.theory import Chord, has_flats, key_name
+from mousai.data.synth.theory import Chord, has_flats
+from mousai.theory import key_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from mousai.theory import QUALITIES, SCALES
 
-PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 SHARP_NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 FLAT_NAMES = ("C", "Db", "D", "Eb", "E", "F", "Gb", "G", "Ab", "A", "Bb", "B")
 _FLAT_KEYS = {"major": (1, 3, 5, 8, 10), "minor": (0, 2, 3, 5, 7, 10)}  # whose signature has flats
@@ -68,10 +67,6 @@ def roman(text: str, root: int) -> Chord:
     chord = Chord((root + degree) % 12, quality, (root + degree) % 12)
     bass = chord.tones[{"3": 1, "5": 2, "7": 3}[inversion]] if inversion else chord.root
     return Chord(chord.root, quality, bass)
-
-
-def key_name(root: int, mode: str) -> str:
-    return f"{PITCH_NAMES[root % 12]} {mode}"
 
 
 def has_flats(root: int, mode: str) -> bool:

@@ -7,8 +7,9 @@ import numpy as np
 from mousai.data.captions import tempo_word
 from mousai.data.synth.score import Score
 from mousai.data.synth.styles import Style
-from mousai.data.synth.theory import FLAT_NAMES, SHARP_NAMES, key_name
+from mousai.data.synth.theory import FLAT_NAMES, SHARP_NAMES
 from mousai.data.synth.voices import VOICES
+from mousai.theory import key_name
 
 TEMPO_WORDS = {
     "slow": ("slow", "slow tempo", "unhurried", "at a slow pace"),
