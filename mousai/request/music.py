@@ -10,7 +10,7 @@ from typing import Any
 
 from mousai.checks import check_name, check_number, checked_text
 from mousai.data.synth.styles import STYLES, Style
-from mousai.theory import METRES, chord_tones, key_name, key_of
+from mousai.theory import METRES, MODES, chord_tones, key_name, key_of
 
 ANY_STYLE = Style("", (), (72, 140), 0.5, {}, (), "")  # what is drawn where the words name no style
 PACES = {  # beats a minute that a word allows, as captions have it (data/captions.py)
@@ -23,7 +23,7 @@ NO_BEAT = ("rubato", "free time", "no beat", "without a beat", "drone")  # then 
 _BPM = re.compile(r"\b(\d{2,3}(?:\.\d+)?)\s*-?(?:bpm|beats? (?:per|a) minute)\b", re.IGNORECASE)
 _SIGN = r"(?:#|♯|b|♭|[ -]sharp|[ -]flat)"
 _KEYS = (
-    re.compile(rf"\b([A-G]{_SIGN}?[ -]?(?:major|minor|maj|min))\b", re.IGNORECASE),
+    re.compile(rf"\b(?!(?-i:a) (?:major|minor) (?:key|mode|scale)\b)([A-G]{_SIGN}?[ -]?(?:major|minor|maj|min))\b", re.IGNORECASE),
     re.compile(rf"\b(?:in|key of) ([A-G]{_SIGN}?m?)(?=$|[\s,.;])(?! [a-z])"),
     re.compile(r"(?<![\w#])([A-G][#♯b♭]m)\b"),
 )
@@ -116,7 +116,7 @@ def settled(said: Music, prompt: str, seed: int) -> Music:
     beatless = any(has(prompt, word) for word in NO_BEAT)
     draw = {name: random.Random(seed_of("music", seed, name)) for name in ("bpm", "key", "mode", "metre")}
     low, high = tempos(style, prompt)
-    modes = [mode for mode in ("minor", "major") if mode_words(prompt, mode)]
+    modes = [mode for mode in MODES if mode_named(prompt, mode)] or [mode for mode in MODES if mode_words(prompt, mode)]
     mode = modes[0] if len(modes) == 1 else "minor" if draw["mode"].random() < style.minor else "major"
     drawn = Music(
         bpm=None if beatless else draw["bpm"].randint(low, high),
@@ -143,6 +143,11 @@ def tempos(style: Style, prompt: str) -> tuple[int, int]:
         if has(prompt, word):
             return (max(low, slowest), min(high, fastest)) if max(low, slowest) <= min(high, fastest) else (slowest, fastest)
     return low, high
+
+
+def mode_named(prompt: str, mode: str) -> bool:
+    """Whether a prompt says the mode, as in "a minor key" or "in minor"."""
+    return any(has(prompt, words) for words in (f"{mode} key", f"{mode} mode", f"{mode} scale", f"in {mode}"))
 
 
 def mode_words(prompt: str, mode: str) -> bool:

@@ -15,6 +15,8 @@ from mousai.request.music import Music, in_words, settled, style_of
         ("F#m, 4/4", {"key": "F# minor", "metre": "4/4"}),
         ("played in A church in Europe, 5000 bpm, 13/4", {}),
         ("Am I dreaming, in Dublin", {}),
+        ("jazz in a minor key", {}),
+        ("jazz in a minor, slow", {"key": "A minor"}),
     ],
 )
 def test_words(prompt, said):
@@ -27,6 +29,12 @@ def test_what_is_not_said_is_drawn_by_what_fits():
     assert {each.metre for each in drawn} == {"4/4", "3/4"} and len({each.key for each in drawn}) > 8 and len({each.bpm for each in drawn}) > 20
     assert all(120 <= settled(Music(), "techno", seed).bpm <= 142 for seed in range(20))
     assert settled(Music(), "slow sad jazz", 3) == drawn[3] != drawn[4] and drawn[3].chords is None
+
+
+def test_a_mode_may_be_said_without_a_key():
+    for prompt, mode in (("happy folk in a minor key", "minor"), ("metal, major key", "major"), ("piano in minor", "minor")):
+        keys = {settled(Music(), prompt, seed).key for seed in range(30)}
+        assert len(keys) > 8 and all(key.endswith(mode) for key in keys)
 
 
 def test_what_is_said_goes_first_and_changes_nothing_else():

@@ -15,6 +15,7 @@ from mousai.data.synth.styles import STYLES
 from mousai.data.synth.theory import roman, scale_over
 from mousai.data.synth.voices import DRUM_KEYS, LEVELS, VOICES
 from mousai.data.synth.words import describe
+from mousai.request.music import in_words
 from mousai.theory import chord_tones, key_of
 
 SECONDS = 20.0
@@ -135,6 +136,9 @@ def test_captions_say_what_is_true_in_changing_words() -> None:
         assert any(phrase in caption for phrase in style.phrases), caption
         numbers = [int(word) for word in caption.replace(",", " ").split() if word.isdigit()]
         assert numbers in ([], [fields["bpm"]]), caption
+        asked = in_words(caption)  # as a prompt
+        assert asked.bpm in (None, fields["bpm"]) and asked.metre in (None, fields["metre"]), caption
+        assert asked.key is None or key_of(asked.key) == (score.root, score.mode), caption
         other = "minor" if score.mode == "major" else "major"
         assert f" {other}" not in caption
         assert ("slow" in caption) <= (fields["pace"] == "slow") and ("fast" in caption) <= (fields["pace"] == "fast")
