@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import torch
+from torch import nn
 
 import mousai
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
@@ -73,7 +74,7 @@ class System:
             raise ValueError(f"compiling for a CPU needs a C++ compiler, none of {', '.join(COMPILERS)} is here; install one, or leave it")
         self.compiled = True
         for part in (self.codec, self.generator):
-            if hasattr(part, "compile"):
+            if getattr(type(part), "compile", nn.Module.compile) is not nn.Module.compile:  # that one would compile a forward pass that nobody takes
                 part.compile()
         return self
 
