@@ -124,7 +124,7 @@ def main(model: str) -> None:
     from mousai.request.piece import Piece, Section
 
     cascade = mousai.pipelines.cascade.load(model, "cpu")
-    mousai.pipelines.cascade.load = lambda *_: cascade
+    mousai.pipelines.cascade.load = lambda *_, **__: cascade
     with tempfile.TemporaryDirectory() as folder:  # has everything imported that will be
         render([Piece([Section("noise", 2.0)])], model, folder)
     answers = os.fdopen(os.dup(1), "w")

@@ -86,8 +86,8 @@ def in_processes(environments, model, out, faults=None, each_one=False):
 
 
 def child(environment, model, out, faults, number, queue, start, each_one):
-    def load_together(*arguments, load=cascade.load):
-        loaded = load(*arguments)
+    def load_together(*arguments, load=cascade.load, **how):
+        loaded = load(*arguments, **how)
         start.wait(60)
         return loaded
 
@@ -283,10 +283,10 @@ def test_a_signal_stops_between_blocks_and_the_rest_is_left(tiny_cascade, tmp_pa
 
 
 def test_settings_that_the_model_cannot_take_are_listed_before_anything_is_made(tiny_cascade, tmp_path, monkeypatch):
-    def refuse(cascade, request):
+    def refuse(cascade, settings, own):
         raise ValueError("negative prompt: has no effect")
 
-    monkeypatch.setattr("mousai.pipelines.cascade.Cascade.settings", refuse)
+    monkeypatch.setattr("mousai.pipelines.cascade.Cascade.resolved", refuse)
     for run in (render, dry_run):
         with pytest.raises(Problems) as error:
             run(pieces(2), tiny_cascade, tmp_path / "out")
