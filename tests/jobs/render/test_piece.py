@@ -107,7 +107,8 @@ def whole(forks):
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """What the files of a folder hold, but for a lock, which says who holds it."""
+    return {str(path.relative_to(folder)): b"" if path.name == "lock" else path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def standing(file: Path) -> tuple[int, int, int]:
