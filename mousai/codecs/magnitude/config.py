@@ -29,13 +29,13 @@ class ReaderConfig:
 class MagnitudeDecodeConfig:
     """How to sample when nothing else is asked for."""
 
-    steps: int = 4
+    steps: int = 3
     sampler: str = "ddim"
     schedule: str = "linear"
-    temperature: float = 0.4  # of the noise to start from, what of it lasts a latent frame: below 1 truer lines
+    temperature: float = 0.25  # of the noise to start from, what of it lasts a latent frame: below 1 truer lines
     grain_temperature: float = 1.0  # of the rest of the noise, which becomes grain
-    assumed_noise: float = 0.1  # standard deviation of the latents' errors that the decoder reckons with
-    griffin_lim: int = 4  # iterations that make phases agree
+    assumed_noise: float = 0.05  # standard deviation of the latents' errors that the decoder reckons with
+    griffin_lim: int = 6  # iterations that make phases agree
     stride_frames: int = 58  # latent frames that one window yields
     context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
 
