@@ -15,6 +15,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from mousai.request.music import Music
 from mousai.types import MAX_STEPS, SamplingSettings
 
 
@@ -75,9 +76,9 @@ def option(text: str, *names: str, **settings: Any) -> Any:
 
 
 def sampling_options(*left_out: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command the options of `SamplingSettings`, but for those that are `left_out`; those that are given come as the dict `sampling`."""
-    kinds = typing.get_type_hints(SamplingSettings)
-    settings = [each for each in fields(SamplingSettings) if each.name not in left_out]
+    """Gives a command the options of `Music` and `SamplingSettings`, but for those that are `left_out`; those that are given come as the dict `sampling`."""
+    kinds = typing.get_type_hints(Music) | typing.get_type_hints(SamplingSettings)
+    settings = [each for each in (*fields(Music), *fields(SamplingSettings)) if each.name not in left_out]
 
     def parameter(name: str, metadata: typing.Mapping[str, Any]) -> inspect.Parameter:
         shown = {"metavar": metadata["show"]} if metadata["show"] else {}

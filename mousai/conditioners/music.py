@@ -60,12 +60,12 @@ def checked(name: str, value: Any) -> Any:
         return None
 
 
-def numbers_of(music: Music) -> dict[str, float]:
-    """The numbers of what is said; a tempo's bars begin nowhere in particular."""
+def numbers_of(music: Music, downbeat: float = math.nan) -> dict[str, float]:
+    """The numbers of what is said; the bars of a tempo begin at `downbeat` seconds, nowhere in particular unless it is said."""
     root, mode = (math.nan, math.nan) if music.key is None else key_of(music.key)
     return {
         "bpm": math.nan if music.bpm is None else music.bpm,
-        "downbeat": math.nan,
+        "downbeat": math.nan if music.bpm is None else downbeat,
         "metre": math.nan if music.metre is None else float(list(METRES).index(music.metre)),
         "root": float(root),
         "mode": float(MODES.index(mode)) if music.key is not None else math.nan,
@@ -83,3 +83,16 @@ def chord_curve(chords: Any, start: float, num_frames: int, frame_seconds: float
         tones[list(chord_tones(symbol))] = 1.0
         curve += tones[:, None] * share
     return curve
+
+
+def bar_chords(music: Music, downbeat: float, start: float, num_frames: int, frame_seconds: float) -> Tensor:
+    """The tones of chords of which each lasts a bar, again and again from `downbeat` seconds on, `(12, num_frames)`: those at a frame's middle."""
+    if music.chords is None:
+        return torch.zeros(12, num_frames)
+    symbols = music.chords.split()
+    tones = torch.zeros(len(symbols), 12)
+    for row, symbol in zip(tones, symbols):
+        row[list(chord_tones(symbol))] = 1.0
+    seconds = (torch.arange(num_frames, dtype=torch.float64) + 0.5) * frame_seconds + start
+    bars = (seconds - downbeat) * music.bpm / 60 / METRES[music.metre or "4/4"]
+    return tones[(bars.floor() % len(symbols)).long()].T

@@ -20,10 +20,11 @@ from mousai.jobs.places import split_out
 from mousai.jobs.render.job import Listener, render
 from mousai.jobs.render.state import SUFFIX
 from mousai.request.clip import Request
+from mousai.request.music import MUSIC_CHECKS
 from mousai.request.piece import Piece
 from mousai.types import SETTING_CHECKS
 
-CLIP_SETTINGS = ("seed", "strength", *SETTING_CHECKS)
+CLIP_SETTINGS = ("seed", "strength", *SETTING_CHECKS, *MUSIC_CHECKS)
 MADE_BY_INPAINTING = ("sampler", "eta")  # which a request for it leaves away
 WORDS = {"mousai": "version of mousai", "torch": "version of torch", "device": "device", "dtype": "precision", "machine": "kind of machine"}
 BLOCK_SAMPLES = 480_000

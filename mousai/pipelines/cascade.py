@@ -24,6 +24,7 @@ from mousai.pipelines.recording import begin, finish, named
 from mousai.pipelines.system import System, check_conditions
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
+from mousai.request.music import MUSIC_CHECKS, Music
 from mousai.request.piece import Piece
 from mousai.trust import trusting
 from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
@@ -51,8 +52,9 @@ class Cascade(System):
         """Music `(b, c, s)` float32 on the CPU, a clip of `seconds` (default 10) for each of the prompts.
 
         Clip i follows from its prompt and `seed + i` alone. `settings` are the fields of `types.SamplingSettings`, such as
-        `steps=100, guidance=3.0, negative="drums"` (see docs/diffusion.md); what is left away is the model's own. `batch` clips
-        are made at once.
+        `steps=100, guidance=3.0, negative="drums"` (see docs/diffusion.md); what is left away is the model's own; and `bpm`, `key`,
+        `metre` and `chords` (see docs/music.md), of which a model that hears them takes what is left away from the prompt or
+        draws it. `batch` clips are made at once.
 
         With `init`, a recording (a path, or `(c, s)` at `sample_rate`), it is varied: the larger `strength`, above 0 to
         1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
@@ -61,7 +63,7 @@ class Cascade(System):
 
         `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
         """
-        config.check_keys(settings, SETTING_CHECKS)
+        config.check_keys(settings, (*SETTING_CHECKS, *MUSIC_CHECKS))
         request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
@@ -71,6 +73,7 @@ class Cascade(System):
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
         condition = self.encode_texts(request.prompts)
+        condition = self.in_music(condition, [self.music(request, index) for index in range(len(request))], frames)
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
         sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
         decode_steps = settings.codec_steps or 0  # of a codec that does not sample
@@ -101,12 +104,18 @@ class Cascade(System):
 
         Inpainting does each step several times, so that without `steps` it takes as many fewer.
         """
+        self.check_music(request.music())
         own, said = self.own_settings, request.settings()
         if request.inpaint is not None:
             resamples = request.resamples or own.resamples
             own = replace(own, steps=math.ceil(own.steps / resamples), sampler="ddim", eta=1.0)
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
+
+    def music(self, request: Request, index: int) -> Music:
+        """The tempo, key, metre and chords of clip `index`; where there is a recording nothing is drawn, it has its own."""
+        drawn = request.init is None and request.inpaint is None
+        return self.settled(request.music(), request.prompts[index], request.seed_of(index), drawn)
 
     @torch.no_grad()
     def render(self, piece: Piece) -> Iterator[Tensor]:
@@ -137,6 +146,7 @@ class Cascade(System):
         settings, strength = self.settings(request)
         made: dict[str, Any] = {"prompt": request.prompts[index], "seed": request.seed_of(index), "seconds": round(seconds, 6)}
         made |= {name: value for name, value in config.to_dict(settings).items() if name != "resamples"}
+        made |= self.music(request, index).said()
         if request.init is not None:
             made |= {**named("init", request.init), "strength": strength}
         if request.inpaint is not None:

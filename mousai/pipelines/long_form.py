@@ -23,7 +23,8 @@ from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, Wi
 from mousai.pipelines.system import System
 from mousai.request.checks import MIN_WINDOW_SECONDS
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
-from mousai.types import SamplingSettings
+from mousai.request.music import in_words
+from mousai.types import Condition, SamplingSettings
 
 DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
 DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
@@ -136,7 +137,16 @@ class Rendering:
         texts = list(dict.fromkeys([each.prompt for each in sections] + [each.negative for each in sections if each.negative]))
         read = self.system.encode_texts(texts)
         of = {text: read[index : index + 1] for index, text in enumerate(texts)} | {None: None, "": None}
-        return [of[each.prompt] for each in sections], [of[each.negative] for each in sections]
+        told = [of[each.prompt] for each in sections]
+        return [None if each is None else self._in_music(each, index) for index, each in enumerate(told)], [of[each.negative] for each in sections]
+
+    def _in_music(self, condition: Condition, index: int) -> Condition:
+        """A section's condition in the piece's music, or in what its own prompt says, whose first bar then begins with it."""
+        music = self.piece.music()
+        own = in_words(self.piece.sections[index].prompt).over(music) if index else music
+        downbeat = self.piece.starts[index] if (own.bpm, own.metre) != (music.bpm, music.metre) else 0.0
+        start = -self.lead * self.codec.hop / self.system.sample_rate
+        return self.system.in_music(condition, [own], self.grid.num_frames, start, [downbeat])
 
     # -- audio -----------------------------------------------------------------------------------------------------
 
@@ -305,4 +315,5 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
         window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
     said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
-    return replace(piece, **said), settings
+    music = system.settled(piece.music(), piece.sections[0].prompt, piece.seed, piece.extend is None, piece.seconds if piece.loop else None)
+    return replace(piece, **said, **music.said()), settings

@@ -6,12 +6,15 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import nn
 
 import mousai
+from mousai.conditioners.music import bar_chords, numbers_of
+from mousai.request.music import Music, in_words, settled
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
 TEXTS_AT_ONCE = 64
@@ -84,6 +87,42 @@ class System:
         row_of = {text: row for row, text in enumerate(texts)}
         parts = [self.conditioner.encode(texts[i : i + TEXTS_AT_ONCE]) for i in range(0, len(texts), TEXTS_AT_ONCE)]
         return joined(parts)[torch.tensor([row_of[prompt] for prompt in prompts])]
+
+    @property
+    def hears_music(self) -> bool:
+        """Whether it is told tempo, key, metre and chords."""
+        return "bpm" in self.generator.accepts.numbers
+
+    def check_music(self, said: Music) -> None:
+        """ValueError for the first thing that is said to a model that does not hear it."""
+        for name, value in said.said().items() if not self.hears_music else ():
+            raise ValueError(f"{name}: this model is not told it but in the prompt's words; leave it away (came {value})")
+
+    def settled(self, said: Music, prompt: str, seed: int, drawn: bool = True, loop_seconds: float | None = None) -> Music:
+        """What is said, what the prompt says and, where `drawn`, what fits it; nothing for a model that does not hear it."""
+        self.check_music(said)
+        if not self.hears_music:
+            return Music()
+        music = settled(said, prompt, seed, loop_seconds) if drawn else said.over(in_words(prompt))
+        if music.chords is not None and music.bpm is None:
+            raise ValueError("chords: change with the bars; give a bpm too")
+        return music
+
+    def in_music(self, condition: Condition, music: Sequence[Music], num_frames: int, start: float = 0.0, downbeats: Sequence[float] | None = None) -> Condition:
+        """The condition of b items with the music of each, told for `num_frames` latent frames from `start` seconds on.
+
+        Bars begin at the `downbeats`, 0 unless they are said. A model that does not hear music gets the condition as it is.
+        """
+        if not self.hears_music:
+            return condition
+        frame_seconds = self.codec.hop / self.sample_rate
+        rows = [numbers_of(each, downbeat) for each, downbeat in zip(music, downbeats or [0.0] * len(music), strict=True)]
+        numbers = {name: torch.tensor([row[name] for row in rows], device=self.device) for name in rows[0]} | {"start": torch.full((len(rows),), start, device=self.device)}
+        curves = {name: curve for name, curve in condition.curves.items() if name != "chords"}
+        if any(each.chords for each in music):
+            chords = [bar_chords(each, downbeat, start, num_frames, frame_seconds) for each, downbeat in zip(music, downbeats or [0.0] * len(music))]
+            curves["chords"] = torch.stack(chords).to(self.device)
+        return replace(condition, numbers={**condition.numbers, **numbers}, curves=curves)
 
     @property
     def own_settings(self) -> SamplingSettings:

@@ -10,6 +10,7 @@ from typing import Any
 from mousai.checks import check_name, check_number, checked_text
 from mousai.config import check_keys
 from mousai.request.clip import MAX_SECONDS, SEEDS
+from mousai.request.music import MUSIC_CHECKS
 from mousai.types import SETTING_CHECKS
 
 MIN_SECTION_SECONDS = 1.0
@@ -169,6 +170,7 @@ PIECE_CHECKS: dict[str, Check] = {
     **{name: check for name, check in SETTING_CHECKS.items() if name != "negative"},
     "sampler": _sampler,
     "interval": _interval,
+    **MUSIC_CHECKS,
     "method": _method,
     "window": _number(MIN_WINDOW_SECONDS, MAX_SECONDS, unit=" s"),
     "overlap": _number(0, MAX_SECONDS, above=True, unit=" s"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mousai.checks import check_number, checked_pair, checked_text
+from mousai.request.music import Music
 from mousai.types import SamplingSettings
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ SEEDS = 2**32  # torch's CPU generator reads no more of a seed
 
 
 @dataclass(frozen=True)
-class Request(SamplingSettings):
+class Request(SamplingSettings, Music):
     """One clip for each prompt; None means the model's own way. ValueError in one line for whatever cannot be.
 
     Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
     recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
     which the `span` (from, to) in seconds is made anew. Recordings are paths, or tensors `(c, s)` at the codec's rate.
-    How to sample is said in the fields of `SamplingSettings`.
+    How to sample is said in the fields of `SamplingSettings`, tempo, key, metre and chords in those of `Music`.
     """
 
     prompts: tuple[str, ...]
@@ -46,7 +47,8 @@ class Request(SamplingSettings):
         check_number("seconds", self.seconds, 0.001, MAX_SECONDS, unit=" s")
         check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
         check_number("batch", self.batch, 1, MAX_BATCH, whole=True)
-        super().__post_init__()
+        SamplingSettings.__post_init__(self)
+        Music.__post_init__(self)
         self._check_recordings()
 
     def _check_recordings(self) -> None:

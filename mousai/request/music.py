@@ -104,11 +104,11 @@ def in_words(text: str) -> Music:
     return Music(bpm=bpm, key=key, metre=metre[1] if metre else dance)
 
 
-def settled(said: Music, prompt: str, seed: int) -> Music:
+def settled(said: Music, prompt: str, seed: int, loop_seconds: float | None = None) -> Music:
     """What is said, else what the prompt says, else what fits its words, drawn from the seed; chords are not drawn.
 
     Each is drawn by itself: what is said of one changes nothing of another. No tempo and metre is drawn for words such as
-    "rubato".
+    "rubato". A loop of `loop_seconds` gets the nearest tempo to the drawn one at which it is whole bars.
     """
     from mousai.randomness import seed_of  # imports torch
 
@@ -123,7 +123,12 @@ def settled(said: Music, prompt: str, seed: int) -> Music:
         key=key_name(draw["key"].randrange(12), mode),
         metre=None if beatless else draw["metre"].choice(style.metres),
     )
-    return known.over(drawn)
+    music = known.over(drawn)
+    if loop_seconds is not None and known.bpm is None and not beatless:
+        beats = METRES[music.metre]
+        bars = max(1, round(music.bpm * loop_seconds / 60 / beats))
+        music = replace(music, bpm=round(60 * beats * bars / loop_seconds, 9))
+    return music
 
 
 def style_of(prompt: str) -> Style:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mousai.config import to_dict
 from mousai.request.checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS, Problems, came, in_seconds, is_meant, missing, settle, unknown_keys
+from mousai.request.music import MUSIC_CHECKS, Music
 from mousai.types import SETTING_CHECKS, SamplingSettings
 
 DEFAULT_TRANSITION = 8.0  # seconds
@@ -23,7 +24,7 @@ WRITTEN = (
     "sections", "title", "seed", "steps", "guidance", "schedule", "rescale", "interval", "codec_steps", "method", "window", "overlap", "loop", "extend",
     "loudness", "true_peak", "format", "number",
 )  # the fields of a piece as it is written  # fmt: skip
-LATER = tuple(name for name in SETTING_CHECKS if name not in (*WRITTEN, "negative"))
+LATER = tuple(name for name in (*SETTING_CHECKS, *MUSIC_CHECKS) if name not in (*WRITTEN, "negative"))
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
 
 
@@ -60,12 +61,12 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Piece(SamplingSettings):
+class Piece(SamplingSettings, Music):
     """One piece of up to 24 hours; None means the model's or the renderer's own way.
 
     Problems, a ValueError, with a line for each thing that cannot be. A transition that is given must end within the
-    two sections that it joins and before the next one begins. How to sample is said in the fields of `SamplingSettings`;
-    `negative` goes to each section without its own.
+    two sections that it joins and before the next one begins. How to sample is said in the fields of `SamplingSettings`,
+    tempo, key, metre and chords in those of `Music`; `negative` goes to each section without its own.
     """
 
     sections: tuple[Section, ...]

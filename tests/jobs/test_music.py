@@ -12,6 +12,7 @@ from mousai.jobs.cache import cache
 from mousai.jobs.train import train
 from mousai.pipelines.cascade import load
 from mousai.recipe import load_recipe
+from mousai.types import Condition
 
 MUSIC = {"type": "music_text", "max_length": 16}
 GENERATOR = {
@@ -72,7 +73,48 @@ def test_the_starter_s_recipes_are_read_and_their_networks_fit(network):
     assert made.latent_channels == 128 and made.frame_seconds == 4096 / 48000
     assert 6e6 < sum(weight.numel() for weight in made.parameters()) < 16e6
     latents, tokens = torch.randn(2, 128, 16), torch.randn(2, 4, 384)
-    from mousai.types import Condition
-
     loss, _ = made.loss(latents, Condition(tokens, torch.ones(2, 4, dtype=torch.bool)), torch.Generator().manual_seed(0))
     assert 0.5 < loss < 2.0
+
+
+def test_tempo_and_key_are_asked_for_said_drawn_and_replayed(recipe, tmp_path):
+    from mousai.audio import io
+    from mousai.jobs.generate import generate
+    from mousai.jobs.replay import replay
+    from mousai.request.clip import Request
+
+    cache(recipe)
+    train(recipe, tmp_path / "run")
+    model, out = tmp_path / "run/model", tmp_path / "out"
+    clips = list(generate(Request(("techno, 130 bpm", "slow waltz"), 0.5, key="F#m", chords="Am F", batch=1), model, out))
+    assert [(clip.recipe["bpm"], clip.recipe["metre"], clip.recipe["key"]) for clip in clips][0] == (130.0, "4/4", "F# minor")
+    assert clips[1].recipe["bpm"] < 80 and clips[1].recipe["metre"] == "3/4" and clips[1].recipe["chords"] == "Am F"
+    assert io.read_metadata(clips[1].path)["bpm"] == clips[1].recipe["bpm"]
+    again = replay(clips[1].path, model)
+    assert again.same and not again.differs
+
+    cascade = load(model)
+    plain, faster = (cascade.generate("techno, 130 bpm", 0.5, **more) for more in ({}, {"bpm": 150}))
+    assert torch.equal(cascade.generate("techno, 130 bpm", 0.5, bpm=130), plain) and not torch.allclose(plain, faster, atol=1e-5)
+
+
+def test_a_long_piece_keeps_its_beat_over_windows_and_sections(recipe, tmp_path):
+    from mousai.pipelines.long_form import Rendering
+    from mousai.request.piece import Piece, Section
+
+    cache(recipe)
+    train(recipe, tmp_path / "run")
+    cascade = load(tmp_path / "run/model")
+    piece = Piece((Section("techno", 4.0), Section("piano", 4.0), Section("jazz, 100 bpm", 4.0)), seed=1, chords="Am F", window=2.0)
+    rendering = Rendering(cascade, piece)
+    first, second, third = rendering._conditions
+    assert rendering.piece.bpm == first.numbers["bpm"] == second.numbers["bpm"] and 120 <= rendering.piece.bpm <= 142
+    assert first.numbers["downbeat"] == second.numbers["downbeat"] == 0 and third.numbers["downbeat"] == 8 and third.numbers["bpm"] == 100
+    bar = 240 / rendering.piece.bpm
+    for frame, tones in ((0, [0, 4, 9]), (round(1.5 * bar / 0.004), [0, 5, 9]), (round(2.5 * bar / 0.004), [0, 4, 9])):
+        assert first.curves["chords"][0, :, frame].nonzero()[:, 0].tolist() == tones
+    assert Piece.from_dict(rendering.piece.to_dict()) == rendering.piece
+    loop = Rendering(cascade, Piece((Section("techno", 16.3),), loop=True, window=2.0))
+    beats = loop.piece.bpm * 16.3 / 60
+    assert beats / 4 == pytest.approx(round(beats / 4)) and loop._conditions[0].numbers["start"] == pytest.approx(-loop.lead * 0.004)
+    assert sum(block.shape[-1] for block in cascade.render(Piece((Section("techno", 3.0),), window=2.0))) == 3 * 16000
