@@ -1,7 +1,8 @@
 """What earlier starts found out about the files of a source, so that no file is looked into twice.
 
-A file is taken for the same while its size and time of change are. An index is kept in `$MOUSAI_CACHE/index`, by default
-`~/.cache/mousai/index`, under a hash of its source's absolute path; or beside its source, where one is asked for or lies there.
+A file is taken for the same while its size and time of change are; one that could not be read is looked into again by
+another libsndfile. An index is kept in `$MOUSAI_CACHE/index`, by default `~/.cache/mousai/index`, under a hash of its source's
+absolute path; or beside its source, where one is asked for or lies there, of which nothing is believed that is not of the right form.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import soundfile
+
 from mousai.audio import io
 from mousai.audio.container import locate
 from mousai.files import file_hash, read_json, write_json
@@ -22,6 +25,7 @@ from mousai.files import file_hash, read_json, write_json
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+READER = f"libsndfile {soundfile.__libsndfile_version__}"  # a change of what mousai itself reads is a new FORMAT
 
 
 class Info(NamedTuple):
@@ -116,7 +120,8 @@ class Index:
             if self.path is None:
                 raise OSError("there is no home folder; set MOUSAI_CACHE")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, {"format": FORMAT, "source": self.source, "files": files, "shards": self.shards}, indent=None)
+            kept = {"format": FORMAT, "reader": READER, "source": self.source, "files": files, "shards": self.shards}
+            write_json(self.path, kept, indent=None)
         except OSError as error:
             logger.warning("the index of %s cannot be kept, its files will be looked into again: %s", self.source, error)
 
@@ -130,12 +135,54 @@ def open_index(source: str, beside: bool = False) -> Index:
     try:
         data = read_json(index.path, kind=dict)
         if data.get("format") == FORMAT:
-            files = {key: Known(*known) for key, known in data["files"].items()}
-            return Index(place, index.path, files, data["shards"])
+            files, shards = {key: known_file(known) for key, known in data["files"].items()}, data["shards"]
+            if not (isinstance(shards, dict) and all(map(is_known_shard, shards.values()))):
+                raise TypeError("shards")
+            if data.get("reader") != READER:  # it may read what another could not
+                files = {key: known for key, known in files.items() if not isinstance(known.found, str)}
+            return Index(place, index.path, files, shards)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         reason = error if isinstance(error, (OSError, ValueError)) else f"{index.path} is damaged"
         logger.warning("the files of %s are looked into anew: %s", source, reason)
     return index
+
+
+def known_file(row: list[Any]) -> Known:
+    """A file's row of an index, which may come with a data set; TypeError or ValueError for one that is not as `Index.save` writes it."""
+    known = Known(*row)
+    if not (is_number(known.num_bytes) and type(known.changed) is int and isinstance(known.hash, str | None)):
+        raise TypeError("files")
+    if not isinstance(known.found, str):
+        *counts, tags = Info(*known.found)
+        if not (all(is_number(count) and count > 0 for count in counts[:2]) and is_number(counts[2]) and is_texts(tags)):
+            raise TypeError("files")
+    return known
+
+
+def is_known_shard(row: Any) -> bool:
+    """Whether a shard's row of an index is its size, time of change and what `sources.read_shard` gives."""
+    match row:
+        case [num_bytes, int(), list(samples)] if is_number(num_bytes):
+            return all(map(is_sample, samples))
+    return False
+
+
+def is_sample(row: Any) -> bool:
+    match row:
+        case [str(), texts, list(members)] if is_texts(texts):
+            return all(
+                isinstance(member, list) and [type(value) for value in member] == [str, int, int, str] and min(member[1:3]) >= 0
+                for member in members
+            )
+    return False
+
+
+def is_number(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def is_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def index_path(place: str, beside: bool) -> Path | None:

@@ -133,7 +133,10 @@ def test_hashes_are_worked_out_once_and_kept(music, monkeypatch):
     assert open_source(music).content_hash(again.tracks[0]) != one
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": {"a.wav": 3}, "shards": {}}', "\x00" * 80])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 1}', '{"format": 1, "files": {"a.wav": 3}, "shards": {}}', "\x00" * 80,
+    *(json.dumps({"format": 1, "files": {"a.wav": [19244, 1, found]}, "shards": {}}) for found in ([48000, 2], 3, None, [48000, 2, "9", {}], [0, 2, 9, {}], [48000, 2, 9, []])),
+    *(json.dumps({"format": 1, "files": {}, "shards": shards}) for shards in ([], {"x": [1]}, {"x": [1, 2, [["a", {}, [[".wav", "0", 1, "a"]]]]]})),
+])  # fmt: skip
 def test_a_damaged_index_is_made_anew_with_a_line(music, probes, caplog, damage):
     whole = what(open_source(music))
     path = index_path(str(music), beside=False)
@@ -144,6 +147,14 @@ def test_a_damaged_index_is_made_anew_with_a_line(music, probes, caplog, damage)
     assert what(open_source(music)) == whole and len(probes) == 3
     assert sum("are looked into anew" in record.getMessage() for record in caplog.records) == 1
     assert json.loads(path.read_text()) == good
+
+
+def test_what_could_not_be_read_is_tried_again_by_another_reader(music, probes, monkeypatch):
+    open_source(music)
+    probes.clear()
+    monkeypatch.setattr("mousai.data.index.READER", "libsndfile of tomorrow")
+    for _ in range(2):  # then it is known to that one too
+        assert len(open_source(music)) == 2 and probes == ["c.wav"]
 
 
 def test_where_nothing_can_be_kept_a_line_says_so(music, cache_folder, caplog):
