@@ -9,8 +9,10 @@ in seven cases of ten, though nothing of the music is in it.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,17 +76,30 @@ class GenreClassifier(nn.Module):
 def read_clips(manifest: str | Path, split: str | None, seconds: float = 10.0, label: str = "style") -> LabelledClips:
     """Mel power of the first `seconds` of a manifest's clips of a split (None = all), labelled by a metadata field."""
     manifest = Path(manifest)
-    lines = enumerate(manifest.read_text(encoding="utf-8").split("\n"), 1)
-    rows = [parse_json(line, f"{manifest}, line {number}", dict) for number, line in lines if line.strip()]
-    without = next((row for row in rows if label not in row), None)
-    if without is not None:
-        raise ValueError(f"{manifest}: {without['file']} has no field {label!r} to classify by")
+    rows = rows_of(manifest, {"file": str, "split": str, label: str})
     labels = tuple(sorted({row[label] for row in rows}))
     rows = [row for row in rows if split is None or row["split"] == split]
     if not rows:
         raise ValueError(f"{manifest} has no clip with split {split!r}; make more clips")
     power = torch.cat([_read_power(manifest.parent / row["file"], seconds) for row in rows])
     return LabelledClips(power, torch.tensor([labels.index(row[label]) for row in rows]), labels)
+
+
+def rows_of(manifest: Path, needed: Mapping[str, type]) -> list[dict[str, Any]]:
+    """The lines of a practice set's manifest; ValueError for one that is damaged, or has a field that is `needed` not or of another type."""
+    rows = []
+    for number, line in enumerate(manifest.read_text(encoding="utf-8").split("\n"), 1):
+        if not line.strip():
+            continue
+        where = f"{manifest}, line {number}"
+        row = parse_json(line, where, dict)
+        for name, kind in needed.items():
+            if name not in row:
+                raise ValueError(f"{where}: has no field '{name}'; a practice set from `mousai data synth` has it")
+            if not isinstance(row[name], kind):
+                raise ValueError(f"{where}: the field '{name}' cannot be {row[name]!r}")
+        rows.append(row)
+    return rows
 
 
 def _read_power(path: Path, seconds: float) -> Tensor:
@@ -182,13 +197,6 @@ def _draw(clips: LabelledClips, noise: Tensor, batch: int, generator: torch.Gene
     power, targets = power[order], targets[order]
     quarter = batch // 4
     return statistics(torch.cat([decibels(power[:quarter]), corrupt(power[quarter:], generator)])), targets
-
-
-@torch.no_grad()
-def accuracy(model: GenreClassifier, clips: LabelledClips, corruption: torch.Generator | None = None) -> float:
-    """Share of clips named rightly, clean or corrupted with a generator's draws."""
-    log_power = decibels(clips.power) if corruption is None else corrupt(clips.power, corruption)
-    return (model.eval()(statistics(log_power)).argmax(-1) == clips.targets).float().mean().item()
 
 
 def save_classifier(model: GenreClassifier, path: str | Path) -> None:

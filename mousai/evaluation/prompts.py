@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from mousai.audio.level import at_rms
 from mousai.audio.spectral import log_mel
 from mousai.data.sources import Source, Track
 from mousai.evaluation.features import SAMPLE_RATE
-from mousai.evaluation.genre import GenreClassifier, load_classifier, read_clips, save_classifier, train_classifier
+from mousai.evaluation.genre import GenreClassifier, load_classifier, read_clips, rows_of, save_classifier, train_classifier
 from mousai.files import file_hash
 
 LABEL = "style"  # the field of a practice set's manifest that names the class
@@ -78,7 +77,7 @@ def practice_classifier(manifest: Path, steps: int = 400) -> tuple[GenreClassifi
     """The classifier of a practice set's train split, trained once and kept beside its manifest; and where it is."""
     path = manifest.with_name(f"genre-classifier-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
-        seconds = min(LISTEN_SECONDS, *(json.loads(line)["duration"] for line in manifest.read_bytes().splitlines()))
+        seconds = min(LISTEN_SECONDS, *(row["duration"] for row in rows_of(manifest, {"duration": int | float})))
         save_classifier(train_classifier(read_clips(manifest, "train", seconds, LABEL), steps), path)
     return load_classifier(path), path
 

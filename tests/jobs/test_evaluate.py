@@ -100,6 +100,13 @@ def test_the_classifier_is_trained_once_a_set(practice) -> None:
     assert recognised(classifier, known) == {"clips": len(STYLES), "accuracy": 1.0}
 
 
+@pytest.mark.parametrize("line, text", [("{", "not JSON"), ('{"file": "0.flac"}', "has no field 'duration'"), ('{"duration": "long"}', "the field 'duration' cannot be 'long'")])
+def test_a_line_of_a_manifest_that_is_not_as_expected_is_named(tmp_path, line, text) -> None:
+    (tmp_path / "manifest.jsonl").write_text(f'{{"duration": 3}}\n{line}\n')
+    with pytest.raises(ValueError, match=f"manifest.jsonl, line 2: {text}"):
+        practice_classifier(tmp_path / "manifest.jsonl")
+
+
 def test_prompts_are_captions_never_the_class(practice) -> None:
     source = open_source(practice / "manifest.jsonl", "valid")
     asked = prompts_for(source, 4, 2)
