@@ -44,6 +44,7 @@ class MusicTextConditioner(TextConditioner):
         """The parts of a condition that a recording's metadata say, from `start` seconds on: numbers `()`, chords `(12, num_frames)`.
 
         They go before what a caption says; what the metadata do not say is not there, but for chords, which are zeros.
+        The metadata are as `data.metadata.normalise` leaves them; a tempo, key or metre that is none of ours is not said.
         """
         numbers = numbers_of(Music(**{name: value for name in MUSIC_CHECKS if (value := checked(name, metadata.get(name))) is not None}))
         if downbeats := metadata.get("downbeats"):

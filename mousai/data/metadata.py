@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
 from mousai.theory import chord_tones
 
+logger = logging.getLogger(__name__)
+
 TEXT_FIELDS = ("title", "artist", "album", "key", "metre", "tempo", "style", "caption", "split", "license")
 LIST_FIELDS = ("genre", "mood", "instruments")
 NUMBER_FIELDS = ("year", "bpm")
 FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
-TIMED_FIELDS = ("downbeats", "chords")  # seconds; pairs of seconds and symbol
+TIMED_FIELDS = {"downbeats": "seconds", "chords": "pairs of seconds and chord"}
 ALIASES = {
     "author": "artist", "performer": "artist", "genres": "genre", "moods": "mood", "instrument": "instruments",
     "bpm_stated": "bpm", "key_stated": "key", "meter": "metre", "time_signature": "metre", "date": "year", "text": "caption", "prompt": "caption",
@@ -26,7 +29,7 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
     Lists may come as one text with commas, semicolons or slashes, numbers as text ("2019-05-01" is the year 2019,
     "120 BPM" a tempo of 120). A tempo that is a number becomes the field `bpm`, one in words stays. A field's own
     name goes before its aliases. `downbeats` and `chords` are kept where they are lists in order of time, and left out
-    otherwise. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
+    with a line otherwise, for other data sets mean other things by them. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
     """
     named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in EMPTY}
     named |= {name: value for name in FIELDS if (value := fields.get(name)) not in EMPTY}
@@ -44,7 +47,14 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
             raise ValueError(f"{where}: the field '{name}' cannot be {value!r}")
         if clean:
             result[name] = clean
-    return result | {name: kept for name in TIMED_FIELDS if (kept := as_times(fields.get(name), name))}
+    for name in TIMED_FIELDS:
+        if (value := fields.get(name)) in EMPTY:
+            continue
+        if (times := as_times(value, name)) is None:
+            logger.warning("%s: left out the field '%s': expected %s in order of time", where, name, TIMED_FIELDS[name])
+        elif times:
+            result[name] = times
+    return result
 
 
 def as_list(value: Any) -> list[str] | None:
@@ -69,10 +79,10 @@ def as_times(value: Any, name: str) -> list | None:
     """Seconds in order, or pairs of seconds in order and a chord's symbol; None for anything else."""
     try:
         times = [time for time, _ in value] if name == "chords" else list(value)
-        kept = all(not isinstance(time, bool) and isinstance(time, int | float) for time in times) and times == sorted(times)
+        kept = all(type(time) in (int, float) and abs(time) < 1e9 for time in times) and times == sorted(times)  # no NaN
         for _, symbol in value if name == "chords" else ():
             chord_tones(symbol)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, AttributeError):
         return None
     return value if kept else None
 

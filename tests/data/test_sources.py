@@ -211,8 +211,13 @@ def test_metadata_under_other_names() -> None:
         normalise({"year": True}, "here")
 
 
-def test_bars_and_chords_are_kept_where_they_are_in_order():
+def test_bars_and_chords_are_kept_where_they_are_in_order(caplog):
     good = {"downbeats": [0, 1.5, 3.0], "chords": [[0.0, "Am"], [1.5, "C/E"]]}
     assert normalise(good, "here") == good
-    for bad in ({"downbeats": [1.5, 0.0]}, {"downbeats": "often"}, {"chords": "Am F C G"}, {"chords": [[0.0, "H"]]}, {"chords": [[0.0]]}, {"downbeats": 3}, {"chords": []}):
+    for bad in (
+        {"downbeats": [1.5, 0.0]}, {"downbeats": "often"}, {"chords": "Am F C G"}, {"chords": [[0.0, "H"]]}, {"chords": [[0.0]]}, {"downbeats": 3}, {"chords": []},
+        {"chords": [[0.0, 5]]}, {"downbeats": [float("nan")]}, {"downbeats": [10**400]},
+    ):  # fmt: skip
+        caplog.clear()
         assert normalise(bad, "here") == {}
+        assert [record.getMessage().split(":")[0] for record in caplog.records] == ([] if bad == {"chords": []} else ["here"])
