@@ -131,8 +131,8 @@ def encode_share(
     batch_size = batch_size or BATCH_SIZES.get(device, 4)
     with Interrupt() as interrupt, ThreadPoolExecutor(READERS.get(device, 4)) as pool:
         plan = planned(recipe, tracks, codec, pool, report, interrupt)
-        new = not_cached(plan, known, keep)
-        sounds = readable(new, recipe.data.rms, codec, pool, most=2 * batch_size + 1)
+        new = not_cached(plan, known, keep, report)
+        sounds = readable(new, recipe.data.rms, codec, pool, report, most=2 * batch_size + 1)
         for batch in alike(sounds, lambda each: each[1].shape[-1], lambda each: each[1].numel(), batch_size, AHEAD_SAMPLES):
             if interrupt.requested:
                 break
@@ -140,6 +140,7 @@ def encode_share(
                 writer.add(segment.item, latents, condition, recorded(segment, latents.shape[-1], codec, conditioner))
                 keep[segment.source.name].add(segment.item["id"])
                 report.seconds += segment.length / codec.sample_rate
+                report.passed(segment)
             added += len(batch)
         pool.shutdown(cancel_futures=True)  # after an interrupt nobody waits for what is still to be read
         writer.flush()
@@ -164,23 +165,26 @@ def planned(
         if isinstance(found, tuple):
             source, track, error = found
             source.skip(track.key, str(error))
+            report.passed()
         else:
             yield from found
-        report.track()
 
 
-def not_cached(plan: Iterable[Segment], known: set[str], keep: dict[str, set[str]]) -> Iterator[Segment]:
+def not_cached(plan: Iterable[Segment], known: set[str], keep: dict[str, set[str]], report: Progress) -> Iterator[Segment]:
     """The segments that are neither known nor planned twice; the others are noted as such that the cache should keep."""
     seen = set(known)
     for segment in plan:
         if segment.item["id"] in seen:
             keep[segment.source.name].add(segment.item["id"])
+            report.passed(segment)
         else:
             seen.add(segment.item["id"])
             yield segment
 
 
-def readable(new: Iterable[Segment], rms: float | None, codec: Codec, pool: Executor, most: int) -> Iterator[tuple[Segment, Tensor]]:
+def readable(
+    new: Iterable[Segment], rms: float | None, codec: Codec, pool: Executor, report: Progress, most: int
+) -> Iterator[tuple[Segment, Tensor]]:  # fmt: skip
     """Segments with their audio, read ahead; a file that turns out damaged is skipped, with what it has after the damage."""
     damaged = set()
     reads = ((segment.length * codec.channels, partial(read, segment, rms, codec)) for segment in new)
@@ -189,7 +193,9 @@ def readable(new: Iterable[Segment], rms: float | None, codec: Codec, pool: Exec
         if isinstance(audio, AudioError) and place not in damaged:
             damaged.add(place)
             segment.source.skip(segment.track.key, str(audio))
-        elif place not in damaged:
+        if place in damaged:
+            report.passed(segment)
+        else:
             yield segment, audio
 
 
@@ -274,21 +280,21 @@ def finish(
 
 
 class Progress:
-    """A line now and then: tracks that were taken up, times real time, time left."""
+    """A line now and then: tracks that are done with, times real time, time left."""
 
     def __init__(self, total: int, accelerator: Accelerator) -> None:
-        self.total, self.done, self.seconds, self.shown = total, 0, 0.0, accelerator.is_main_process
+        self.total, self.done, self.seconds, self.shown = total, 0.0, 0.0, accelerator.is_main_process
         self.began = self.last = time.monotonic()
 
-    def track(self) -> None:
-        """Notes that a track was taken up."""
-        self.done += 1
+    def passed(self, segment: Segment | None = None) -> None:
+        """Notes that a segment, a part of its track, or a whole track is in the cache or left out for good."""
+        self.done += 1 if segment is None or segment.item["segment"] is None else 1 / segment.item["segment"][1]
         if time.monotonic() - self.last > REPORT_SECONDS:
             self.line()
 
     def line(self) -> None:
         self.last = time.monotonic()
         spent = max(1e-9, self.last - self.began)
-        left = spent / max(1, self.done) * (self.total - self.done)
+        left = spent / max(1.0, self.done) * max(0.0, self.total - self.done)
         if self.shown:
-            print(f"{self.done}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", file=sys.stderr)
+            print(f"{int(self.done + 1e-6)}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", file=sys.stderr)

@@ -87,6 +87,15 @@ def test_a_second_run_adds_what_is_new_and_drops_what_is_gone(generator_recipe, 
     assert cache(generator_recipe).added == 0
 
 
+def test_a_track_counts_when_it_is_encoded_or_was_before(generator_recipe, monkeypatch, capsys):
+    monkeypatch.setattr("mousai.jobs.cache.REPORT_SECONDS", -1.0)  # a line each time
+    cache(generator_recipe, batch_size=1)
+    lines = capsys.readouterr().err.split("\n")
+    assert [line.split()[0] for line in lines if " tracks " in line] == ["1/4", "2/4", "2/4", "3/4", "3/4", "4/4", "4/4"]
+    cache(generator_recipe)
+    assert "\n4/4 tracks" in capsys.readouterr().err
+
+
 def test_damaged_files_are_skipped_and_counted(generator_recipe, tmp_path):
     (tmp_path / "music/2.wav").write_bytes(b"RIFF and nothing more")
     done = cache(generator_recipe)
