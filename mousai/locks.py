@@ -47,7 +47,10 @@ def locked(path: str | Path) -> Iterator[None]:
 
 
 def is_locked(path: str | Path) -> bool:
-    """Whether a process holds the lock of the file `path`; looking keeps nobody from taking it."""
+    """Whether a process holds the lock of the file `path`; who takes it meanwhile waits for the look to end.
+
+    On Windows several looks at once may take one another for a holder.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """The diffusion magnitude autoencoder of Moûsai (arXiv 2301.11757, section 3.2): what both of its kinds share.
 
-An encoder compresses the STFT magnitude to latents; the decoder is a v-objective diffusion model whose 1D U-Net has the
-latents injected. The kinds differ in what is diffused: the waveform (waveform.py, the paper's) or scaled MDCT
+An encoder compresses the STFT magnitude to latents; the decoder is a diffusion model of the v-objective whose U-Net, one of
+networks/build.py, has the latents injected. The kinds differ in what is diffused: the waveform (waveform.py, the paper's) or scaled MDCT
 coefficients (mdct.py).
 """
 
