@@ -36,7 +36,7 @@ class MagnitudeDecodeConfig:
     grain_temperature: float = 1.0  # of the rest of the noise, which becomes grain
     assumed_noise: float = 0.05  # standard deviation of the latents' errors that the decoder reckons with
     griffin_lim: int = 6  # iterations that make phases agree
-    stride_frames: int = 58  # latent frames that one window yields
+    stride_frames: int = 96  # latent frames that one window yields
     context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
 
     def __post_init__(self) -> None:

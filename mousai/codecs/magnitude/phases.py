@@ -67,50 +67,51 @@ def anchored(log_magnitude: Tensor, n_fft: int, hop: int, anchors: Sequence[int]
     first one, and what they miss at the second is made up for little by little on the way: a partial is out of tune by
     less than half a turn over the whole. So windows that share an anchor have the same phases around it.
     """
-    along_time, along_frequency = gradients(log_magnitude, n_fft, hop)
-    across = along_frequency.cumsum(1)
+    level = log_magnitude.transpose(1, 2).contiguous()  # (n, l, bins): what follows looks at a frame's neighbouring bins
+    along_time, along_frequency = gradients(level, n_fft, hop)
+    across = along_frequency.cumsum(2)
 
     def integrate(begin: int, end: int, phase: Tensor) -> tuple[Tensor, Tensor]:
         """From frame `begin` to frame `end`, both included, in either direction; in order of time."""
-        ahead = begin <= end
-        parts = [x[..., min(begin, end) : max(begin, end) + 1] for x in (log_magnitude, along_time, across)]
-        level, change, over = parts if ahead else (parts[0].flip(-1), -parts[1].flip(-1), parts[2].flip(-1))
-        found = integrated(level, change, over, phase)
-        return found if ahead else tuple(x.flip(-1) for x in found)
+        parts = [x[:, min(begin, end) : max(begin, end) + 1] for x in (level, along_time, across)]
+        if begin <= end:
+            return integrated(*parts, phase)
+        back = integrated(parts[0].flip(1), -parts[1].flip(1), parts[2].flip(1), phase)
+        return back[0].flip(1), back[1].flip(1)
 
     start, stop = anchors[0], anchors[-1]
     middle, parents = integrate(start, stop, first[0])
     if start < stop:
         middle = bent(middle, integrate(stop, start, first[-1])[0], parents)
     before, _ = integrate(start, 0, first[0])
-    after, _ = integrate(stop, log_magnitude.shape[-1] - 1, first[-1])
-    return torch.cat([before[..., :-1], middle, after[..., 1:]], dim=-1)
+    after, _ = integrate(stop, level.shape[1] - 1, first[-1])
+    return torch.cat([before[:, :-1], middle, after[:, 1:]], dim=1).transpose(1, 2)
 
 
-def integrated(log_magnitude: Tensor, along_time: Tensor, across: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
-    """Phases `(n, bins, l)` from those of the first frame's peaks `(n, bins)`, and each bin's parent `(n, bins, l)`.
+def integrated(level: Tensor, along_time: Tensor, across: Tensor, first: Tensor) -> tuple[Tensor, Tensor]:
+    """Phases `(n, l, bins)` from those of the first frame's peaks `(n, bins)`, and each bin's parent `(n, l, bins)`.
 
-    `along_time` is the change from a frame to the next, `across` the phase over frequency within a frame. A parent is the
-    bin at whose place a bin's phase is taken over from the frame before.
+    `level` has the log magnitudes, `along_time` the change from a frame to the next, `across` the phase over frequency
+    within a frame. A parent is the bin at whose place a bin's phase is taken over from the frame before.
     """
-    parents = followed(log_magnitude)
-    offset = across - across.gather(1, parents)
-    offset[..., 1:] += ((along_time[..., 1:] + along_time[..., :-1]) / 2).gather(1, parents[..., 1:])
+    parents = followed(level)
+    offset = across - across.gather(2, parents)
+    offset[:, 1:] += ((along_time[:, 1:] + along_time[:, :-1]) / 2).gather(2, parents[:, 1:])
     phase, phases = first, []
-    for parent, change in zip(parents.unbind(-1), offset.unbind(-1)):
+    for parent, change in zip(parents.unbind(1), offset.unbind(1)):
         phase = phase.gather(1, parent) + change
         phases.append(phase)
-    return torch.stack(phases, dim=-1), parents
+    return torch.stack(phases, dim=1), parents
 
 
-def gradients(log_magnitude: Tensor, n_fft: int, hop: int) -> tuple[Tensor, Tensor]:
-    """The change of phase from a frame to the next, and from the bin below to each bin, of `(n, bins, l)`; in radians."""
+def gradients(level: Tensor, n_fft: int, hop: int) -> tuple[Tensor, Tensor]:
+    """The change of phase from a frame to the next, and from the bin below to each bin, of `(n, l, bins)`; in radians."""
     gamma = GAUSSIAN * n_fft * n_fft
-    bins = torch.arange(log_magnitude.shape[1], device=log_magnitude.device)[:, None]
-    along_time = AT_PEAKS * hop * n_fft / gamma * slope(log_magnitude, 1) + 2 * math.pi * hop / n_fft * bins
-    along_frequency = -gamma / (hop * n_fft) * slope(log_magnitude, 2)
-    step = (along_frequency + along_frequency.roll(1, 1)) / 2
-    step[:, 0] = 0
+    bins = torch.arange(level.shape[2], device=level.device)
+    along_time = AT_PEAKS * hop * n_fft / gamma * slope(level, 2) + 2 * math.pi * hop / n_fft * bins
+    along_frequency = -gamma / (hop * n_fft) * slope(level, 1)
+    step = (along_frequency + along_frequency.roll(1, 2)) / 2
+    step[..., 0] = 0
     return along_time, step
 
 
@@ -120,30 +121,29 @@ def slope(x: Tensor, axis: int) -> Tensor:
     return (padded.narrow(axis, 2, x.shape[axis]) - padded.narrow(axis, 0, x.shape[axis])) / 2
 
 
-def followed(log_magnitude: Tensor) -> Tensor:
-    """For each bin of `(n, bins, l)` the bin of its frame whose past it follows: itself at a peak, else uphill from it."""
-    bins = log_magnitude.shape[1]
-    lowest = torch.full_like(log_magnitude[:, :1], -math.inf)
-    below = torch.cat([lowest, log_magnitude[:, :-1]], dim=1)
-    above = torch.cat([log_magnitude[:, 1:], lowest], dim=1)
-    past = torch.cat([log_magnitude[..., :1], log_magnitude[..., :-1]], dim=2)
-    own = ((log_magnitude > below) & (log_magnitude >= above)) | (past - SURER >= torch.maximum(below, above))
-    index = torch.arange(bins, device=log_magnitude.device)[None, :, None].expand_as(log_magnitude)
-    down = torch.where(own, index, 0).cummax(1).values
-    up = bins - 1 - torch.where(own, bins - 1 - index, 0).flip(1).cummax(1).values.flip(1)
+def followed(level: Tensor) -> Tensor:
+    """For each bin of `(n, l, bins)` the bin of its frame whose past it follows: itself at a peak, else uphill from it."""
+    bins = level.shape[2]
+    lowest = torch.full_like(level[..., :1], -math.inf)
+    below, above = torch.cat([lowest, level[..., :-1]], dim=2), torch.cat([level[..., 1:], lowest], dim=2)
+    past = torch.cat([level[:, :1], level[:, :-1]], dim=1)
+    own = ((level > below) & (level >= above)) | (past - SURER >= torch.maximum(below, above))
+    index = torch.arange(bins, device=level.device).expand_as(level)
+    down = torch.where(own, index, 0).cummax(2).values
+    up = bins - 1 - torch.where(own, bins - 1 - index, 0).flip(2).cummax(2).values.flip(2)
     return torch.where(own, index, torch.where(below >= above, down, up))
 
 
 def bent(phases: Tensor, target: Tensor, parents: Tensor) -> Tensor:
-    """`phases (n, bins, l)` turned little by little, so that those of the last frame are `target`'s.
+    """`phases (n, l, bins)` turned little by little, so that those of the last frame are `target`'s.
 
     The difference is followed from parent to bin, so that all bins of a partial turn the same way.
     """
     missing = target - phases
-    turned, turns = torch.zeros_like(missing[..., 0]), []
-    for index, (parent, wanted) in enumerate(zip(parents.unbind(-1), missing.unbind(-1))):
+    turned, turns = torch.zeros_like(missing[:, 0]), []
+    for index, (parent, wanted) in enumerate(zip(parents.unbind(1), missing.unbind(1))):
         turned = turned.gather(1, parent) if index else turned
         turned = turned + torch.remainder(wanted - turned + math.pi, 2 * math.pi) - math.pi
         turns.append(turned)
-    share = torch.linspace(0, 1, phases.shape[-1], device=phases.device)
-    return phases + share * torch.stack(turns, dim=-1)
+    share = torch.linspace(0, 1, phases.shape[1], device=phases.device)[:, None]
+    return phases + share * torch.stack(turns, dim=1)

@@ -35,11 +35,11 @@ def middle_phases(x: torch.Tensor) -> torch.Tensor:
 def test_magnitudes_tell_how_the_phases_of_tones_go_on():
     x = tones()
     log_magnitude = spectrum(x).abs().clamp(min=1e-4).log()
-    along_time, _ = gradients(log_magnitude, N, HOP)
-    truth = middle_phases(x).diff(dim=-1)
-    error = wrapped(truth - (along_time[..., 1:] + along_time[..., :-1]) / 2)[0, :, 8:-8]
+    along_time, _ = gradients(log_magnitude.transpose(1, 2), N, HOP)
+    truth = middle_phases(x).transpose(1, 2).diff(dim=1)
+    error = wrapped(truth - (along_time[:, 1:] + along_time[:, :-1]) / 2)[0, 8:-8]
     for hz in (311.0, 1234.5, 3001.7):
-        assert error[round(hz * N / 16000)].abs().max() < 0.05
+        assert error[:, round(hz * N / 16000)].abs().max() < 0.05
 
 
 def test_magnitudes_tell_the_phases_across_a_click():
@@ -47,8 +47,8 @@ def test_magnitudes_tell_the_phases_across_a_click():
     x = torch.zeros(1, 16 * HOP)
     x[0, 8 * HOP + HOP // 2 + 100] = 1.0  # 100 samples behind the middle of frame 8
     log_magnitude = spectrum(x).abs().clamp(min=1e-6).log()
-    _, along_frequency = gradients(log_magnitude, N, HOP)
-    torch.testing.assert_close(along_frequency[0, 100:400, 8].mean().item(), -2 * math.pi * 100 / N, rtol=0.1, atol=0)
+    _, along_frequency = gradients(log_magnitude.transpose(1, 2), N, HOP)
+    torch.testing.assert_close(along_frequency[0, 8, 100:400].mean().item(), -2 * math.pi * 100 / N, rtol=0.1, atol=0)
 
 
 def test_phases_of_tones_are_found(features):
@@ -67,9 +67,10 @@ def test_two_anchors_are_both_met():
     first = [2 * math.pi * torch.rand(1, N // 2 + 1) for _ in range(2)]
     phases = anchored(log_magnitude, N, HOP, [8, 50], first)
     for place, told in zip((8, 50), first):
-        along_time, along_frequency = gradients(log_magnitude, N, HOP)
-        frame = (x[..., place : place + 1] for x in (log_magnitude, along_time, along_frequency.cumsum(1)))
-        expected = integrated(*frame, told)[0][..., 0]
+        level = log_magnitude.transpose(1, 2)
+        along_time, along_frequency = gradients(level, N, HOP)
+        frame = (x[:, place : place + 1] for x in (level, along_time, along_frequency.cumsum(2)))
+        expected = integrated(*frame, told)[0][:, 0]
         torch.testing.assert_close(wrapped(phases[..., place] - expected), torch.zeros_like(expected), atol=1e-2, rtol=0)
 
 
@@ -85,21 +86,21 @@ def test_windows_that_share_an_anchor_agree_around_it():
 
 
 def test_bending_turns_a_partial_evenly():
-    phases = torch.zeros(1, 3, 11)
-    target = torch.full((1, 3, 11), 3.0)
-    parents = torch.arange(3)[None, :, None].expand(1, 3, 11)
-    torch.testing.assert_close(bent(phases, target, parents), (3.0 * torch.linspace(0, 1, 11)).expand(1, 3, 11))
+    phases = torch.zeros(1, 11, 3)
+    target = torch.full((1, 11, 3), 3.0)
+    parents = torch.arange(3).expand(1, 11, 3)
+    torch.testing.assert_close(bent(phases, target, parents), (3.0 * torch.linspace(0, 1, 11))[:, None].expand(1, 11, 3))
 
 
 def test_bins_follow_the_peak_above_them():
-    level = torch.tensor([0.0, 2, 5, 3, 1, 4, 6, 2])[None, :, None].expand(1, 8, 3)
-    assert followed(level)[0, :, 2].tolist() == [2, 2, 2, 2, 6, 6, 6, 6]
+    level = torch.tensor([0.0, 2, 5, 3, 1, 4, 6, 2]).expand(1, 3, 8)
+    assert followed(level)[0, 2].tolist() == [2, 2, 2, 2, 6, 6, 6, 6]
     onset = level.clone()
-    onset[..., :2] -= 10
-    assert followed(onset)[0, :, 2].tolist() == [2, 2, 2, 2, 6, 6, 6, 6]
+    onset[:, :2] -= 10
+    assert followed(onset)[0, 2].tolist() == [2, 2, 2, 2, 6, 6, 6, 6]
     fading = level.clone()
-    fading[..., 1] += 10  # what was much louder than its neighbours are now goes its own way
-    assert followed(fading)[0, :, 2].tolist() == list(range(8))
+    fading[:, 1] += 10  # what was much louder than its neighbours are now goes its own way
+    assert followed(fading)[0, 2].tolist() == list(range(8))
 
 
 def test_griffin_lim_brings_the_magnitudes_nearer(features):
