@@ -20,7 +20,7 @@ from mousai.networks.attention import CrossAttention, split_heads, token_mask
 from mousai.networks.linear import Linear
 from mousai.networks.network import check_input
 from mousai.networks.step_cache import KeysValues
-from mousai.networks.time_embedding import TimeEmbedding
+from mousai.networks.time_embedding import FourierTime
 
 SLOWEST = 1000  # tokens in which the slowest rotary angle turns once; the fastest turns half in one
 
@@ -105,7 +105,7 @@ class DiT(nn.Module):
         super().__init__()
         d, out_channels = config.features, config.out_channels or config.in_channels
         self.config, self.total_factor = config, config.patch
-        self.time = TimeEmbedding(d)
+        self.time = FourierTime(d)
         self.text = nn.Linear(config.embedding_features, d) if config.embedding_features else None
         self.enter = Linear(config.in_channels * config.patch, d)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))

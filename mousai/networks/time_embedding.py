@@ -1,8 +1,8 @@
-"""Diffusion time as features: a-unet's `NumberEmbedder` and its time MLP, whose two layers are one and the same."""
+"""Diffusion time as features: a-unet's `NumberEmbedder` and its time MLP, whose two layers are one and the same; and plain ones."""
 
 from __future__ import annotations
 
-from math import pi
+from math import log, pi
 
 import torch
 from torch import Tensor, nn
@@ -30,3 +30,24 @@ class TimeEmbedding(nn.Module):
             for _ in range(2):
                 x = F.gelu(F.linear(x, self.mlp.weight.float(), self.mlp.bias.float()))
             return F.silu(x)
+
+
+class FourierTime(nn.Module):
+    """Times to features of unit scale: sines and cosines of fixed rates, then two linear layers. In float32, as above."""
+
+    RATES, FASTEST = 64, 1000.0  # radians from t = 0 to 1; the slowest is 1
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.hidden, self.to_out = nn.Linear(2 * self.RATES, features), nn.Linear(features, features)
+        for layer in (self.hidden, self.to_out):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, t: Tensor) -> Tensor:
+        """Features `(b, features)` of times `(b,)`."""
+        with torch.autocast(t.device.type, enabled=False):
+            angles = t[:, None] * torch.exp(torch.linspace(0, log(self.FASTEST), self.RATES, device=t.device))
+            x = torch.cat([angles.sin(), angles.cos()], dim=-1)
+            x = F.silu(F.linear(x, self.hidden.weight.float(), self.hidden.bias.float()))
+            return F.linear(x, self.to_out.weight.float(), self.to_out.bias.float())

@@ -119,3 +119,11 @@ def test_in_bfloat16_it_is_nearly_the_same():
 def test_shapes_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         DiTConfig(**SMALL | change)
+
+
+def test_times_are_told_apart_from_the_first_step_on():
+    torch.manual_seed(0)
+    features = DiT(DiTConfig(**SMALL | {"features": 256, "heads": 4})).time(torch.linspace(0, 1, 101))
+    assert 0.3 < features.std(0).mean() < 2.0
+    near, far = (features[:-1] - features[1:]).norm(dim=1).mean(), (features[:50] - features[50:-1]).norm(dim=1).mean()
+    assert near > 0.1 * far
