@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 CGROUP = Path("/sys/fs/cgroup")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -51,6 +53,13 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ValueError("float16 is too slow and too coarse on the CPU: use float32 or bfloat16")
     return getattr(torch, name)
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's weights are; the CPU for one that has none."""
+    import torch
+
+    return next((tensor.device for tensor in itertools.chain(module.parameters(), module.buffers())), torch.device("cpu"))
 
 
 def limit_threads() -> None:

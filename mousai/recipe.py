@@ -96,6 +96,11 @@ class Recipe:
     data: AudioDataConfig | LatentDataConfig
     train: TrainConfig
 
+    @property
+    def outside(self) -> list[str]:
+        """The classes outside mousai that it names."""
+        return [part.type for kind in REGISTRIES if isinstance(part := getattr(self, kind), Part) and ":" in part.type]
+
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML has it, with every field; `recipe_from` gives the same recipe back."""
         parts = {kind: getattr(self, kind).to_dict() for kind in REGISTRIES if getattr(self, kind) is not None}
@@ -104,13 +109,13 @@ class Recipe:
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """The recipe in a YAML file, with overrides such as "train.steps=100"; ValueError in one line if it is wrong."""
-    return recipe_from(config.override(config.read_yaml(path), overrides), str(path))
+    return recipe_from(config.override(config.read_yaml(path), overrides), str(path), trust=True)  # it is run because somebody says so
 
 
-def recipe_from(data: Mapping[str, Any], where: str = "recipe") -> Recipe:
-    """The recipe of a plain dict, checked throughout; `where` begins the error messages."""
+def recipe_from(data: Mapping[str, Any], where: str = "recipe", trust: bool | Iterable[str] = False) -> Recipe:
+    """The recipe of a plain dict, checked throughout; `where` begins the error messages, `trust` is as in trust.py."""
     try:
-        with trusting():  # a recipe is run because somebody says so
+        with trusting(trust):
             return _recipe_from(data)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -151,11 +156,11 @@ def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Fol
         return config.from_dict(Folder, data, where)
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
         raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}, or package.module:Class")
-    cls, fields = _class(kind, data, where, is_trusted())
+    cls, fields = _class(kind, data, where)
     return Part(kind, data["type"], config.from_dict(config_of(cls, f"{where}.type"), fields, where))
 
 
-def _class(kind: str, data: Mapping[str, Any], where: str, trusted: bool) -> tuple[type, dict[str, Any]]:
+def _class(kind: str, data: Mapping[str, Any], where: str, trusted: bool = False) -> tuple[type, dict[str, Any]]:
     """The class of a part, and the part's fields as its config takes them."""
     name, fields = data.get("type"), {key: value for key, value in data.items() if key != "type"}
     if (kind, name) in SHARED_NAMES:
@@ -167,7 +172,7 @@ def _class(kind: str, data: Mapping[str, Any], where: str, trusted: bool) -> tup
     if not isinstance(name, str) or not LONG_NAME.fullmatch(name):
         known = [*(shared for of, shared in SHARED_NAMES if of == kind), *REGISTRIES[kind]]
         raise ValueError(f"{where}.type: expected one of {', '.join(known)}, or package.module:Class; came {name!r}{did_you_mean(name, known)}")
-    if not trusted:
+    if not (trusted or is_trusted(name)):
         raise ValueError(f"{where}.type: {name} is no part of mousai, loading it runs its code; if you trust whoever made it, say --trust (trust=True)")
     return outside(name, f"{where}.type"), fields
 
@@ -177,8 +182,9 @@ def outside(name: str, where: str) -> type:
     module, _, cls = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), cls, None)
-    except ImportError as error:
-        raise ValueError(f"{where}: {name} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
+    except Exception as error:  # whatever foreign code raises
+        came = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{where}: {name} cannot be imported ({came}); install it, put its folder on PYTHONPATH, or mend it") from error
     if not isinstance(found, type):
         raise ValueError(f"{where}: the module {module} has no class {cls}")
     return found
@@ -186,7 +192,10 @@ def outside(name: str, where: str) -> type:
 
 def config_of(cls: type, where: str) -> type:
     """The config class of a part: the annotation of `config` in its `__init__`."""
-    found = typing.get_type_hints(cls.__init__).get("config")
+    try:
+        found = typing.get_type_hints(cls.__init__).get("config")
+    except Exception as error:  # whatever a foreign annotation raises
+        raise ValueError(f"{where}: the annotations of {cls.__name__}.__init__ cannot be read ({type(error).__name__}: {error})") from error
     if not dataclasses.is_dataclass(found):
         raise ValueError(f"{where}: expected {cls.__name__}.__init__(self, config: …) with a dataclass as the annotation, came {found!r}")
     return found
@@ -217,7 +226,7 @@ def codec_fingerprint(folder: str | Path) -> str:
     settings, state = checkpoint.load_model(folder)
     if "codec" not in settings:
         raise ValueError(f"{folder}: this model folder has no codec")
-    cls, _ = _class("codec", settings["codec"], f"{folder}: codec", is_trusted())
+    cls, _ = _class("codec", settings["codec"], f"{folder}: codec")
     parts = getattr(cls, "LATENT_PARTS", None)
     kept = {key: value for key, value in settings["codec"].items() if parts is None or key in (*parts, "type")}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())

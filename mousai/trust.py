@@ -1,24 +1,26 @@
-"""Whether a model folder may name classes outside mousai: loading it then runs code of whoever wrote them."""
+"""Which classes outside mousai a model folder may name: loading it then runs code of whoever wrote them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_TRUST: ContextVar[bool] = ContextVar("trust", default=False)
+ALL = "*"
+_TRUSTED: ContextVar[frozenset[str]] = ContextVar("trusted", default=frozenset())
 
 
 @contextmanager
-def trusting(trust: bool = True) -> Iterator[None]:
-    """Within the block model folders are trusted, if they were not already."""
-    before = _TRUST.set(trust or _TRUST.get())
+def trusting(names: bool | Iterable[str] = True) -> Iterator[None]:
+    """Within the block, of this thread, classes of these names are trusted beside those that were already; True = all, False = none."""
+    added = frozenset([ALL] if names is True else names or ())
+    before = _TRUSTED.set(_TRUSTED.get() | added)
     try:
         yield
     finally:
-        _TRUST.reset(before)
+        _TRUSTED.reset(before)
 
 
-def is_trusted() -> bool:
-    """Whether somebody has said so."""
-    return _TRUST.get()
+def is_trusted(name: str) -> bool:
+    """Whether somebody has said so of the class `package.module:Class`."""
+    return not _TRUSTED.get().isdisjoint((ALL, name))

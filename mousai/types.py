@@ -72,10 +72,12 @@ class Condition:
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, Tensor]) -> Condition:
-        """The condition of `parts()`."""
+        """The condition of `parts()`; other names without a dot, of a batch that has latents too, are passed over."""
         groups: dict[str, dict[str, Tensor]] = {"vectors": {}, "numbers": {}, "curves": {}}
         for name, part in parts.items():
             kind, _, own = name.partition(".")
+            if own and kind not in groups:
+                raise ValueError(f"a condition has tokens, vectors, numbers and curves; came {name!r}")
             if own:
                 groups[kind][own] = part
         return cls(parts.get("tokens"), parts.get("mask"), **groups)
@@ -153,7 +155,7 @@ class SamplingSettings:
     steps: int | None = setting("Sampling steps of the generator.", range=(1, MAX_STEPS), whole=True)
     guidance: float | None = setting("How closely the prompt is followed; 1 = no guidance.", "-g", range=(0, MAX_GUIDANCE))
     negative: str | None = setting("What it should not be.", "-n")
-    sampler: str | None = setting(f"{', '.join(SAMPLERS)}.", names=SAMPLERS)
+    sampler: str | None = setting(f"{', '.join(SAMPLERS)}.")  # or one that a model's own code has registered: what a model takes it knows
     schedule: str | None = setting(f"{', '.join(SCHEDULES)}.", names=SCHEDULES)
     eta: float | None = setting("Fresh noise in each step of ddim, 0 to 1.", range=(0, 1))
     rescale: float | None = setting("How far guided predictions are brought back to their level, 0 to 1.", range=(0, 1))
@@ -180,12 +182,12 @@ class SamplingSettings:
     def over(self, own: SamplingSettings) -> SamplingSettings:
         """These settings, and where they say nothing those of `own`; an eta of its own is meant for its own sampler."""
         said = self.said()
-        if said.get("sampler", "ddim") != "ddim":
+        if said.get("sampler", "ddim") != "ddim" and own.eta is not None:
             said.setdefault("eta", 0.0)
         return replace(own.settings(), **said)
 
 
-def _check_of(metadata: Mapping[str, Any]) -> Callable[[str, Any], Any]:
+def _check_of(name: str, metadata: Mapping[str, Any]) -> Callable[[str, Any], Any]:
     """`check(name, value)` for a field, which gives the value as it is kept."""
 
     def number(name: str, value: Any) -> Any:
@@ -207,10 +209,15 @@ def _check_of(metadata: Mapping[str, Any]) -> Callable[[str, Any], Any]:
             raise ValueError(f"{name}: expected two times with 0 <= low <= high <= 1, came {low:g} and {high:g}")
         return float(low), float(high)
 
-    return number if metadata["range"] else named if metadata["names"] else times if metadata["show"] else text
+    def word(name: str, value: Any) -> Any:
+        return None if value is None else checked_text(value, name)
+
+    if metadata["range"]:
+        return number
+    return named if metadata["names"] else times if metadata["show"] else text if name == "negative" else word
 
 
-SETTING_CHECKS = {each.name: _check_of(each.metadata) for each in fields(SamplingSettings)}
+SETTING_CHECKS = {each.name: _check_of(each.name, each.metadata) for each in fields(SamplingSettings)}
 
 
 # Parts
@@ -219,9 +226,11 @@ SETTING_CHECKS = {each.name: _check_of(each.metadata) for each in fields(Samplin
 class Codec(Protocol):
     """Audio to latents and back. Any length goes in and exactly that length comes out.
 
-    A codec may have `compile()`, for its networks. One that is trained may also have `initialise(batches)`, called once with training audio before the first step, and
-    `calibrate(batches)`, called before its weights are exported; `LATENT_PARTS` may name the beginnings of the config fields
-    and weights that its latents follow from, so that a cache outlives a decoder trained on.
+    A codec is an `nn.Module`, made as `Class(config)`, its config a frozen dataclass and the annotation of that argument.
+    It may have `compile()`, for its networks. One that is trained may also have `initialise(batches)`, called once with
+    training audio (`INITIAL_ITEMS` crops of it, where it says so) before the first step, and `calibrate(batches)`, called
+    before its weights are exported; `LATENT_PARTS` may name the beginnings of the config fields and weights that its latents
+    follow from, so that a cache outlives a decoder trained on.
     """
 
     sample_rate: int
@@ -264,7 +273,7 @@ class Codec(Protocol):
 
 
 class Conditioner(Protocol):
-    """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours.
+    """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours. Made as a codec is, no module.
 
     It may have `of_recording(metadata, start, num_frames, frame_seconds)`: the parts of a condition, by their names and without
     their batch axis, that a recording's metadata say of the latent frames from `start` seconds on.
@@ -288,7 +297,7 @@ RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "
 
 
 class Generator(Protocol):
-    """A condition to latents; the absence of a condition is an embedding that it has learned.
+    """A condition to latents; the absence of a condition is an embedding that it has learned. A module, made as a codec is.
 
     It may have `compile()`, for its networks; and `frame_seconds`, what a latent frame has to last, None for any length.
     """

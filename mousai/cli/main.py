@@ -33,12 +33,14 @@ app.add_typer(cli_evaluate.app, name="evaluate")
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command and exits; the entry point of `mousai` and of `python -m mousai`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
+    end = arguments.index("--") if "--" in arguments else len(arguments)  # behind it stands no option
+    debug, trust = "--debug" in arguments[:end], "--trust" in arguments[:end]
+    arguments = [argument for argument in arguments[:end] if argument not in ("--debug", "--trust")] + arguments[end:]
     logging.basicConfig(format="mousai: %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        with trusting("--trust" in arguments):
-            code = app([argument for argument in arguments if argument not in ("--debug", "--trust")], prog_name="mousai", standalone_mode=False)
+        with trusting(trust):
+            code = app(arguments, prog_name="mousai", standalone_mode=False)
     except TyperException as error:
         code = _complain(error.format_message(), error.exit_code)
     except (ValueError, OSError, ImportError) as error:

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from mousai.data.cache import CacheReader, Item, read_header, read_items
 from mousai.data.loader import SourceConfig
 from mousai.randomness import seed_of
+from mousai.types import ConditionShape
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,18 @@ class LatentCrops(Dataset):
         if any(name.startswith("numbers.") for name in condition):
             condition["numbers.start"] = torch.tensor(start * self.header["hop"] / self.header["sample_rate"])
         return {self.coded: latents, "frames": torch.tensor(frames), **condition}
+
+    @property
+    def gives(self) -> ConditionShape:
+        """Which parts the cached conditions have, and how wide they are."""
+        one = self[0]
+        kinds: dict[str, dict[str, int]] = {"vectors": {}, "numbers": {}, "curves": {}}
+        for name, part in one.items():
+            kind, _, own = name.partition(".")
+            if own:
+                kinds[kind][own] = part.shape[0] if part.ndim else 1
+        tokens = one["tokens"].shape[1] if "tokens" in one else 0
+        return ConditionShape(tokens, self.longest_caption if tokens else 0, kinds["vectors"], tuple(kinds["numbers"]), kinds["curves"])
 
     @property
     def longest_caption(self) -> int:

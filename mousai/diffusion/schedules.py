@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from mousai.checks import check_name
-from mousai.diffusion.process import V, Process
+from mousai.diffusion.process import Process, V
 
 NAMES = ("linear", "cosine", "quadratic", "logsnr", "karras")
 MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32

@@ -22,7 +22,7 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.checks import check_number
-from mousai.device import limit_threads
+from mousai.device import device_of, limit_threads
 from mousai.files import write_tensors
 from mousai.jobs.places import free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
@@ -105,7 +105,7 @@ def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Calla
 
     The file is read block by block, twice where there is an `rms`; what is held of it are the latents.
     """
-    device = next(codec.parameters()).device
+    device = device_of(codec)
     size = round(BLOCK_SECONDS * codec.sample_rate)
     gain, taken = 1.0, 0
     if rms is not None:
@@ -188,7 +188,7 @@ def decode_file(
     if latents.latent_channels != codec.latent_channels or latents.frames != math.ceil(latents.num_samples / codec.hop):
         shape = f"({codec.latent_channels}, {math.ceil(latents.num_samples / codec.hop)})"
         raise ValueError(f"{latents.path}: {latents.num_samples} samples of this codec have latents {shape}, came ({latents.latent_channels}, {latents.frames})")
-    device = next(codec.parameters()).device
+    device = device_of(codec)
     left = latents.num_samples
     callback = None if report is None else lambda done, total: report(done / total)
     with io.AudioWriter(path, codec.sample_rate, codec.channels, metadata=metadata) as writer:

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mousai import checkpoint
+from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.audio.level import at_level, level_gain, rms_of
 from mousai.checks import check_number
 from mousai.data.sources import open_source
+from mousai.device import device_of
 from mousai.evaluation.clips import draw_clips
 from mousai.evaluation.codec import baselines, measure, summary, table
 from mousai.evaluation.codec_joins import JoinJudge
@@ -209,7 +210,7 @@ def evaluate_prompts(
         **_provenance(model, data, split, seed, cascade.codec, settings.codec_steps),
         "seconds": seconds,
         "generator_steps": settings.steps,
-        "guidance": settings.guidance,
+        **{name: value for name, value in config.to_dict(settings).items() if name not in ("steps", "codec_steps", "resamples")},
         "accuracy": table_accuracy(heard),
         "interval_95": wilson(int(heard.diagonal().sum()), len(clips)),
         "chance": 1 / len({clip.label for clip in asked}),
@@ -217,7 +218,7 @@ def evaluate_prompts(
         "confusion": heard.tolist(),
         "classifier": str(classifier),
         "recordings": recognised(ear, known),
-        "recordings_through_codec": recognised(ear, _through_codec(cascade, known)) if through_codec else None,
+        "recordings_through_codec": recognised(ear, _through_codec(cascade, known, settings.codec_steps)) if through_codec else None,
         "distances_db": seed_distances(asked, clips),
         "clips": [{"label": clip.label, "named": name, "prompt": clip.prompt, "seed": request.seed_of(i)} for i, (clip, name) in enumerate(zip(asked, named))],
     }  # fmt: skip
@@ -236,10 +237,10 @@ def _generate(cascade: Cascade, request: Request, labels: Sequence[str], folder:
     return clips
 
 
-def _through_codec(cascade: Cascade, known: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
+def _through_codec(cascade: Cascade, known: list[tuple[str, Tensor]], steps: int | None) -> list[tuple[str, Tensor]]:
     """Labelled recordings after encoding and decoding."""
     sounds = [at_level(audio, cascade.rms) for _, audio in known]
-    return [(label, _round_trip(cascade.codec, [sound], None, 1, number, None)[0]) for number, ((label, _), sound) in enumerate(zip(known, sounds))]
+    return [(label, _round_trip(cascade.codec, [sound], steps, 1, number, None)[0]) for number, ((label, _), sound) in enumerate(zip(known, sounds))]
 
 
 def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
@@ -248,7 +249,7 @@ def _part(progress: Progress | None, number: int, count: int) -> Progress | None
 
 
 def _device(module: nn.Module) -> torch.device:
-    return next(module.parameters()).device
+    return device_of(module)
 
 
 def _provenance(model: str | Path, data: str | Path, split: str | None, seed: int, codec: nn.Module, steps: int | None) -> dict[str, Any]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import mousai
 from mousai import checkpoint, config
@@ -21,10 +21,13 @@ from mousai.training.state import part
 CALIBRATION_ITEMS = 64  # crops from which a codec measures the scale of its latents
 
 
-def export(out: str | Path) -> Path:
-    """Writes the averaged weights of the newest state under `out` as the model folder `out/model`; returns its path."""
+def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
+    """Writes the averaged weights of the newest state under `out` as the model folder `out/model`; returns its path.
+
+    A run whose recipe names classes outside mousai runs their code: `trust` says that this may be, see trust.py.
+    """
     out = Path(out)
-    recipe = recipe_from(config.read_yaml(out / "config.yaml"), str(out / "config.yaml"))
+    recipe = recipe_from(config.read_yaml(out / "config.yaml"), str(out / "config.yaml"), trust)
     found = checkpoint.load_state(out / "state")
     if found is None:
         raise FileNotFoundError(f"{out} has no training state yet; train first")
@@ -44,17 +47,24 @@ def export(out: str | Path) -> Path:
 def calibrated_codec(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and weights of a trained codec, which measures the scale of its latents on training audio first.
 
-    Where a model was the start and its encoder is frozen, the latents, and so their scale, stay that model's.
+    Where a model was the start and what they follow from is frozen, the latents, and so their scale, stay that model's.
     """
     codec = recipe.codec.build()
     checkpoint.load_strict(codec, averaged, where)
     codec.eval()
-    same_latents = recipe.train.start_from is not None and "encoder" in recipe.train.freeze
+    same_latents = recipe.train.start_from is not None and latents_stay(codec, recipe.train.freeze)
     if hasattr(codec, "calibrate") and not same_latents:
         fixed = replace(recipe.data, pool=None, workers=0)
         crops = AudioCrops(open_sources(fixed.sources), fixed, fixed.split, codec.sample_rate, codec.channels, recipe.seed)
         codec.calibrate(calibration(crops))
     return {"codec": recipe.codec.to_dict()}, {f"codec.{name}": value for name, value in codec.state_dict().items()}
+
+
+def latents_stay(codec: nn.Module, freeze: Iterable[str]) -> bool:
+    """Whether all weights that the codec's latents follow from are frozen."""
+    parts = getattr(codec, "LATENT_PARTS", None)
+    deciding = [name for name, _ in codec.named_parameters() if parts is None or name.split(".")[0] in parts]
+    return all(any(f"{name}.".startswith(f"{beginning.rstrip('.')}.") for beginning in freeze) for name in deciding)
 
 
 def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -26,7 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.launch.processes import leave
-from mousai.pipelines.system import check_frames
+from mousai.pipelines.system import check_conditions, check_frames
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
 from mousai.training.budget import is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
@@ -57,7 +57,7 @@ def train(
         outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
     accelerator.wait_for_everyone()
     if outcome.reason != "signal" and accelerator.is_main_process:
-        print(f"wrote {export(out)}", file=sys.stderr)
+        print(f"wrote {export(out, loaded.outside)}", file=sys.stderr)
     leave(accelerator)
     return outcome
 
@@ -101,7 +101,7 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(reconstruct, valid or crops, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out), began=began,
+        finish=partial(export, out, recipe.outside), began=began,
     )  # fmt: skip
 
 
@@ -160,12 +160,9 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
     check_header(data.cache, header, "run `mousai cache` again")
     generator = first_weights(recipe.generator, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
-    channels, longest = windows.header["latent_channels"], windows.longest_caption
-    if generator.latent_channels != channels or generator.accepts.max_tokens < longest:
-        raise ValueError(
-            f"generator: expected {channels} latent channels as the codec's and at least {longest} max_tokens for the cached "
-            f"captions, came {generator.latent_channels} and {generator.accepts.max_tokens}"
-        )
+    if generator.latent_channels != windows.header["latent_channels"]:
+        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as the codec's, came {generator.latent_channels}")
+    check_conditions(windows.gives, generator.accepts, f"latent cache {data.cache}")
     check_frames(generator, windows.header["hop"], windows.header["sample_rate"])
     if accelerator.is_main_process:
         introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
@@ -178,7 +175,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
         setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out), began=began,
+        finish=partial(export, out, recipe.outside), began=began,
     )  # fmt: skip
 
 
@@ -236,7 +233,7 @@ def prepare_folder(out: str | Path) -> Path:
 def changes(recipe: Recipe, out: Path) -> list[tuple[str, Any, Any]]:
     """The settings in which `recipe` differs from the one in the folder: their dotted key, before, now."""
     path = out / "config.yaml"
-    before, now = flat(recipe_from(config.read_yaml(path), str(path)).to_dict()), flat(recipe.to_dict())  # settings that came since have values too
+    before, now = flat(recipe_from(config.read_yaml(path), str(path), recipe.outside).to_dict()), flat(recipe.to_dict())  # settings that came since have values too
     return [(key, before.get(key), now.get(key)) for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.device import choose_device, choose_dtype
+from mousai.diffusion.sampling import PLAIN
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
 from mousai.pipelines.recording import begin, finish, named
 from mousai.pipelines.system import System, check_conditions
@@ -75,7 +76,8 @@ class Cascade(System):
         condition = self.encode_texts(request.prompts)
         condition = self.in_music(condition, [self.music(request, index) for index in range(len(request))], frames)
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
-        sample_steps = settings.steps * (settings.resamples if request.inpaint is not None else 1)
+        plain = settings.over(PLAIN)
+        sample_steps = plain.steps * (plain.resamples if request.inpaint is not None else 1)
         decode_steps = settings.codec_steps or 0  # of a codec that does not sample
         batch = self.batch_of(request, start.num_samples / self.sample_rate)
         for first in range(0, len(request), batch):
@@ -107,8 +109,9 @@ class Cascade(System):
         self.check_music(request.music())
         own, said = self.own_settings, request.settings()
         if request.inpaint is not None:
-            resamples = request.resamples or own.resamples
-            own = replace(own, steps=math.ceil(own.steps / resamples), sampler="ddim", eta=1.0)
+            plain = own.over(PLAIN)
+            resamples = request.resamples or plain.resamples
+            own = replace(own, steps=math.ceil(plain.steps / resamples), resamples=plain.resamples, sampler="ddim", eta=1.0)
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
+from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.system import System
@@ -84,7 +85,7 @@ class Rendering:
 
     def denoiser(self) -> JointDenoiser | Continuation:
         """The stream of latents from its beginning."""
-        settings = self.settings
+        settings = self.settings.over(PLAIN)
         process = self.system.generator.process
         times = schedule(settings.schedule, settings.steps, process=process)
         place = {"prefix": self.prefix, "loop": self.piece.loop, "device": self.device}
@@ -261,8 +262,7 @@ class Latents:
             if position + piece.shape[-1] > frame:
                 yield piece[:, max(0, frame - position) :]
             position += piece.shape[-1]
-        if position < self.frames:
-            return  # whoever asks for more has it already
+        assert position == self.frames, "the beginning of a piece was read further than its codec says that it reads ahead"
         while self.denoiser.done < self.denoiser.total:
             piece = self.denoiser.advance()
             if piece is None:
@@ -302,7 +302,8 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     own = system.own_settings
     method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
     if method == "continuation":  # each step is done several times over
-        own = replace(own, steps=math.ceil(own.steps / (piece.resamples or own.resamples)))
+        plain = own.over(PLAIN)
+        own = replace(own, steps=math.ceil(plain.steps / (piece.resamples or plain.resamples)), resamples=plain.resamples)
     ignored = ("eta", "fresh noise in each step is its own") if method == "continuation" else ("resamples", "its steps are done once")
     if getattr(piece, ignored[0]) is not None:
         raise ValueError(f"{ignored[0]}: has no effect where the method is {method}, {ignored[1]}; leave it away")
@@ -314,6 +315,8 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     if piece.loop:
         window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
+    if own.negative and settings.guidance not in (None, 1.0):
+        said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
     said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
     music = system.settled(piece.music(), piece.sections[0].prompt, piece.seed, piece.extend is None, piece.seconds if piece.loop else None)
     return replace(piece, **said, **music.said()), settings

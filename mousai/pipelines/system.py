@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import mousai
+from mousai.checks import did_you_mean
 from mousai.conditioners.music import bar_chords, numbers_of
 from mousai.request.music import Music, in_words, settled
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
@@ -126,19 +127,22 @@ class System:
 
     @property
     def own_settings(self) -> SamplingSettings:
-        """The model's own settings, the decoder's steps among them."""
+        """The model's own settings, the decoder's steps among them; what is None it does not have."""
         return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))
 
     def resolved(self, said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
         """The settings that are said over the model's `own`; ValueError for one that this model does not have."""
-        settings = said.over(own)
-        if settings.sampler not in (None, *self.generator.samplers):
-            raise ValueError(f"sampler: this model is sampled by {', '.join(self.generator.samplers)}; came {settings.sampler!r}")
+        samplers = self.generator.samplers
+        if said.sampler not in (None, *samplers):
+            raise ValueError(f"sampler: this model is sampled by {', '.join(samplers)}; came {said.sampler!r}{did_you_mean(said.sampler, samplers)}")
         for name, value in said.said().items():
-            if getattr(own, name) is None and name != "negative":
+            if getattr(own, name) is None and name not in ("negative", "sampler"):
                 raise ValueError(f"{name}: this model has no such setting; leave it away (came {value})")
-        if settings.negative is not None and settings.guidance in (None, 1.0):
-            raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+        settings = said.over(own)
+        if settings.guidance in (None, 1.0) and settings.negative is not None:
+            if said.negative is not None:
+                raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
+            settings = replace(settings, negative=None)  # the model's own, which nobody asked for
         return settings
 
 
@@ -152,7 +156,8 @@ def check_frames(generator: Generator, hop: int, sample_rate: int) -> None:
 def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str) -> None:
     """ValueError unless a generator that `accepts` these parts can be told what a conditioner `gives`.
 
-    Tokens and vectors have to be there; numbers and curves that a conditioner does not give are not said.
+    Tokens and vectors have to be there; numbers and curves that a conditioner does not give are not said. What is given
+    beside that the generator leaves alone.
     """
     if gives.tokens != accepts.tokens:
         wanted, given = (f"text features of {shape.tokens}" if shape.tokens else "no tokens" for shape in (accepts, gives))

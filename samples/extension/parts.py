@@ -135,7 +135,9 @@ class Ways(nn.Module):
         dropped = (torch.rand(b, generator=generator) < self.config.drop).to(latents.device)[:, None]
         words = torch.where(dropped, self.null, condition.vectors["words"])
         error = self.velocity(self.process.add_noise(latents, noise, t), t, words) - self.process.target(latents, noise, t)
-        return error.square().mean(), {}
+        real = torch.arange(latents.shape[-1], device=latents.device) < (latents.shape[-1] if frames is None else frames.to(latents.device)[:, None])
+        weight = real.expand(b, -1)[:, None].to(latents)  # (b, 1, l): what is behind an item's frames is padding
+        return (error.square() * weight).sum() / (weight.sum() * self.latent_channels), {}
 
     def sample(self, condition: Condition, num_frames: int, **how) -> Tensor:
         return sample_latents(self, condition, num_frames, device=self.null.device, **how)

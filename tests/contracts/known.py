@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mousai.diffusion.guidance import guided
 from mousai.diffusion.process import PROCESSES
-from mousai.diffusion.sampling import PLAIN, sample_latents
+from mousai.diffusion.sampling import sample_latents
 from mousai.types import Condition, ConditionShape, RowPredict, SamplingSettings
 
 
@@ -23,12 +23,12 @@ class KnownConfig:
 class Known(nn.Module):
     """Each latent channel has one value, which follows from the words alone: v is predicted exactly."""
 
-    process, samplers, frame_multiple, dtype = PROCESSES["v"], ("ddim",), 4, torch.float32
+    process, samplers, frame_multiple, dtype = PROCESSES["v"], ("euler",), 4, torch.float32
 
     def __init__(self, config: KnownConfig) -> None:
         super().__init__()
         self.latent_channels, self.accepts = config.latent_channels, ConditionShape(vectors={"words": config.features})
-        self.sampling = SamplingSettings(steps=3, sampler="ddim", schedule="linear", resamples=1).over(PLAIN)
+        self.sampling = SamplingSettings()  # it has none
         self.values = nn.Parameter(torch.linspace(-1, 1, config.latent_channels * config.features).unflatten(0, (config.latent_channels, -1)))
 
     def set_precision(self, dtype: torch.dtype) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,12 +51,20 @@ def test_clips_follow_from_prompt_and_seed_alone(system):
 
 
 def test_every_sampler_of_a_generator_samples_it(system):
+    steps = {} if system.generator.sampling.steps is None else {"steps": 3}
     for sampler in system.generator.samplers:
-        assert system.generate("calm", 0.2, steps=3, sampler=sampler).isfinite().all()
+        assert system.generate("calm", 0.2, sampler=sampler, **steps).isfinite().all()
     lacks = {"ddim", "dpmpp_2m", "euler", "midpoint", "heun"} - {*system.generator.samplers}
     for sampler in lacks:
         with pytest.raises(ValueError, match=f"sampler: this model is sampled by .*; came '{sampler}'"):
             system.generate("calm", 0.2, sampler=sampler)
+
+
+def test_a_setting_that_a_generator_has_not_is_refused(system):
+    for name, value in {"steps": 3, "guidance": 2.0, "eta": 0.5, "rescale": 0.5}.items():
+        if getattr(system.generator.sampling, name) is None:
+            with pytest.raises(ValueError, match=f"^{name}: this model has no such setting; leave it away"):
+                system.generate("calm", 0.2, **{name: value})
 
 
 def test_recordings_are_varied_and_mended(system):
@@ -101,9 +110,11 @@ def test_the_cache_keeps_the_vectors(run):
     assert CacheReader(folder).condition(item, 0)["vectors.words"].shape == (16,)
 
 
-def test_a_class_that_is_not_there_is_said_in_one_line(tmp_path):
+def test_a_class_that_is_not_there_is_said_in_one_line(tmp_path, monkeypatch):
     from mousai.recipe import recipe_from
 
+    (tmp_path / "broken.py").write_text("class Codec(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     recipe = {"format": 1, "data": {"sources": ["x"]}, "train": {"steps": 1}}
     for name, message in (
         ("nowhere_at_all:Codec", "codec.type: nowhere_at_all:Codec cannot be imported"),
@@ -111,14 +122,26 @@ def test_a_class_that_is_not_there_is_said_in_one_line(tmp_path):
         ("known:torch", "codec.type: the module known has no class torch"),
         ("collections:OrderedDict", "codec.type: expected OrderedDict.__init__"),
         ("Blocks", "codec.type: expected one of"),
+        ("broken:Codec", "codec.type: broken:Codec cannot be imported .SyntaxError"),
     ):
         with pytest.raises(ValueError, match=f"^recipe: {message}"):
-            recipe_from({**recipe, "codec": {"type": name}})
+            recipe_from({**recipe, "codec": {"type": name}}, trust=True)
     with pytest.raises(ValueError, match="unknown key 'codec.hopp': did you mean 'hop'"):
-        recipe_from({**recipe, "codec": {"type": "parts:Blocks", "hopp": 3}})
+        recipe_from({**recipe, "codec": {"type": "parts:Blocks", "hopp": 3}}, trust=True)
+
+
+def test_a_run_of_strangers_is_not_exported_without_trust(run, tmp_path):
+    from mousai.jobs.export import export
+
+    with pytest.raises(ValueError, match="is no part of mousai, loading it runs its code"):
+        export(run)
+
+
+def test_trust_stands_before_two_dashes(run):
+    assert cli("generate", "--model", run / "model", "--", "--trust") == 2
 
 
 def test_trust_of_one_is_not_that_of_the_next(run):
     program = f"import mousai; mousai.load({str(run / 'model')!r}, 'cpu', trust=True); mousai.load({str(run / 'model')!r}, 'cpu')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**__import__("os").environ, "PYTHONPATH": ":".join(sys.path)})
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ":".join(sys.path)})
     assert done.returncode == 1 and "--trust" in done.stderr

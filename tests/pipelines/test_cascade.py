@@ -17,7 +17,9 @@ from mousai.diffusion.samplers import SAMPLERS
 from mousai.networks.unet1d import UNet1d
 from mousai.pipelines import recording, system
 from mousai.pipelines.cascade import Cascade, load, load_codec
+from mousai.pipelines.long_form import resolved
 from mousai.request.clip import Request
+from mousai.request.piece import Piece, Section
 
 PROMPTS = ["slow piano", "fast guitar dance", "calm"]
 RATE = 48000
@@ -96,6 +98,18 @@ def test_another_sampler_does_not_inherit_eta(model, monkeypatch):
     assert model.settings(Request("x", sampler="ddim"))[0].eta == 1.0
     for name in SAMPLERS:
         assert model.generate("calm", 0.05, sampler=name).isfinite().all()
+
+
+def test_a_sampler_is_one_that_the_model_takes(model):
+    with pytest.raises(ValueError, match="sampler: this model is sampled by ddim, .*; came 'dpmpp2m', did you mean 'dpmpp_2m'"):
+        model.generate("calm", 0.1, sampler="dpmpp2m")
+
+
+def test_a_negative_prompt_of_the_models_own_is_heard_everywhere_but_without_guidance(model, monkeypatch):
+    monkeypatch.setattr(model.generator, "sampling", dataclasses.replace(model.generator.sampling, negative="noise"))
+    assert model.settings(Request("calm"))[0].negative == "noise" and model.settings(Request("calm", guidance=1.0))[0].negative is None
+    assert resolved(model, Piece([Section("calm", 10.0)]))[0].sections[0].negative == "noise"
+    assert resolved(model, Piece([Section("calm", 10.0)], guidance=1.0))[0].sections[0].negative is None
 
 
 def test_a_negative_prompt_needs_guidance(model):

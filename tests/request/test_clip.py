@@ -46,7 +46,6 @@ GAP = {"inpaint": "x.wav", "span": (1.0, 2.0)}
         ({"interval": (0.5, 0.2)}, "interval: expected two times"),
         ({"interval": (0.5,)}, "interval: expected two numbers"),
         ({"negative": "\udcff"}, "negative prompt: is not valid"),
-        ({"sampler": "dpmpp2m"}, "did you mean 'dpmpp_2m'"),
         ({"schedule": "liner"}, "did you mean 'linear'"),
         ({"sampler": "dpmpp_2m", "eta": 0.5}, "eta: belongs to ddim"),
         ({"strength": 0.5}, "strength: .* there is none"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from mousai.audio.spectral import mel_filterbank
 from mousai.codecs.dmae.encoders import EncoderConfig

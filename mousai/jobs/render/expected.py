@@ -14,6 +14,7 @@ import torch
 
 from mousai.audio import io
 from mousai.audio.loudness import limited, measure
+from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.jobs.render.plan import Target, disk_bytes, seconds_of
 from mousai.pictures.overview import Overview
@@ -45,9 +46,10 @@ def expected(targets: Sequence[Target], cascade: Cascade) -> list[Expected]:
     tried = Trials(cascade)
     rows = []
     for target in targets:
-        piece, seconds = resolved(cascade, target.piece)[0], seconds_of(target)
+        (piece, settings), seconds = resolved(cascade, target.piece), seconds_of(target)
         grid, _ = grid_of(cascade, piece)
-        steps = piece.steps * (cascade.generator.sampling.resamples if piece.method == "continuation" else 1)
+        resolution = settings.over(PLAIN)
+        steps = resolution.steps * (resolution.resamples if piece.method == "continuation" else 1)
         work = steps * grid.count * grid.window * tried.frame_step(piece) + grid.num_frames * tried.decoded_frame(piece)
         each, second = tried.finished(target.format)
         rows.append(Expected(target.name, target.file.name, seconds, len(piece.sections), work + each + second * seconds, disk_bytes([target], cascade.codec)))
@@ -73,7 +75,8 @@ class Trials:
 
     def _frame_step(self, rendering: Rendering) -> float:
         rows, process = rendering.rows_at_once, rendering.system.generator.process
-        times = schedule(rendering.settings.schedule, rendering.settings.steps, process=process)
+        settings = rendering.settings.over(PLAIN)
+        times = schedule(settings.schedule, settings.steps, process=process)
         moments = times[torch.linspace(0, len(times) - 2, max(rows, MOMENTS)).long()]  # guidance may be on at some of them only
         predict = rendering.predictor(times)
         x = torch.randn(rows, rendering.codec.latent_channels, rendering.grid.window, device=rendering.device)
