@@ -23,8 +23,8 @@ from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.system import System
 from mousai.request.checks import MIN_WINDOW_SECONDS
-from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.request.music import in_words
+from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
 from mousai.types import Condition, SamplingSettings
 
 DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
