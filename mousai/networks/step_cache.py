@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 KeysValues = tuple[Tensor, Tensor]
+MOST_TIMES = 16  # that a sampler may ask for, for each of its schedule
 
 
 @dataclass(frozen=True)
@@ -32,26 +33,25 @@ class ModulationRows:
     """Every scale and shift, a row for each time of a schedule.
 
     Solvers such as midpoint ask for times between those of the schedule: their rows are computed when they are asked for
-    first, at most one for each of its `steps + 1` times. ValueError for more, since who asks for them has another schedule.
+    first. ValueError for more than `MOST_TIMES` times the schedule's: whoever asks for so many does not follow it.
     """
 
     def __init__(self, times: Tensor, compute: Callable[[Tensor], Tensor]) -> None:
-        self.compute, self.promised, self.table = compute, len(times), compute(times)  # (steps, UNet1d.table_width)
-        self.rows = {time: index for index, time in enumerate(times.tolist())}
+        self.compute, self.promised = compute, len(times)
+        self.table = dict(zip(times.tolist(), compute(times).split(1)))  # time -> (1, UNet1d.table_width)
 
     def at(self, t: Tensor) -> Tensor:
         """The rows of the float32 tensor `t`: `(1, table_width)` for 0-d, else `(b, table_width)`."""
         times = t.reshape(-1).tolist()
-        if more := [time for time in dict.fromkeys(times) if time not in self.rows]:
+        if more := [time for time in dict.fromkeys(times) if time not in self.table]:
             self._add(more)
-        row = self.rows[times[0]]
-        return self.table[[self.rows[time] for time in times]] if t.ndim else self.table[row : row + 1]
+        rows = [self.table[time] for time in times]
+        return torch.cat(rows) if len(rows) > 1 else rows[0]
 
     def _add(self, times: list[float]) -> None:
-        if len(self.table) + len(times) > 2 * self.promised + 1:
-            raise ValueError(f"t = {times[0]} is neither among the {self.promised} times that this cache was made for nor between them")
-        self.rows |= {time: len(self.table) + index for index, time in enumerate(times)}
-        self.table = torch.cat([self.table, self.compute(torch.tensor(times, dtype=torch.float32))])
+        if len(self.table) + len(times) > (most := MOST_TIMES * self.promised):
+            raise ValueError(f"t = {times[0]}: this cache was made for {self.promised} times and keeps at most {most}; it was asked for more")
+        self.table |= zip(times, self.compute(torch.tensor(times, dtype=torch.float32)).split(1))
 
 
 class StepCache:

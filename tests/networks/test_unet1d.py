@@ -157,7 +157,7 @@ def test_bfloat16_weights_follow_float32_and_still_tell_times_apart():
     assert got.dtype == x.dtype == torch.float32
     assert (got - exact).norm() < 0.03 * exact.norm()
     assert not torch.equal(*half.time(near))
-    assert not torch.equal(*half.cache(near, tokens, None, inject).rows.table)
+    assert not torch.equal(*half.cache(near, tokens, None, inject).rows.table.values())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = ours(x, near[0], tokens=tokens, inject=inject)
     assert (mixed - exact).norm() < 0.03 * exact.norm()
@@ -205,8 +205,8 @@ def test_says_what_was_expected(message):
         UNet1d(SMALL)(x, given.pop("t"), **given)
 
 
-def test_a_cache_answers_for_times_between_and_refuses_another_schedule():
-    """Solvers ask for one more time a step, and for the end; `cache[:1]` shares what has been added."""
+def test_a_cache_answers_for_times_between_and_refuses_what_follows_no_schedule():
+    """Solvers ask for more times a step, and for the end; `cache[:1]` shares what has been added."""
     ours, _ = twins(SMALL)
     x, t, tokens, inject = inputs()
     cache = ours.cache(torch.tensor([1.0, 0.5]), tokens, None, inject)
@@ -215,7 +215,9 @@ def test_a_cache_answers_for_times_between_and_refuses_another_schedule():
         torch.testing.assert_close(ours(x, between, cache=cache), expected, atol=1e-6, rtol=1e-5)
     first = cache[:1]
     torch.testing.assert_close(ours(x[:1], torch.tensor(0.75), cache=first), ours(x, torch.tensor(0.75), cache=cache)[:1], atol=1e-6, rtol=1e-5)
-    with pytest.raises(ValueError, match="t = 0.125 is neither among the 2 times that this cache was made for nor between"):
+    for number in range(27):  # 32 with those above
+        first.at(torch.tensor(number / 64 + 1 / 128))
+    with pytest.raises(ValueError, match="t = 0.125: this cache was made for 2 times and keeps at most 32; it was asked for more"):
         ours(x[:1], torch.tensor(0.125), cache=first)
 
 
