@@ -42,11 +42,16 @@ def guided(process: Process, predict_rows: PredictRows, settings: SamplingSettin
 
     def predict(x: Tensor, t: Tensor, item: Tensor, negative: Tensor, first: Sequence[int]) -> Tensor:
         twice = torch.nonzero(is_guided(t, settings))[:, 0]
-        rows, firsts = twice.to(x.device), [*first, *(first[row] for row in twice.tolist())]
+        if not len(twice):
+            return predict_rows(x, t, item, first).to(x.dtype)
+        rows = slice(None) if len(twice) == len(x) else twice.to(x.device)
+        firsts = [*first, *(first[row] for row in twice.tolist())]
         found = predict_rows(torch.cat([x, x[rows]]), torch.cat([t, t[twice]]), torch.cat([item, negative[twice]]), firsts)
         cond, other = found.to(x.dtype).tensor_split([len(x)])
-        if len(twice):
-            cond[rows] = mixed(process, settings, x[rows], t[twice], cond[rows], other)
+        result = mixed(process, settings, x[rows], t[twice], cond[rows], other)
+        if len(twice) == len(x):
+            return result
+        cond[rows] = result
         return cond
 
     return predict

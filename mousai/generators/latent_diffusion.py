@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mousai.networks.unetv0 import UNetV0
 
 OWN = replace(PLAIN, guidance=5.0)  # what a config does not say
+WINDOWS_KEPT = 256  # of which a sampling keeps what is told beside the latents
 
 
 @dataclass(frozen=True)
@@ -175,13 +176,18 @@ class LatentDiffusion(nn.Module):
 
         @lru_cache(maxsize=1)  # most steps ask for the rows of the step before
         def of_rows(which: tuple[int, ...]):
+            if which == tuple(range(len(conditions))):
+                return cache
             return cache[torch.tensor(which, device=like.device)]
+
+        @lru_cache(maxsize=WINDOWS_KEPT)  # every step asks for the same
+        def beside_row(row: int, first: int, count: int) -> Tensor:
+            return channels(self.config.music, numbers[row : row + 1], chords_of(conditions[row], first, count), [first]).to(like.device)
 
         def predict(x: Tensor, t: Tensor, which: Tensor, first: Sequence[int]) -> Tensor:
             beside = None
             if numbers is not None:
-                chords = [chords_of(conditions[row], start, x.shape[-1]) for row, start in zip(which.tolist(), first, strict=True)]
-                beside = channels(self.config.music, numbers[which.cpu()], torch.cat(chords), first)
+                beside = torch.cat([beside_row(row, start, x.shape[-1]) for row, start in zip(which.tolist(), first, strict=True)])
             return self._network(x, t, beside, cache=of_rows(tuple(which.tolist())))
 
         return guided(self.process, predict, settings.over(self.sampling))

@@ -7,6 +7,7 @@ from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import predict_for
 from mousai.diffusion.schedules import schedule
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
+from mousai.networks.step_cache import StepCache
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.types import Condition, SamplingSettings
 
@@ -104,6 +105,14 @@ def test_rows_outside_the_guidance_interval_cost_half(monkeypatch):
     for times in ([0, 3, 3, 0], [1, 2, 1, 1], [0, 1, 2, 3]):
         rows(torch.randn(4, 4, 8), TIMES[times], item, item + 1, [0] * 4)
     assert sizes == [4, 8, 6]
+
+
+@torch.no_grad()
+def test_clips_use_the_step_cache_as_it_is(monkeypatch):
+    model = tiny().eval()
+    monkeypatch.setattr(StepCache, "__getitem__", lambda *_: pytest.fail("nothing is to be gathered"))
+    for settings in (SamplingSettings(guidance=3.0), SamplingSettings(guidance=1.0)):
+        assert model.sample(condition(3), 8, seeds=[0, 1, 2], settings=settings).isfinite().all()
 
 
 @pytest.mark.parametrize("objective", PROCESSES)

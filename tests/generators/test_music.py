@@ -7,6 +7,7 @@ import torch
 
 from mousai.config import from_dict, to_dict
 from mousai.diffusion.schedules import schedule
+from mousai.generators import latent_diffusion
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from mousai.generators.music import NUMBERS, PULSES, Music, MusicConfig, channels, chords_of, key_tones, metronome, numbers_of
 from mousai.networks.dit import DiTConfig
@@ -153,6 +154,13 @@ def test_a_tiny_model_learns_the_beat_and_keeps_it_over_a_crop(part):
     made = model.eval().sample(condition, 16, seeds=[0, 1, 2, 3])
     assert sum(losses[-20:]) < 0.6 * sum(losses[:20])
     assert torch.nn.functional.cosine_similarity(made.flatten(1), latents.flatten(1)).mean() > 0.8
+
+
+def test_what_is_told_beside_is_made_once_for_all_steps(monkeypatch):
+    made = []
+    monkeypatch.setattr(latent_diffusion, "channels", lambda *given: made.append(given) or channels(*given))
+    tiny("unet").eval().sample(told(2, **BEAT), 8, seeds=[0, 1], settings=SamplingSettings(steps=3, guidance=2.0))
+    assert len(made) == 4  # two prompts, each against "no condition"
 
 
 @pytest.mark.parametrize("part", ["unet", "dit"])
