@@ -1,7 +1,8 @@
 """Files: written beside, synced and renamed; JSON; hashes; and the one sweep of what killed processes leave.
 
 What is being written is called `.NAME.tmp-HOST-PROCESS-RANDOM` until it is whole, so that `sweep` can tell whose it is; a
-long NAME is cut, for a name that fits its file system has to be writable. Modes follow the umask.
+folder that is to be replaced is called `.NAME.old-…` where that takes two steps, and `sweep` puts it back if a kill came
+between them. A long NAME is cut, for a name that fits its file system has to be writable. Modes follow the umask.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WINDOWS = os.name == "nt"
-MARK = ".tmp-"
+MARK, OLD = ".tmp-", ".old-"
 SHORT_BYTES = 120  # a temporary name has at most so many, or as many as the name itself
 MARK_BYTES = len(".") + len(MARK) + 4 + 1 + 8 + 1 + 6
-HALF_WRITTEN = re.compile(r"\.(?P<stem>.+)\.tmp-(?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]{1,8})-[0-9a-f]{6}", re.DOTALL)
+LEFT = re.compile(r"\.(?P<stem>.+)\.(?P<kind>tmp|old)-(?P<host>[0-9a-f]{4})-(?P<process>[0-9a-f]{1,8})-[0-9a-f]{6}", re.DOTALL)
+CUT = re.compile(r".+~[0-9a-f]{8}", re.DOTALL)  # a stem that may not be the whole name
 # What earlier versions, and safetensors, call what they are writing; none says whose it is.
 OLDER_KINDS = r"{name}\.tmp-[0-9a-f]+|\.{name}\.new|{name}(\.[0-9]+)?\.part"
 OLDER_OF_A_NAME = OLDER_KINDS + r"|\.{name}\.[a-z0-9_]{{8}}"
@@ -153,10 +155,10 @@ def _told(error: OSError, path: Path, part: Path) -> OSError:
 
 
 def _replace_folder(new: Path, folder: Path) -> None:
-    """Puts `new` in the place of `folder`; what was there goes, at the latest with whoever removes `new`."""
+    """Puts `new` in the place of `folder`; what was there is called `new` then."""
     if exchange(new, folder):
         return
-    old = temporary_name(folder)
+    old = temporary_name(folder, OLD)
     os.rename(folder, old)
     try:
         os.rename(new, folder)
@@ -165,7 +167,7 @@ def _replace_folder(new: Path, folder: Path) -> None:
         raise
     finally:
         _in_flight.discard(old.name)
-    shutil.rmtree(old)
+    os.rename(old, new)  # no longer what a sweep would put back
 
 
 def exchange(one: Path, other: Path) -> bool:
@@ -182,15 +184,15 @@ def exchange(one: Path, other: Path) -> bool:
 # Temporary names
 
 
-def temporary_name(path: Path) -> Path:
+def temporary_name(path: Path, mark: str = MARK) -> Path:
     """A name beside `path` that says who is writing to it."""
-    name = f".{_stem(path.name)}{MARK}{host_mark()}-{os.getpid():x}-{secrets.token_hex(3)}"
+    name = f".{_stem(path.name)}{mark}{host_mark()}-{os.getpid():x}-{secrets.token_hex(3)}"
     _in_flight.add(name)
     return path.with_name(name)
 
 
 def sweep(folder: str | Path, name: str | None = None, *, alone: bool = False) -> None:
-    """Removes from a folder what killed processes were writing, of the file or folder `name`, or of any.
+    """Removes from a folder what killed processes were writing, of the file or folder `name`, or of any; a folder that one was replacing is put back if it is missing.
 
     What a living process of this machine writes stays, and so does what another machine has touched within a week. A caller
     that is `alone`, for it holds the lock of all who write there, has everything removed, under the names of earlier
@@ -199,11 +201,12 @@ def sweep(folder: str | Path, name: str | None = None, *, alone: bool = False) -
     older = re.compile((OLDER_OF_ANY if name is None else OLDER_OF_A_NAME).format(name=".+" if name is None else re.escape(name)), re.DOTALL)
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            ours = HALF_WRITTEN.fullmatch(entry.name)
+            ours = LEFT.fullmatch(entry.name)
             if entry.name in _in_flight or (ours and name is not None and ours["stem"] != _stem(name)):
                 continue
             if (ours and _is_dead(ours, entry)) or (alone and (ours or older.fullmatch(entry.name))):
-                _remove(entry)
+                if not (ours and ours["kind"] == "old" and _put_back(entry, ours["stem"], name)):
+                    _remove(entry)
 
 
 def _stem(name: str) -> str:
@@ -247,6 +250,17 @@ def _is_alive(process: int) -> bool:
         return True
     except OverflowError:
         return False
+    return True
+
+
+def _put_back(entry: os.DirEntry, stem: str, name: str | None) -> bool:
+    """Gives a folder its name again unless something has it; False then. One of a cut name waits for whoever knows that."""
+    folder = os.path.dirname(entry.path)
+    if any(_stem(other) == stem for other in os.listdir(folder)):
+        return False
+    if name is not None or not CUT.fullmatch(stem):
+        with suppress(OSError):
+            os.rename(entry.path, os.path.join(folder, name or stem))
     return True
 
 

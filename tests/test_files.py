@@ -85,6 +85,26 @@ def test_modes_follow_the_umask(tmp_path: Path, umask, mask: int, mode: int) -> 
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o777 & ~mask
 
 
+@pytest.mark.parametrize("name", ["folder", "é" * 120])
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_between_the_renames_of_a_folder_loses_nothing(tmp_path: Path, name: str, renames: int) -> None:
+    """After one there is no folder of that name, after two there is the new one and the old one beside."""
+    with writing_folder(tmp_path / name) as part:
+        write_text(part / "one", "one")
+    program = (
+        "import os, signal, sys\nfrom mousai import files\nfiles.exchange = lambda *_: False\nrename, done = os.rename, []\n"
+        "def killed(*names):\n    rename(*names)\n    done.append(names)\n    len(done) == int(sys.argv[2]) and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.rename = killed\nwith files.writing_folder(sys.argv[1]) as part:\n    files.write_text(part / 'two', 'two')\n"
+    )
+    process = python(program, tmp_path / name, renames)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and (tmp_path / name).exists() == (renames == 2)
+    sweep(tmp_path)
+    assert len(os.listdir(tmp_path)) == 1
+    sweep(tmp_path, name)
+    assert os.listdir(tmp_path) == [name] and os.listdir(tmp_path / name) == (["two"] if renames == 2 else ["one"])
+
+
 @pytest.mark.parametrize("swaps", [True, False], ids=["in one step", "in two"])
 def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch, swaps: bool) -> None:
     if not swaps:
