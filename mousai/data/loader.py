@@ -71,7 +71,7 @@ Opened = list[tuple[Source, float]]
 def open_sources(sources: Iterable[str | SourceConfig], accelerator: Accelerator | None = None) -> Opened:
     """Each source with its weight; errors as in `mousai.data.sources.open_source`.
 
-    Of several processes the first alone looks at the files and tells the others.
+    Of several processes the first alone looks at the files and tells the others; shards of a URL are fetched by one of each machine.
     """
     configs = [SourceConfig(source) if isinstance(source, str) else source for source in sources]
 
@@ -83,7 +83,7 @@ def open_sources(sources: Iterable[str | SourceConfig], accelerator: Accelerator
     from mousai.launch.processes import from_first
 
     opened = from_first(accelerator, look)
-    if not accelerator.is_main_process:
+    with accelerator.local_main_process_first():
         for source, _ in opened:
             source.fetch()
     return opened

@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,10 @@ class Source:
         return io.read(track.path, sample_rate, channels, start_seconds, num_samples)
 
     def fetch(self) -> None:
-        """Has what was opened by a process of another machine here too: the shards of a URL."""
+        """Has what a process of another machine opened here too: the shards of a URL, wherever this machine keeps them."""
         if is_url(self.name):
-            local_shards(self.name)
+            here = {shard.name: shard for shard in local_shards(self.name)}
+            self.tracks = [replace(track, path=replace(track.path, path=here[track.path.path.name])) for track in self.tracks]
 
     def content_hash(self, track: Track) -> str:
         """32 hexadecimal digits that name the bytes of a track's file, kept in the index with `index.save`."""

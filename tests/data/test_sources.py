@@ -196,6 +196,11 @@ def test_shards_by_url_are_fetched_once(tmp_path: Path, monkeypatch: pytest.Monk
         again = [track.key.partition("-")[2] for track in open_source(url)]
         assert tracks == again == ["set-0.tar/one.flac", "set-1.tar/two.flac"]
         assert len(requests) == 2
+        source = open_source(url)
+        monkeypatch.setenv("MOUSAI_SHARDS", str(tmp_path / "another machine's"))
+        source.fetch()
+        assert len(requests) == 4 and {track.path.path.parent for track in source} == {tmp_path / "another machine's"}
+        assert source.read(source.tracks[1]).shape[0] == 2
         with pytest.raises(OSError):
             open_source(f"http://127.0.0.1:{server.server_port}/none.tar")
         server.shutdown()
