@@ -1,4 +1,5 @@
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -179,3 +180,23 @@ def test_one_channel_will_do(notes, small):
 def test_silence_stays_quiet(fitted, notes):
     decoded = fitted.decode(fitted.encode(torch.zeros(1, 2, 20_000)), 20_000)
     assert decoded.square().mean().sqrt() < 3e-3 * notes(1).square().mean().sqrt() / 0.03
+
+
+def test_what_lasts_of_the_noise_is_cooled_and_the_rest_is_not(codec):
+    noise = torch.randn(3, 5, 4)
+    tempered = codec._tempered(noise)  # at 0.25 and 1
+    torch.testing.assert_close(tempered.mean(-1), 0.25 * noise.mean(-1))
+    torch.testing.assert_close(tempered - tempered.mean(-1, keepdim=True), noise - noise.mean(-1, keepdim=True))
+
+
+def test_half_way_cold_noise_leaves_less_to_chance(fitted, notes):
+    """Two seeds come out more alike in what lasts than at full temperature."""
+    codec = copy.deepcopy(fitted)
+    torch.nn.init.normal_(codec.decoder.unet.exit.weight, std=0.02)
+    latents = codec.encode(notes(1, 24 * 256))
+    apart = []
+    for temperature in (0.0, 1.0):
+        codec.config = replace(codec.config, decode=replace(codec.config.decode, temperature=temperature, grain_temperature=temperature))
+        rows = [codec.features.slow(codec.features(codec.decode(latents, seeds=[seed])))[:, 0, :32] for seed in (1, 2)]
+        apart.append((rows[0] - rows[1]).abs().mean().item())
+    assert apart[0] < 0.9 * apart[1]

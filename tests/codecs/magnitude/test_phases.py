@@ -126,3 +126,14 @@ def test_levels_sharpen_an_attack(features):
     made = levelled(features, 0.1 * torch.randn(1, 32 * HOP), levels)
     before, after = made[:, 8 * HOP : 15 * HOP].std(), made[:, 17 * HOP : 24 * HOP].std()
     assert before < 0.15 * after
+
+
+def test_bands_that_are_nearly_right_are_left_alone(features):
+    """A gain that comes and goes within the tolerance is not put on; one that stays is."""
+    torch.manual_seed(0)
+    x = 0.1 * torch.randn(1, 64 * HOP)
+    levels = features.fast(features(x[:, None]))[:, 0]
+    flutter = 0.08 * torch.randn(levels.shape).sign()
+    torch.testing.assert_close(levelled(features, x, levels + flutter - flutter.mean()), x, atol=0.03, rtol=0)
+    louder = levelled(features, x, levels + 0.5)
+    torch.testing.assert_close((louder.std() / x.std()).log().item(), 0.5, atol=0.05, rtol=0)
