@@ -54,6 +54,11 @@ class MagnitudeCodec(WindowedCodec):
         """The dtype of the U-Net, which does most of the work; spectra stay float32."""
         self.decoder.unet.to(dtype)
 
+    def compile(self) -> None:
+        """`torch.compile` for what decodes: the U-Net and the reader."""
+        self.decoder.unet.compile(dynamic=True)
+        self.decoder.reader.compile(dynamic=True)
+
     # -- training --------------------------------------------------------------------------------------------------
 
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

@@ -98,6 +98,16 @@ def test_the_network_can_compute_in_half_precision(codec, notes):
     assert half.dtype == torch.float32 and (half - whole).square().mean() < 0.2 * whole.square().mean()
 
 
+def test_decoding_uses_what_is_compiled(codec, monkeypatch):
+    """The reader once a window, the U-Net once a step."""
+    calls, latents = [], torch.randn(1, 16, 12)
+    wanted = codec.decode(latents, seeds=[3])
+    monkeypatch.setattr(torch, "compile", lambda run, **options: lambda *given, **named: calls.append(options) or run(*given, **named))
+    codec.compile()
+    assert torch.equal(codec.decode(latents, seeds=[3]), wanted) and calls == [{"dynamic": True}] * 3
+    assert torch.equal(copy.deepcopy(codec).decode(latents, seeds=[3]), wanted) and len(calls) == 3  # a copy is as it was built
+
+
 def test_loss_draws_everything_from_the_generator(codec, notes):
     audio = notes(2)
     first = codec.loss(audio, torch.Generator().manual_seed(1))[0]
