@@ -116,6 +116,7 @@ def replay(
     model: Annotated[Optional[str], option("A model folder; the shipped one if FILE names it.", "--model", "-m")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    compile: Annotated[bool, option("Compile the networks first, as for a file that was made so.", "--compile")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a file again from the recipe in its own metadata, and say whether it is the same."""
@@ -123,7 +124,7 @@ def replay(
     from mousai.jobs.replay import replay as run
 
     with _listener(None) as listener:
-        done = run(file, model, out, recording=recording, device=device, dtype=dtype, listener=listener, progress=listener.steps)
+        done = run(file, model, out, recording=recording, device=device, dtype=dtype, compile=compile, listener=listener, progress=listener.steps)
     if done is None:
         raise typer.Exit(130)
     report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)

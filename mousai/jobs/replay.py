@@ -49,13 +49,14 @@ class Replayed:
 
 def replay(
     file: str | Path, model: str | Path | None = None, out: str | Path | None = None, *, recording: str | Path | None = None,
-    device: str = "auto", dtype: str = "auto", listener: Listener | None = None, progress: Callable[[int, int], None] | None = None,
+    device: str = "auto", dtype: str = "auto", compile: bool = False, listener: Listener | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Replayed | None:  # fmt: skip
     """Makes a file of `render`, `extend` or `generate` again, in its format, and compares the two; None if a signal stopped it.
 
     `model` is the one that the file names unless given; `out` a new file beside it unless given, or a folder. The same
     call goes on with what was stopped. `recording` is what the file went on from or was made of; unless given, it is
-    looked for beside the file and where it was. `listener` hears of pieces, `progress(done, total)` of the steps of a
+    looked for beside the file and where it was. `compile` as for a file that was made so. `listener` hears of pieces, `progress(done, total)` of the steps of a
     clip. ValueError or FileNotFoundError for a file without a recipe, a model that is not known here, a recording that
     is missing or another one, and an `out` that is there already.
     """
@@ -65,14 +66,14 @@ def replay(
         wanted = piece_of(file, made, recording) if "piece" in made else request_of(file, made, recording)
     model = model_of(file, made) if model is None else model
     path = place_of(file, out)
-    differs = here(made, model, device, dtype)
+    differs = here(made, model, device, dtype, compile)
     for line in differs:
         listener.says(f"{file.name} was made with {line}")
     if isinstance(wanted, Piece):
-        if render([wanted], model, path, device=device, dtype=dtype, listener=listener).code:
+        if render([wanted], model, path, device=device, dtype=dtype, compile=compile, listener=listener).code:
             return None
     else:
-        with closing(clips.generate(wanted, model, path, device=device, dtype=dtype, progress=progress)) as running:
+        with closing(clips.generate(wanted, model, path, device=device, dtype=dtype, compile=compile, progress=progress)) as running:
             path = next(running).path
     return compared(file, path, differs)
 
@@ -185,7 +186,7 @@ def place_of(file: Path, out: str | Path | None) -> Path:
     return folder / f"{name}.{suffix}"
 
 
-def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) -> tuple[str, ...]:
+def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str, compile: bool) -> tuple[str, ...]:
     """What is different here from what a recipe says, a phrase each."""
     import torch
 
@@ -196,8 +197,8 @@ def here(made: Mapping[str, Any], model: str | Path, device: str, dtype: str) ->
     name, fingerprint = Path(os.path.abspath(model)).name, checkpoint.fingerprint(checkpoint.model_folder(model))
     other = [] if made["fingerprint"] == fingerprint else [f"another model: {made['model']} {made['fingerprint']}, here it is {name} {fingerprint}"]
     now = {
-        "mousai": mousai.__version__, "torch": torch.__version__, "device": where.type, "dtype": str(precision).removeprefix("torch."),
-        "machine": platform.machine(),
+        "mousai": mousai.__version__, "torch": torch.__version__, "device": where.type,
+        "dtype": str(precision).removeprefix("torch.") + (" compiled" if compile else ""), "machine": platform.machine(),
     }  # fmt: skip
     other += [f"another {WORDS[key]}: {made[key]}, here it is {value}" for key, value in now.items() if key in made and made[key] != value]
     other += [f"{phrase} for a part of it" for phrase in made.get("earlier", [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -97,6 +98,16 @@ def test_the_same_samples(name, place, tiny_cascade):
     named = {"recording", "piece"}  # the path of a recording, and the format where the file's name said it
     before, after = (io.read_metadata(each) for each in (file, done.path))
     assert {key: value for key, value in before.items() if key not in named} == {key: value for key, value in after.items() if key not in named}
+
+
+@pytest.mark.parametrize("name", ["plain.wav", "joint.flac"])
+def test_a_file_of_compiled_networks_is_made_again_by_compiled_ones(name, place, tiny_cascade, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", sys.executable)  # a program that is there
+    monkeypatch.setattr(torch, "compile", lambda function, **options: function)
+    made = replay(place / name, tiny_cascade, tmp_path / name, compile=True)
+    assert made.same and made.differs == ("another precision: float32, here it is float32 compiled",)
+    again = replay(made.path, tiny_cascade, compile=True)
+    assert again.same and again.differs == () and io.read_metadata(again.path)["dtype"] == "float32 compiled"
 
 
 def test_nothing_is_overwritten_and_every_replay_has_a_name_of_its_own(place, tiny_cascade, tmp_path):
