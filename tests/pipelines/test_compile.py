@@ -26,7 +26,7 @@ def test_a_part_that_cannot_be_compiled_stays_as_it_is(tiny_cascade, monkeypatch
     monkeypatch.setenv("CXX", sys.executable)  # a program that is there
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     cascade = load(tiny_cascade, device="cpu")
-    parts = type("Codec", (), {"latent_channels": 8})(), None, type("Generator", (), {"latent_channels": 8})()
+    parts = type("Codec", (), {"latent_channels": 8, "hop": 1, "sample_rate": 1})(), None, type("Generator", (), {"latent_channels": 8})()
     assert mousai.Cascade(*parts).compile().compiled and not cascade.compiled
 
 
