@@ -56,9 +56,9 @@ def replay(
 
     `model` is the one that the file names unless given; `out` a new file beside it unless given, or a folder. The same
     call goes on with what was stopped. `recording` is what the file went on from or was made of; unless given, it is
-    looked for beside the file and where it was. `compile` as for a file that was made so. `listener` hears of pieces, `progress(done, total)` of the steps of a
-    clip. ValueError or FileNotFoundError for a file without a recipe, a model that is not known here, a recording that
-    is missing or another one, and an `out` that is there already.
+    looked for beside the file and where it was. `compile` is for a file that was made so. `listener` hears of pieces,
+    `progress(done, total)` of the steps of a clip. ValueError or FileNotFoundError for a file without a recipe, a model
+    that is not known here, a recording that is missing or another one, and an `out` that is there already.
     """
     file, listener = Path(file), listener or Listener()
     made = recipe_in(file)
