@@ -121,8 +121,8 @@ class DiT(nn.Module):
         return self.leave.weight.dtype
 
     def compile(self, **options: object) -> None:
-        """`torch.compile` for what runs in every step."""
-        self.run = torch.compile(DiT.body, **options)  # unbound: a deep copy runs its own weights
+        """`torch.compile` for what runs in every step; other lengths are the same program, from the second on."""
+        self.run = torch.compile(DiT.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights
 
     def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> Told:
         """What the condition that `forward` would be given comes to, whatever the times."""

@@ -21,10 +21,12 @@ from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_di
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
+from mousai.pipelines.recording import music_of
 from mousai.pipelines.system import System
 from mousai.request.checks import MIN_WINDOW_SECONDS
-from mousai.request.music import in_words
+from mousai.request.music import Music, in_words
 from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
+from mousai.theory import METRES
 from mousai.types import Condition, SamplingSettings
 
 DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
@@ -75,6 +77,14 @@ class Rendering:
         hop, whole = system.codec.hop, resolved(system, piece)[0]
         frames = round(whole.window * system.sample_rate / hop * LEAD_SHARE)
         return min(frames, available // hop) * hop
+
+    @property
+    def downbeat(self) -> float:
+        """Seconds at which a bar begins: 0, or as the bars of a recording of this tempo go on, whose first began with it."""
+        own = Music() if self.piece.extend is None else music_of(self.piece.extend)
+        if own.bpm is None or (own.bpm, own.metre) != (self.piece.bpm, self.piece.metre):
+            return 0.0
+        return -io.info(self.piece.extend).seconds % (60 / own.bpm * METRES[own.metre or "4/4"])
 
     @property
     def rows_at_once(self) -> int:
@@ -143,9 +153,12 @@ class Rendering:
 
     def _in_music(self, condition: Condition, index: int) -> Condition:
         """A section's condition in the piece's music, or in what its own prompt says, whose first bar then begins with it."""
+        if not self.system.hears_music:
+            return condition
         music = self.piece.music()
         own = in_words(self.piece.sections[index].prompt).over(music) if index else music
-        downbeat = self.piece.starts[index] if (own.bpm, own.metre) != (music.bpm, music.metre) else 0.0
+        changes = (own.bpm, own.metre) != (music.bpm, music.metre)
+        downbeat = self.piece.starts[index] if changes else self.downbeat
         start = -self.lead * self.codec.hop / self.system.sample_rate
         return self.system.in_music(condition, [own], self.grid.num_frames, start, [downbeat])
 
@@ -318,5 +331,8 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     if own.negative and settings.guidance not in (None, 1.0):
         said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
     said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
-    music = system.settled(piece.music(), piece.sections[0].prompt, piece.seed, piece.extend is None, piece.seconds if piece.loop else None)
+    first = piece.sections[0].prompt
+    music = system.settled(piece.music(), first, piece.seed, drawn=piece.extend is None, loop_seconds=piece.seconds if piece.loop else None)
+    if system.hears_music and piece.extend is not None:
+        music = music.over(music_of(piece.extend))
     return replace(piece, **said, **music.said()), settings

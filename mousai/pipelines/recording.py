@@ -14,6 +14,7 @@ from mousai.audio.level import level_gain, rms_of
 from mousai.audio.splice import splice
 from mousai.files import file_hash
 from mousai.request.clip import DEFAULT_SECONDS, Request
+from mousai.request.music import Music
 from mousai.types import Codec
 
 CONTEXT_SECONDS = 15.0  # of the recording on each side of an inpainted span that the generator hears
@@ -83,6 +84,17 @@ def read(place: Tensor | str | Path, codec: Codec) -> Tensor:
     if not audio.isfinite().all():
         raise ValueError("recording: holds NaN or infinite samples")
     return io.remix(audio.detach().float().cpu(), codec.channels)
+
+
+def music_of(place: str | Path) -> Music:
+    """What a recording's own recipe says that it is in; nothing for one without, or one that is itself the end of another."""
+    made = io.read_metadata(place)
+    piece = made.get("piece", made)
+    said = {name: piece.get(name) for name in ("bpm", "key", "metre")} if isinstance(piece, dict) and not piece.get("extend") else {}
+    try:
+        return Music(**said)
+    except ValueError:
+        return Music()
 
 
 def named(kind: str, place: Tensor | str | Path) -> dict[str, str]:

@@ -118,3 +118,27 @@ def test_a_long_piece_keeps_its_beat_over_windows_and_sections(recipe, tmp_path)
     beats = loop.piece.bpm * 16.3 / 60
     assert beats / 4 == pytest.approx(round(beats / 4)) and loop._conditions[0].numbers["start"] == pytest.approx(-loop.lead * 0.004)
     assert sum(block.shape[-1] for block in cascade.render(Piece((Section("techno", 3.0),), window=2.0))) == 3 * 16000
+
+
+def test_what_goes_on_from_a_clip_keeps_its_music_and_its_bars(recipe, tmp_path):
+    from mousai.jobs.generate import generate
+    from mousai.pipelines.long_form import Rendering, lead_of
+    from mousai.request.clip import Request
+    from mousai.request.piece import Piece, Section
+
+    cache(recipe)
+    train(recipe, tmp_path / "run")
+    cascade = load(tmp_path / "run/model")
+    [clip] = generate(Request("techno", 3.1), tmp_path / "run/model", tmp_path)
+
+    def told(prompt: str, **said):
+        piece = Piece((Section(prompt, 4.0),), extend=str(clip.path), window=2.0, **said)
+        rendering = Rendering(cascade, piece, lead_of(cascade, piece)[0])
+        return rendering.piece, rendering._conditions[0].numbers
+
+    piece, numbers = told("techno")
+    beat = 60 / clip.recipe["bpm"]
+    assert (piece.bpm, piece.key, piece.metre) == tuple(clip.recipe[name] for name in ("bpm", "key", "metre"))
+    assert (float(numbers["downbeat"]) + 3.1) / (4 * beat) == pytest.approx(round((float(numbers["downbeat"]) + 3.1) / (4 * beat)), abs=1e-4)
+    piece, numbers = told("techno, 99 bpm")
+    assert piece.bpm == 99 and piece.key == clip.recipe["key"] and numbers["downbeat"] == 0
