@@ -60,12 +60,12 @@ def sample_latents(
 
 def predict_for(generator: Generator, condition: Condition, negative: Condition | None, settings: SamplingSettings, times: Tensor):
     """The sampler's `predict(x, t)` for the b items of a condition, each against its negative one or "no condition"."""
-    told = [condition[index : index + 1] for index in range(len(condition))]
-    item = other = torch.arange(len(told))
+    conditions = [condition[index : index + 1] for index in range(len(condition))]
+    item = other = torch.arange(len(conditions))
     if settings.guidance != 1.0:
-        other = item + len(told)
-        told += [None if negative is None else negative[index : index + 1] for index in range(len(told))]
-    return for_sampler(generator.predictor(told, settings, times), item, other)
+        other = item + len(conditions)
+        conditions += [None if negative is None else negative[index : index + 1] for index in range(len(conditions))]
+    return for_sampler(generator.predictor(conditions, settings, times), item, other)
 
 
 def check_start(shape: tuple[int, int, int], seeds: Sequence[int], init: Tensor | None, strength: float, keep: Tensor | None) -> None:

@@ -110,7 +110,7 @@ def piece_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) 
     piece = Piece.from_dict(made["piece"])
     if piece.extend is None:
         return no_recording(file, recording) or piece
-    return replace(piece, extend=str(found(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))
+    return replace(piece, extend=str(recording_at(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))
 
 
 def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Request:
@@ -118,7 +118,7 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
     settings: dict[str, Any] = {name: made[name] for name in CLIP_SETTINGS if made.get(name) is not None}
     kind = next((name for name in ("init", "inpaint") if name in made), None)
     if kind is not None:
-        settings[kind] = found(file, made[kind], made.get("recording_hash"), recording)
+        settings[kind] = recording_at(file, made[kind], made.get("recording_hash"), recording)
     else:
         no_recording(file, recording)
     if kind == "inpaint":
@@ -135,15 +135,15 @@ def no_recording(file: Path, recording: str | Path | None) -> None:
         raise OtherRecording(f"{file}: was made from no recording; leave --recording away")
 
 
-def found(file: Path, name: str, wanted: str | None, given: str | Path | None, was: str | None = None) -> Path:
+def recording_at(file: Path, name: str, wanted: str | None, given: str | Path | None, was: str | None = None) -> Path:
     """The recording called `name` with the hash that is `wanted`: the `given` one, else beside the file, else where it `was`."""
     places = [Path(given)] if given is not None else [file.parent / name, *([Path(was)] if was else [])]
-    there = [place for place in places if place.is_file()]
-    if not there:
+    existing = [place for place in places if place.is_file()]
+    if not existing:
         raise FileNotFoundError(f"{file}: was made from {name}, which is not at {places[0]}; say where it is with --recording")
-    same = next((place for place in there if wanted in (None, file_hash(place))), None)
+    same = next((place for place in existing if wanted in (None, file_hash(place))), None)
     if same is None:
-        raise OtherRecording(f"{there[0]}: is not the recording that {file.name} was made from; give that one with --recording")
+        raise OtherRecording(f"{existing[0]}: is not the recording that {file.name} was made from; give that one with --recording")
     return same
 
 

@@ -135,9 +135,9 @@ def _claim(out: Path, settings: dict) -> None:
         raise ValueError(f"expected a folder to write to, {out} is a file")
     out.mkdir(parents=True, exist_ok=True)
     if note.exists():
-        there = read_json(note, f"remove {note} if the settings are the same, or choose another folder", dict)
-        if there != settings:
-            raise ValueError(f"{out} holds a practice set made with {there}, asked for {settings}; choose another folder")
+        noted = read_json(note, f"remove {note} if the settings are the same, or choose another folder", dict)
+        if noted != settings:
+            raise ValueError(f"{out} holds a practice set made with {noted}, asked for {settings}; choose another folder")
     else:
         write_text(note, json.dumps(settings) + "\n")
 

@@ -34,14 +34,14 @@ def from_first(accelerator: Accelerator, make: Callable[[], T]) -> T:
     """What `make` gives in the first process, for all of them; an error there is everybody's."""
     if accelerator.num_processes == 1:
         return make()
-    told: list[Any] = [None, None]
+    outcome: list[Any] = [None, None]
     if accelerator.is_main_process:
         try:
-            told = [make(), None]
+            outcome = [make(), None]
         except Exception as error:  # raised below, in all processes
-            told = [None, error]
-    broadcast_object_list(told)
-    made, error = told
+            outcome = [None, error]
+    broadcast_object_list(outcome)
+    made, error = outcome
     if error is not None:
         raise error
     return made

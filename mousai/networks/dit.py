@@ -53,16 +53,16 @@ class DiTConfig:
 
 
 @dataclass(frozen=True)
-class Told:
+class DiTCache:
     """What a `DiT` is told besides x and t, prepared: of b items, or of one for any batch."""
 
     vector: Tensor  # (b | 1, features)
     keys_values: list[KeysValues]  # one a block, where there is cross-attention
     mask: Tensor | None = None  # (b | 1, 1, 1, n)
 
-    def __getitem__(self, index: slice | Tensor) -> Told:
+    def __getitem__(self, index: slice | Tensor) -> DiTCache:
         mask = None if self.mask is None else self.mask[index]
-        return Told(self.vector[index], [(k[index], v[index]) for k, v in self.keys_values], mask)
+        return DiTCache(self.vector[index], [(k[index], v[index]) for k, v in self.keys_values], mask)
 
 
 class Block(nn.Module):
@@ -124,19 +124,19 @@ class DiT(nn.Module):
         """`torch.compile` for what runs in every step; other lengths are the same program, from the second on."""
         self.run = torch.compile(DiT.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights
 
-    def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> Told:
+    def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> DiTCache:
         """What the condition that `forward` would be given comes to, whatever the times."""
         config, device = self.config, self.leave.weight.device
         if (tokens is None) != (self.text is None) or (tokens is not None and tokens.shape[-1] != config.embedding_features):
             came = None if tokens is None else tuple(tokens.shape)
             raise ValueError(f"expected tokens of {config.embedding_features} features (0 = none), came {came}")
-        told = torch.zeros(1, config.features, device=device, dtype=self.dtype) if vector is None else vector.to(device, self.dtype)
+        vector = torch.zeros(1, config.features, device=device, dtype=self.dtype) if vector is None else vector.to(device, self.dtype)
         if tokens is None:
-            return Told(told, [])
+            return DiTCache(vector, [])
         tokens = tokens.to(device, self.dtype)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device) if mask is None else mask.to(device)
         keys_values = [block.cross.project(tokens) for block in self.blocks if block.cross is not None]
-        return Told(told + self.text(pooled(tokens, mask)), keys_values, token_mask(mask))
+        return DiTCache(vector + self.text(pooled(tokens, mask)), keys_values, token_mask(mask))
 
     def forward(
         self,
@@ -146,29 +146,29 @@ class DiT(nn.Module):
         tokens: Tensor | None = None,
         mask: Tensor | None = None,
         vector: Tensor | None = None,
-        cache: Told | None = None,
+        cache: DiTCache | None = None,
     ) -> Tensor:
         """The prediction for x_t, in the dtype of `x`; see `network.Network`.
 
         `vector (b, features)` is added to what time and text say to every block.
         """
         check_input(self.config.in_channels, self.total_factor, x, t)
-        told = self.cache(t, tokens, mask, vector) if cache is None else cache
+        cache = self.cache(t, tokens, mask, vector) if cache is None else cache
         frames = x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
         time = self.time(t.to(x.device, torch.float32).expand(len(x)))
-        vector = F.silu(time.to(self.dtype) + told.vector)
-        keys_values = told.keys_values or [None] * len(self.blocks)
-        return self.run(self, frames, vector, keys_values, told.mask).to(x.dtype)
+        vector = F.silu(time.to(self.dtype) + cache.vector)
+        keys_values = cache.keys_values or [None] * len(self.blocks)
+        return self.run(self, frames, vector, keys_values, cache.mask).to(x.dtype)
 
     def body(self, x: Tensor, vector: Tensor, keys_values: list[KeysValues | None], mask: Tensor | None) -> Tensor:
         """The part of `forward` that depends on x."""
         x = self.enter(rearrange(x, "b d (n p) -> b n (d p)", p=self.total_factor))
         angles = angles_of(x.shape[1], self.config.features // self.config.heads, x.device).to(x.dtype)
-        for block, told in zip(self.blocks, keys_values, strict=True):
+        for block, kv in zip(self.blocks, keys_values, strict=True):
             if self.config.checkpointing and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, vector, angles, told, mask, use_reentrant=False)
+                x = checkpoint(block, x, vector, angles, kv, mask, use_reentrant=False)
             else:
-                x = block(x, vector, angles, told, mask)
+                x = block(x, vector, angles, kv, mask)
         scale, shift = self.modulation(vector)[:, None].chunk(2, dim=-1)
         return rearrange(self.leave(rms_norm(x) * (1 + scale) + shift), "b n (d p) -> b d (n p)", p=self.total_factor)
 

@@ -20,20 +20,20 @@ from mousai.networks.unet1d import UNet1dConfig, check_condition
 
 
 @dataclass(frozen=True)
-class Told:
+class UNetV0Cache:
     """What a `UNetV0` is told besides x and t, as it is: there is nothing that it could compute beforehand."""
 
     tokens: Tensor | None = None  # (b, n, e), zeros where they are masked out
     inject: dict[int, Tensor] | None = None
 
-    def __getitem__(self, index: slice | Tensor) -> Told:
+    def __getitem__(self, index: slice | Tensor) -> UNetV0Cache:
         tokens = None if self.tokens is None else self.tokens[index]
-        return Told(tokens, {depth: value[index] for depth, value in (self.inject or {}).items()})
+        return UNetV0Cache(tokens, {depth: value[index] for depth, value in (self.inject or {}).items()})
 
-    def expand(self, b: int) -> Told:
+    def expand(self, b: int) -> UNetV0Cache:
         """What is told one item for b items."""
         tokens = None if self.tokens is None else self.tokens.expand(b, -1, -1)
-        return Told(tokens, {depth: value.expand(b, -1, -1) for depth, value in (self.inject or {}).items()})
+        return UNetV0Cache(tokens, {depth: value.expand(b, -1, -1) for depth, value in (self.inject or {}).items()})
 
 
 class UNetV0(nn.Module):
@@ -52,13 +52,13 @@ class UNetV0(nn.Module):
 
     def cache(
         self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, inject: dict[int, Tensor] | None = None
-    ) -> Told:
+    ) -> UNetV0Cache:
         """The condition that `forward` would be given, checked; any time will do."""
         check_condition(self.config, tokens, mask, inject)
         device, dtype = self.net.blocks[0].weights.device, self.dtype
         if tokens is not None:
             tokens = tokens.to(device, dtype) if mask is None else tokens.to(device, dtype) * mask[:, :, None].to(device)
-        return Told(tokens, {depth: value.to(device, dtype) for depth, value in (inject or {}).items()})
+        return UNetV0Cache(tokens, {depth: value.to(device, dtype) for depth, value in (inject or {}).items()})
 
     def forward(
         self,
@@ -68,19 +68,19 @@ class UNetV0(nn.Module):
         tokens: Tensor | None = None,
         mask: Tensor | None = None,
         inject: dict[int, Tensor] | None = None,
-        cache: Told | None = None,
+        cache: UNetV0Cache | None = None,
     ) -> Tensor:
         """The prediction for x_t, in the dtype of `x`; see `network.Network`."""
         check_input(self.config.in_channels, self.total_factor, x, t)
-        told = self.cache(t, tokens, mask, inject) if cache is None else cache
-        told = told.expand(len(x))
-        channels = [told.inject.get(depth) for depth in range(len(self.config.channels))]
+        cache = self.cache(t, tokens, mask, inject) if cache is None else cache
+        cache = cache.expand(len(x))
+        channels = [cache.inject.get(depth) for depth in range(len(self.config.channels))]
         frames = x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
         # What `self.net` does with the time, but in float32 throughout: bfloat16 cannot tell neighbouring steps apart.
         embed, mlp, core = self.net.blocks
         with torch.autocast(x.device.type, enabled=False):
             features = mlp(F.gelu(embed(t.to(x.device, torch.float32).expand(len(x)))))
-        return core(frames, features=features.to(self.dtype), embedding=told.tokens, channels=channels).to(x.dtype)
+        return core(frames, features=features.to(self.dtype), embedding=cache.tokens, channels=channels).to(x.dtype)
 
     def _apply(self, fn: Any, recurse: bool = True) -> UNetV0:
         super()._apply(fn, recurse)  # moves and casts

@@ -90,17 +90,17 @@ def render(
     listener, place = listener or Listener(), Place.found()
     targets, fingerprint = prepared(pieces, model, out, format, device, dtype)
     to_do = check(targets, fingerprint)
-    there = others(targets, to_do)
+    finished = others(targets, to_do)
     listener.plans(targets)
-    for target in there:
+    for target in finished:
         listener.ends(Result(target.name, "there", target.file, seconds_of(target)))
     # a signal that comes while this process waits for the others must not end it before they have come
     with Interrupt() as interrupt, launched(place) as launch, ready(targets[0].folder) if to_do else nullcontext():
         job = Job(model, fingerprint, launch.device_of(device), dtype, compile, place, listener, interrupt, alone=len(targets) == 1 and place.world == 1)
-        found = merged(launch.gather(job.make_all(to_do, targets) if to_do else {}))
-    state = dict.fromkeys((target.name for target in there), "there")
+        results = merged(launch.gather(job.make_all(to_do, targets) if to_do else {}))
+    state = dict.fromkeys((target.name for target in finished), "there")
     return Summary(tuple(
-        found.get(target.name) or Result(target.name, state.get(target.name, "stopped"), target.file, seconds_of(target)) for target in targets
+        results.get(target.name) or Result(target.name, state.get(target.name, "stopped"), target.file, seconds_of(target)) for target in targets
     ))  # fmt: skip
 
 
@@ -231,9 +231,9 @@ class Job:
 
 def merged(shares: Sequence[Mapping[str, Result]]) -> dict[str, Result]:
     """The results of all processes; of several on one piece the one that says most."""
-    found: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for share in shares:
         for name, result in share.items():
-            if name not in found or WEIGHT[result.state] > WEIGHT[found[name].state]:
-                found[name] = result
-    return found
+            if name not in results or WEIGHT[result.state] > WEIGHT[results[name].state]:
+                results[name] = result
+    return results

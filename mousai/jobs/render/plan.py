@@ -121,8 +121,8 @@ def check(targets: Sequence[Target], fingerprint: str) -> list[Target]:
     for target in targets:
         try:
             _check_length(target)
-            there = not present.isdisjoint(path.name for path in (target.file, target.picture, target.job, target.state))
-            if not (there and target.finished(fingerprint)):
+            exists = not present.isdisjoint(path.name for path in (target.file, target.picture, target.job, target.state))
+            if not (exists and target.finished(fingerprint)):
                 to_do.append(target)
         except (ValueError, OSError) as error:
             lines.append(str(error))
