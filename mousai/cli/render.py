@@ -33,6 +33,7 @@ def render(
     what: Annotated[Optional[str], typer.Argument(help="What to play, or a job file (.yaml, .json, .jsonl).", metavar="PROMPT|JOBS", show_default=False)] = None,
     minutes: Annotated[Optional[float], option("Length of a prompt's piece.")] = None,
     seconds: Annotated[Optional[float], option("Length of a prompt's piece, in seconds.", "--seconds", "-s")] = None,
+    bars: Annotated[Optional[int], option("Length of a prompt's piece, in bars of its tempo.")] = None,
     out: Out = None,
     format: Format = None,
     seed: Seed = None,
@@ -56,7 +57,7 @@ def render(
         _status(status, as_json)
         return
     said = sampling | _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
-    pieces = _pieces(what, minutes, seconds, loop, said | _loudness(loudness))
+    pieces = _pieces(what, minutes, seconds, bars, loop, said | _loudness(loudness))
     share_processors()
     place = {"device": device, "dtype": dtype, "compile": compile}
     if dry_run:
@@ -130,21 +131,25 @@ def replay(
     report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)
 
 
-def _pieces(what: str | None, minutes: float | None, seconds: float | None, loop: bool, said: dict[str, Any]) -> list[Any]:
+def _pieces(what: str | None, minutes: float | None, seconds: float | None, bars: int | None, loop: bool, said: dict[str, Any]) -> list[Any]:
     """The pieces that the command line means: of a job file, or one of a prompt."""
     from mousai.request.job_file import read_jobs
+    from mousai.request.music import in_bars
     from mousai.request.piece import Piece
 
     if what is None:
         raise ValueError('nothing to render: say what to play, for example "slow piano, melancholic" --minutes 10, or name a job file')
     if Path(what).suffix.lower() in JOB_SUFFIXES:
-        if minutes is not None or seconds is not None:
-            raise ValueError("--minutes and --seconds are for a prompt; a job file says how long its pieces are")
+        if minutes is not None or seconds is not None or bars is not None:
+            raise ValueError("--minutes, --seconds and --bars are for a prompt; a job file says how long its pieces are")
         return read_jobs(what, said | ({"loop": True} if loop else {}))
     if os.path.exists(what) and (Path(what).suffix or os.sep in what):  # no prompt, which may be called as a folder here is
         raise ValueError(f"{what}: expected a prompt, or a job file, whose name ends in {', '.join(JOB_SUFFIXES)}; to go on from a recording use mousai extend")
-    if (minutes is None) == (seconds is None):
-        raise ValueError("how long: give --minutes or --seconds, one of the two")
+    if [minutes, seconds, bars].count(None) != 2:
+        raise ValueError("how long: give --minutes, --seconds or --bars, one of the three")
+    if bars is not None:
+        seconds, music = in_bars(bars, what, said)
+        said = said | music
     return [Piece.from_dict({"prompt": what, "loop": loop} | _given({"minutes": minutes, "seconds": seconds}) | said)]
 
 

@@ -91,8 +91,8 @@ class System:
 
     @property
     def hears_music(self) -> bool:
-        """Whether it is told tempo, key, metre and chords."""
-        return "bpm" in self.generator.accepts.numbers
+        """Whether it is told tempo, key, metre and chords, now and when it was trained."""
+        return "bpm" in self.generator.accepts.numbers and "bpm" in self.conditioner.gives.numbers
 
     def check_music(self, said: Music) -> None:
         """ValueError for the first thing that is said to a model that does not hear it."""

@@ -131,6 +131,15 @@ def settled(said: Music, prompt: str, seed: int, loop_seconds: float | None = No
     return music
 
 
+def in_bars(bars: int, prompt: str, said: Mapping[str, Any]) -> tuple[float, dict[str, Any]]:
+    """The seconds that so many bars of a piece last, and its tempo and metre, settled from what is `said` of it; ValueError if it has no beat."""
+    check_number("bars", bars, 1, 10**6, whole=True)
+    music = settled(Music(**{name: said.get(name) for name in MUSIC_CHECKS}), prompt, said.get("seed", 0))
+    if music.bpm is None:
+        raise ValueError("bars: the prompt says that there is no beat; give a bpm, or seconds")
+    return bars * METRES[music.metre or "4/4"] * 60 / music.bpm, {"bpm": music.bpm, "metre": music.metre or "4/4"}
+
+
 def style_of(prompt: str) -> Style:
     """The style that the longest of a prompt's words names; where it names several, the first of them."""
     named: dict[str, Style] = {}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mousai.request.music import Music, in_words, settled, style_of
+from mousai.request.music import Music, in_bars, in_words, settled, style_of
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,13 @@ def test_the_longest_words_name_the_style():
 def test_what_cannot_be_is_refused(said, message):
     with pytest.raises(ValueError, match=message):
         Music(**said)
+
+
+def test_bars_last_as_long_as_their_tempo_says():
+    assert in_bars(8, "slow waltz", {"bpm": 60.0}) == (24.0, {"bpm": 60.0, "metre": "3/4"})
+    seconds, music = in_bars(16, "techno", {"seed": 3})
+    assert seconds == 16 * 4 * 60 / music["bpm"] and music["bpm"] == settled(Music(), "techno", 3).bpm
+    with pytest.raises(ValueError, match="bars: the prompt says that there is no beat"):
+        in_bars(8, "rubato piano", {})
+    with pytest.raises(ValueError, match="bars: expected a whole number"):
+        in_bars(0, "techno", {})
