@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.config import format_yaml, read_yaml
-from mousai.files import file_hash, read_json, sweep, write_json, write_tensors, write_text, writing_folder
+from mousai.files import file_hash, read_json, write_json, write_tensors, write_text, writing_folder
+from mousai.leftovers import sweep
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mousai"
 FLOORS = {
-    **dict.fromkeys(("types", "config", "randomness", "files", "locks", "checks", "words", "theory", "trust", "launch", "device", "compat",), 0),
+    **dict.fromkeys(("types", "config", "randomness", "files", "leftovers", "locks", "checks", "words", "theory", "trust", "launch", "device", "compat",), 0),
     **dict.fromkeys(("audio", "diffusion", "networks", "checkpoint",), 1),
     **dict.fromkeys(("codecs", "generators", "conditioners", "symbolic", "request", "data", "training", "pictures",), 2),
     **dict.fromkeys(("recipe", "evaluation",), 3),
@@ -176,6 +176,7 @@ RENAMES = {("replace", 1), ("rename", 1)}  # methods of a path by the number of 
 ELSEWHERE = {
     ("mousai.locks", "fcntl"): "locks are there",
     ("mousai.locks", "msvcrt"): "locks are there",
+    ("mousai.leftovers", "os.rename"): "gives a folder back the name that a kill left it without",
     ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, no file",
     ("mousai.recipe", "hashlib.sha256"): "names a codec by its weights and what it reads of its config, no file",
     ("mousai.data.sources", "hashlib.sha256"): "names a URL, no file",

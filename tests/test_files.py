@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mousai import files
-from mousai.files import file_hash, parse_json, read_json, sweep, temporary_name, write_json, write_tensors, write_text, writing, writing_folder
+from mousai import files, leftovers
+from mousai.files import file_hash, parse_json, read_json, write_json, write_tensors, write_text, writing, writing_folder
+from mousai.leftovers import sweep, temporary_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,7 +120,7 @@ def test_a_folder_takes_the_place_of_another(tmp_path: Path, monkeypatch, swaps:
 def test_a_name_that_fits_can_be_written(tmp_path: Path, name: str) -> None:
     with writing(tmp_path / name) as part:
         part.write_text("x")
-        assert len(os.fsencode(part.name)) <= max(len(os.fsencode(name)), files.SHORT_BYTES)
+        assert len(os.fsencode(part.name)) <= max(len(os.fsencode(name)), leftovers.SHORT_BYTES)
     assert os.listdir(tmp_path) == [name]
     other = name[:-1] + "b"
     left = temporary_name(tmp_path / other)
@@ -147,7 +148,7 @@ def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
 
 
 def left_by(path: Path, process: int, host: str | None = None) -> Path:
-    part = path.with_name(f".{path.name}.tmp-{host or files.host_mark()}-{process:x}-0123ab")
+    part = path.with_name(f".{path.name}.tmp-{host or leftovers.host_mark()}-{process:x}-0123ab")
     part.mkdir()
     (part / "x").write_text("half")
     return part
@@ -160,7 +161,7 @@ def test_leftovers_of_the_dead_alone_are_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_text("nobody knows whose")
     gone = [left_by(path, dead), left_by(tmp_path / "b", dead), left_by(path, os.getpid())]  # a process of our number, before us
     stay = [left_by(path, os.getppid()), left_by(path, 1), left_by(path, dead, "ffff")]
-    if "ffff" == files.host_mark():
+    if "ffff" == leftovers.host_mark():
         stay.pop()
     with writing(tmp_path / "c") as part:
         part.write_text("x")

@@ -30,6 +30,7 @@ from torch.nn.functional import pad
 
 from mousai import files, locks
 from mousai.files import read_json, write_json, write_tensors
+from mousai.leftovers import sweep
 from mousai.types import Condition
 
 FORMAT = 2
@@ -104,7 +105,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def begin(folder: Path, header: Mapping[str, Any]) -> None:
     """Makes the cache, or checks that it was made with the same; what a killed process left half is removed."""
-    files.sweep(folder, HEADER, alone=True)
+    sweep(folder, HEADER, alone=True)
     if (folder / HEADER).exists():
         check_header(folder, header, f"remove {folder} or name another folder as data.cache")
     elif any(path.name != LOCK for path in folder.iterdir()):
@@ -112,7 +113,7 @@ def begin(folder: Path, header: Mapping[str, Any]) -> None:
     else:
         _write_json(folder / HEADER, {"format": FORMAT, **header})
     used = {item["shard"] for item in read_items(folder)}
-    files.sweep(folder, alone=True)
+    sweep(folder, alone=True)
     for path in folder.glob("shard-*.safetensors"):
         if path.name not in used:
             path.unlink()

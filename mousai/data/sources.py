@@ -20,7 +20,8 @@ from torch import Tensor
 from mousai.audio import io
 from mousai.data.index import Index, cache_folder, is_url, open_index
 from mousai.data.metadata import from_tags, normalise
-from mousai.files import parse_json, sweep, writing
+from mousai.files import parse_json, writing
+from mousai.leftovers import sweep
 
 logger = logging.getLogger(__name__)
 

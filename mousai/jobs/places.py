@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mousai.audio.write import FORMATS
-from mousai.files import sweep
+from mousai.leftovers import sweep
 
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
 

@@ -20,7 +20,8 @@ from mousai.data.synth.instruments import SAMPLE_RATE
 from mousai.data.synth.render import describe_clip, make_clip
 from mousai.data.synth.soundfont import load, locate
 from mousai.data.synth.styles import STYLES
-from mousai.files import read_json, sweep, write_text, writing
+from mousai.files import read_json, write_text, writing
+from mousai.leftovers import sweep
 
 FORMATS = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
 LICENSE = "CC0-1.0 (made from scratch)"

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from mousai.audio import io
-from mousai.files import file_hash, read_json, sweep
+from mousai.files import file_hash, read_json
 from mousai.jobs.render.audio import Audio, Say
 from mousai.jobs.render.finish import finish
 from mousai.jobs.render.plan import Target
 from mousai.jobs.render.state import RenderState, changes
+from mousai.leftovers import sweep
 from mousai.pipelines.cascade import Cascade
 from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
 

@@ -31,8 +31,9 @@ from safetensors.torch import save as serialized
 from torch import Tensor
 
 from mousai import locks
-from mousai.files import read_json, sweep, sync, write_json, writing
+from mousai.files import read_json, sync, write_json, writing
 from mousai.jobs.render.audio import Audio, Say, opened
+from mousai.leftovers import sweep
 
 SUFFIX = ".render"
 AUDIO = "audio.wav"
