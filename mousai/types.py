@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-MAX_STEPS = 5000  # as in diffusion/schedules.py
+MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32
 MAX_GUIDANCE = 100.0
 Callback = Callable[[int, int], None]  # (done, total)
 

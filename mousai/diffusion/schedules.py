@@ -22,9 +22,7 @@ from torch import Tensor
 
 from mousai.checks import check_name
 from mousai.diffusion.process import Process, V
-
-NAMES = ("linear", "cosine", "quadratic", "logsnr", "karras")
-MAX_STEPS = 5000  # beyond it, neighbouring times of the denser schedules are the same float32
+from mousai.types import MAX_STEPS, SCHEDULES as NAMES
 
 _TOP = 0.98  # the highest t that `logsnr` and `karras` measure from
 _BOTTOM = 0.01  # the lowest t that they measure to, as a part of t_start
