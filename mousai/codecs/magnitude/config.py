@@ -37,7 +37,7 @@ class MagnitudeDecodeConfig:
     assumed_noise: float = 0.05  # standard deviation of the latents' errors that the decoder reckons with
     griffin_lim: int = 6  # iterations that make phases agree
     stride_frames: int = 96  # latent frames that one window yields
-    context_frames: int = 6  # latent frames that it sees on each side, half of them crossfaded
+    context_frames: int = 4  # latent frames that it sees on each side, half of them crossfaded: phases agree near the middle
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.griffin_lim < 1 or min(self.temperature, self.grain_temperature, self.assumed_noise) < 0:
