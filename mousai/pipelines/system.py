@@ -163,7 +163,7 @@ def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str)
         wanted, given = (f"text features of {shape.tokens}" if shape.tokens else "no tokens" for shape in (accepts, gives))
         raise ValueError(f"{where}: the generator expects {wanted}, this text encoder has {given.removeprefix('text features of ')}")
     if gives.max_tokens > accepts.max_tokens:
-        raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens, the conditioner's max_length is {gives.max_tokens}")
+        raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens (its max_tokens), conditions have up to {gives.max_tokens}")
     for kind in ("vectors", "curves"):
         for name, features in getattr(accepts, kind).items():
             given = getattr(gives, kind).get(name)

@@ -158,7 +158,7 @@ def test_a_generator_refuses_another_codec_s_cache(generator_recipe, codec_folde
 def test_a_generator_that_does_not_fit_its_cache_is_refused_before_it_trains(generator_recipe, tmp_path):
     cache(generator_recipe)
     for settings, message in [
-        (["generator.max_tokens=2"], r"at least \d+ max_tokens for the cached captions, came 4 and 2"),
+        (["generator.max_tokens=2"], r"latent cache .*: the generator takes 2 tokens \(its max_tokens\), conditions have up to \d+"),
         (["data.captions=2"], "was made with captions 3, the recipe has 2; run `mousai cache` again"),
         (["data.rms=0.1"], "was made with rms None, the recipe has 0.1"),
     ]:

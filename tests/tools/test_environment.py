@@ -20,7 +20,7 @@ case "$1 $2" in
     echo "pip ${@: -1}" >> "$LOG"; if [ "${@: -1}" = "$BREAKS_AT" ]; then echo "no space left" >&2; exit 1; fi ;;
 esac
 """
-MADE = ["venv", "pip torch", "pip .[starter,test]"]
+MADE = ["venv", "pip torch", "pip .[starter,test]", "pip tinysoundfont"]
 
 
 class Checkout:
@@ -79,6 +79,12 @@ def test_a_half_made_one_is_made_anew(checkout: Checkout, package: str) -> None:
     done = checkout.make()
     assert done.returncode == 0 and "half made" in done.stderr and checkout.did() == MADE
     assert not (checkout.folder / ".venv" / "rubbish").exists()
+
+
+def test_it_does_without_soundfonts(checkout: Checkout) -> None:
+    done = checkout.make(BREAKS_AT="tinysoundfont")
+    assert done.returncode == 0 and "tinysoundfont could not be installed" in done.stderr and ".venv is ready" in done.stderr
+    assert checkout.did() == MADE and checkout.make().returncode == 0 and checkout.did() == []
 
 
 def test_one_whose_python_is_gone_is_made_anew(checkout: Checkout) -> None:
