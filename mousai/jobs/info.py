@@ -21,6 +21,8 @@ def describe(place: str | Path) -> dict[str, Any]:
         return describe_latents(path)
     if path.is_file():
         return describe_audio(path)
+    if not path.exists() and str(place) not in checkpoint.SHIPPED:
+        raise FileNotFoundError(f"no such file or folder: {place}; the shipped models are {', '.join(checkpoint.SHIPPED)}")
     if (path / "cache.json").exists():
         return describe_cache(path)
     if is_run(path):

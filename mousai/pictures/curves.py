@@ -39,6 +39,7 @@ def draw(rows: Sequence[Row], title: str, facts: str) -> Figure:
     """The picture, panels one above the other over the steps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     panels = panels_of(rows)
     if not panels:
@@ -57,6 +58,7 @@ def draw(rows: Sequence[Row], title: str, facts: str) -> Figure:
     axes[-1].set_xlabel("step", color=INK)
     axes[-1].xaxis.set_major_formatter(lambda step, _: f"{step:,.0f}")
     axes[0].set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
+    axes[-1].xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True))
     axes[0].set_title(facts, loc="right", fontsize=9, color=PALE, parse_math=False)
     return figure
 
@@ -104,7 +106,7 @@ def other(panel: Axes, line: Line, name: str) -> None:
     """A thin panel; the norm of the gradient is logarithmic where it spreads widely, speed begins at 0."""
     steps, values = line
     if name == "lr":
-        panel.plot(steps, values, color=COLOURS[0], linewidth=1.4)
+        panel.plot(steps, values, color=COLOURS[0], linewidth=1.4, marker=None if len(values) > 1 else "o")
         panel.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
     else:
         through(panel, steps, values, COLOURS[0], "")
