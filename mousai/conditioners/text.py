@@ -55,8 +55,8 @@ class TextConditioner:
     def __init__(self, config: TextConfig) -> None:
         """Load tokenizer and encoder; FileNotFoundError where there is none, ValueError where it is no text encoder."""
         self.config = config
-        self._encoder = MiniLM(minilm_folder(), config.max_length) if config.name == MINILM else Pretrained(config)
-        self.gives = ConditionShape(tokens=self._encoder.features, max_tokens=config.max_length)
+        self.encoder = MiniLM(minilm_folder(), config.max_length) if config.name == MINILM else Pretrained(config)
+        self.gives = ConditionShape(tokens=self.encoder.features, max_tokens=config.max_length)
         self.device = torch.device("cpu")
 
     @staticmethod
@@ -67,7 +67,7 @@ class TextConditioner:
     def to(self, device: torch.device | str) -> TextConditioner:
         """Move the encoder; a parent module's own `.to` does not reach it."""
         self.device = torch.device(device)
-        self._encoder.to(self.device)
+        self.encoder.to(self.device)
         return self
 
     @torch.no_grad()
@@ -79,23 +79,23 @@ class TextConditioner:
         """
         if isinstance(texts, str) or not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"encode takes a list of one text or more, got {texts!r}")
-        ids, mask = self._tokenize(list(texts))
+        ids, mask = self.tokenize(list(texts))
         ids, mask = ids.to(self.device), mask.to(self.device)
         with torch.autocast(self.device.type, enabled=False):  # float32 whatever the caller's autocast
-            tokens = self._encoder.states(ids, mask)
+            tokens = self.encoder.states(ids, mask)
         return Condition(tokens=tokens * mask.unsqueeze(-1), mask=mask)
 
-    def _tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
         """Ids and mask, both `(b, n)`."""
         limit = self.config.max_length
-        full, rows = self._encoder.ids(texts), self._encoder.ids(texts, limit)
+        full, rows = self.encoder.ids(texts), self.encoder.ids(texts, limit)
         cut = [(text, len(row)) for text, row in zip(texts, full, strict=True) if len(row) > limit]
         if cut:
             named = ", ".join(f"'{' '.join(text.split()[:6])[:60]} …' ({length})" for text, length in cut[:3])
             more = f" and {len(cut) - 3} more" if len(cut) > 3 else ""
             counts = f"{len(cut)} of {len(texts)} texts are longer than {limit} tokens"
             logger.warning("%s and were cut: %s%s", counts, named, more)
-        pad = self._encoder.pad
+        pad = self.encoder.pad
         n = limit if self.config.pad_to_max else max(map(len, rows))
         ids = torch.tensor([row + [pad] * (n - len(row)) for row in rows])
         mask = torch.tensor([[True] * len(row) + [False] * (n - len(row)) for row in rows])

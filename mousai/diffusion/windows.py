@@ -118,7 +118,7 @@ class JointDenoiser:
 
     def _input(self, level: int) -> Tensor:
         first, stop = self.grid.span(self.next[level])
-        return self._noise(0, first, stop) if level == 0 else self.held[level][:, : stop - first]
+        return self.noise(0, first, stop) if level == 0 else self.held[level][:, : stop - first]
 
     def _step(self, level: int, x: Tensor, prediction: Tensor, finished: Tensor | None) -> Tensor | None:
         """One window's step: its prediction faded in over its predecessor's, x one step on where no later window has a say."""
@@ -131,7 +131,7 @@ class JointDenoiser:
         last = index == self.grid.count - 1
         end = x.shape[-1] if last else self.grid.stride
         t, t_next = self.times[level], self.times[level + 1]
-        fresh = self._noise(level + 1, first, first + end) if self.eta else None
+        fresh = self.noise(level + 1, first, first + end) if self.eta else None
         data, noise = self.process.data_and_noise(x[:, :end], prediction[:, :end], t, t_next)
         after = ddim_step(self.process, data, noise, t, t_next, self.eta, fresh)
         after = self._pinned(after, first, level)
@@ -149,7 +149,7 @@ class JointDenoiser:
         if self.prefix is not None and first < self.prefix.shape[-1]:
             known = self.prefix[:, first : first + x.shape[-1]]
             t = self.times[level + 1]
-            at_t = known if t == 0 else self.process.add_noise(known, self._noise(0, first, first + known.shape[-1]), t)
+            at_t = known if t == 0 else self.process.add_noise(known, self.noise(0, first, first + known.shape[-1]), t)
             x = torch.cat([at_t, x[:, known.shape[-1] :]], dim=-1)
         if not self.loop:
             return x
@@ -161,7 +161,7 @@ class JointDenoiser:
         again = head[:, place.clamp(0, head.shape[-1] - 1)]
         return torch.where((place >= 0) & (place < head.shape[-1]), torch.lerp(x, again, rise), x)
 
-    def _noise(self, stream: int, first: int, stop: int) -> Tensor:
+    def noise(self, stream: int, first: int, stop: int) -> Tensor:
         """The noise `(d, stop - first)` of a stream at its place; with `loop` that of the repeated frames is the first ones'."""
         begin = self.grid.num_frames - self.grid.overlap if self.loop else stop
         parts = [(first, min(stop, begin)), (max(first, begin) - begin, stop - begin)]

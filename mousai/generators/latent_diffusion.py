@@ -137,7 +137,7 @@ class LatentDiffusion(nn.Module):
             numbers, chords = self.music.dropped(numbers_of(condition, b), chords, dropped, generator)
             beside = channels(self.config.music, numbers, chords, [0] * b)
         told = self._told(tokens, fitted.mask | dropped[:, None], numbers)
-        predicted = self._network(self.process.add_noise(data, noise, t), t, beside, **told)
+        predicted = self.predict(self.process.add_noise(data, noise, t), t, beside, **told)
         error = (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
         weight = (torch.arange(length, device=data.device) < real[:, None])[:, None].to(error)  # (b, 1, l)
@@ -188,11 +188,11 @@ class LatentDiffusion(nn.Module):
             beside = None
             if numbers is not None:
                 beside = torch.cat([beside_row(row, start, x.shape[-1]) for row, start in zip(which.tolist(), first, strict=True)])
-            return self._network(x, t, beside, cache=of_rows(tuple(which.tolist())))
+            return self.predict(x, t, beside, cache=of_rows(tuple(which.tolist())))
 
         return guided(self.process, predict, settings.over(self.sampling))
 
-    def _network(self, x: Tensor, t: Tensor, beside: Tensor | None = None, **condition: object) -> Tensor:
+    def predict(self, x: Tensor, t: Tensor, beside: Tensor | None = None, **condition: object) -> Tensor:
         prediction = self.network(x if beside is None else torch.cat([x, beside.to(x)], dim=1), t, **condition)
         return prediction - x if self.config.subtract_input else prediction
 

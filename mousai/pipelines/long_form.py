@@ -66,7 +66,7 @@ class Rendering:
             self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
         self.grid, self.lead = grid_of(system, self.piece, self.lead)
         self._transitions = [begin for begin, _ in self.piece.transitions], [end for _, end in self.piece.transitions]
-        self._conditions, self._negatives = self._read_texts()
+        self.conditions, self._negatives = self._read_texts()
 
     @staticmethod
     def lead_samples(system: System, piece: Piece, available: int) -> int:
@@ -106,7 +106,7 @@ class Rendering:
 
     def predictor(self, times: Tensor) -> WindowPredict:
         """`predict(x, t, firsts)` for windows that begin at the stream's frames `firsts`."""
-        generator, conditions, negatives = self.system.generator, self._conditions, self._negatives
+        generator, conditions, negatives = self.system.generator, self.conditions, self._negatives
 
         @lru_cache(maxsize=8)
         def rows(block: int):

@@ -126,8 +126,8 @@ def test_long_texts_are_cut_with_one_warning(tiny_t5, caplog):
 
 def test_a_cut_text_still_ends_in_its_special_token(tiny_t5):
     conditioner = TextConditioner(TextConfig(str(tiny_t5), max_length=6))
-    ids, _ = conditioner._tokenize(["a quiet guitar and a warm voice in the evening"])
-    assert ids[0, -1] == conditioner._encoder.tokenizer.eos_token_id
+    ids, _ = conditioner.tokenize(["a quiet guitar and a warm voice in the evening"])
+    assert ids[0, -1] == conditioner.encoder.tokenizer.eos_token_id
 
 
 def test_no_parent_sees_its_weights(t5):

@@ -328,7 +328,7 @@ def test_a_loop_ends_as_it_begins(num_frames):
 def test_the_noise_of_a_loop_goes_round(num_frames):
     grid = WindowGrid(num_frames, 16, 4, 2)
     denoiser = JointDenoiser(V, of_frame, TIMES, grid, 3, 5, loop=True)
-    noise = torch.cat([denoiser._noise(0, first, first + 12) for first in range(0, num_frames, 12)], -1)
+    noise = torch.cat([denoiser.noise(0, first, first + 12) for first in range(0, num_frames, 12)], -1)
     period = num_frames - 4
     assert torch.equal(noise[:, :period], noise_of(5, 0, period))
     assert torch.equal(noise[:, period:num_frames], noise[:, :4])

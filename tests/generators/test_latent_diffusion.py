@@ -56,7 +56,7 @@ def plainly(model, told, negative, settings, x, t):
         if negative is not None:
             lacks = 5 - negative.tokens.shape[1]
             other = Condition(torch.nn.functional.pad(negative.tokens, (0, 0, 0, lacks)), torch.nn.functional.pad(negative.mask, (0, lacks)))
-        y, o = (model._network(x[index : index + 1], t[index], tokens=each.tokens, mask=each.mask) for each in (cond, other))
+        y, o = (model.predict(x[index : index + 1], t[index], tokens=each.tokens, mask=each.mask) for each in (cond, other))
         low, high = settings.interval
         if settings.guidance != 1 and low <= t[index] <= high:
             guided = o + settings.guidance * (y - o)
@@ -99,8 +99,8 @@ def test_rows_that_differ_in_all_are_each_as_alone(rescale):
 def test_rows_outside_the_guidance_interval_cost_half(monkeypatch):
     model, sizes = tiny().eval(), []
     rows = model.predictor([condition(1), None], SamplingSettings(steps=4, guidance=3.0, interval=(0.4, 0.9)), TIMES)
-    network = model._network
-    monkeypatch.setattr(model, "_network", lambda x, *rest, **more: sizes.append(len(x)) or network(x, *rest, **more))
+    network = model.predict
+    monkeypatch.setattr(model, "predict", lambda x, *rest, **more: sizes.append(len(x)) or network(x, *rest, **more))
     item = torch.zeros(4, dtype=torch.long)
     for times in ([0, 3, 3, 0], [1, 2, 1, 1], [0, 1, 2, 3]):
         rows(torch.randn(4, 4, 8), TIMES[times], item, item + 1, [0] * 4)

@@ -107,7 +107,7 @@ def test_a_long_piece_keeps_its_beat_over_windows_and_sections(recipe, tmp_path)
     cascade = load(tmp_path / "run/model")
     piece = Piece((Section("techno", 4.0), Section("piano", 4.0), Section("jazz, 100 bpm", 4.0)), seed=1, chords="Am F", window=2.0)
     rendering = Rendering(cascade, piece)
-    first, second, third = rendering._conditions
+    first, second, third = rendering.conditions
     assert rendering.piece.bpm == first.numbers["bpm"] == second.numbers["bpm"] and 120 <= rendering.piece.bpm <= 142
     assert first.numbers["downbeat"] == second.numbers["downbeat"] == 0 and third.numbers["downbeat"] == 8 and third.numbers["bpm"] == 100
     bar = 240 / rendering.piece.bpm
@@ -116,7 +116,7 @@ def test_a_long_piece_keeps_its_beat_over_windows_and_sections(recipe, tmp_path)
     assert Piece.from_dict(rendering.piece.to_dict()) == rendering.piece
     loop = Rendering(cascade, Piece((Section("techno", 16.3),), loop=True, window=2.0))
     beats = loop.piece.bpm * 16.3 / 60
-    assert beats / 4 == pytest.approx(round(beats / 4)) and loop._conditions[0].numbers["start"] == pytest.approx(-loop.lead * 0.004)
+    assert beats / 4 == pytest.approx(round(beats / 4)) and loop.conditions[0].numbers["start"] == pytest.approx(-loop.lead * 0.004)
     assert sum(block.shape[-1] for block in cascade.render(Piece((Section("techno", 3.0),), window=2.0))) == 3 * 16000
 
 
@@ -134,7 +134,7 @@ def test_what_goes_on_from_a_clip_keeps_its_music_and_its_bars(recipe, tmp_path)
     def told(prompt: str, **said):
         piece = Piece((Section(prompt, 4.0),), extend=str(clip.path), window=2.0, **said)
         rendering = Rendering(cascade, piece, lead_of(cascade, piece)[0])
-        return rendering.piece, rendering._conditions[0].numbers
+        return rendering.piece, rendering.conditions[0].numbers
 
     piece, numbers = told("techno")
     beat = 60 / clip.recipe["bpm"]

@@ -123,7 +123,7 @@ class MagnitudeCodec(WindowedCodec):
         padded = F.pad(latents, (0, -length % self.config.whole), mode="replicate")
         width = self.channels * self.decoder.single * block
         noise = torch.cat([positional_noise(seeds, first, first + padded.shape[-1], width) for first in firsts]).to(latents.device)
-        noise = self._tempered(noise.unflatten(2, (self.channels, -1, block))).permute(0, 2, 3, 1, 4).flatten(3)  # (b, c, single, l block)
+        noise = self.tempered(noise.unflatten(2, (self.channels, -1, block))).permute(0, 2, 3, 1, 4).flatten(3)  # (b, c, single, l block)
         features = self._sampled(padded, noise, schedule(self.config.decode.schedule, steps), callback)[..., : length * block]
         magnitude = self.features.ungrouped(self.features.slow(features))  # (b, c, bins, l block)
         phases = [self._phases(part, first, seeds) for part, first in zip(magnitude.split(b), firsts, strict=True)]
@@ -131,7 +131,7 @@ class MagnitudeCodec(WindowedCodec):
         audio = audio_of(self.features, magnitude.flatten(0, 1), levels, torch.cat(phases), self.config.decode.griffin_lim)
         return list(mid_side(audio.unflatten(0, (-1, self.channels))).split(b))
 
-    def _tempered(self, noise: Tensor) -> Tensor:
+    def tempered(self, noise: Tensor) -> Tensor:
         """Noise `(…, block)` at its temperatures: a sample's correlation with the truth suffers from what lasts, not from grain."""
         lasting = noise.mean(-1, keepdim=True)
         return self.config.decode.temperature * lasting + self.config.decode.grain_temperature * (noise - lasting)

@@ -194,7 +194,7 @@ def test_silence_stays_quiet(fitted, notes):
 
 def test_what_lasts_of_the_noise_is_cooled_and_the_rest_is_not(codec):
     noise = torch.randn(3, 5, 4)
-    tempered = codec._tempered(noise)  # at 0.25 and 1
+    tempered = codec.tempered(noise)  # at 0.25 and 1
     torch.testing.assert_close(tempered.mean(-1), 0.25 * noise.mean(-1))
     torch.testing.assert_close(tempered - tempered.mean(-1, keepdim=True), noise - noise.mean(-1, keepdim=True))
 
