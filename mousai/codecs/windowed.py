@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -11,7 +12,7 @@ from mousai.codecs.chunks import first_frame, overlapped, whole_frames
 from mousai.types import Callback
 
 
-class WindowedCodec(nn.Module):
+class WindowedCodec(nn.Module, ABC):
     """The entrances of `types.Codec`; a family says what is in one window, by `encode_window` and `decode_windows`."""
 
     sample_rate: int
@@ -22,13 +23,13 @@ class WindowedCodec(nn.Module):
     stride_frames: int
     context_frames: int
 
+    @abstractmethod
     def encode_window(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, l)` as they leave the codec, for audio `(b, c, l * hop)`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode_windows(self, windows: list[Tensor], firsts: list[int], seeds: list[int], steps: int, callback: Callback) -> list[Tensor]:
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` of one length, whose first latent frames have these numbers in the piece."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def encode(self, audio: Tensor, whole: bool = False) -> Tensor:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mousai.codecs.chunks import first_frame, overlapped
+from mousai.codecs.windowed import WindowedCodec
 
 
 def each(process):
@@ -61,3 +62,8 @@ def test_windows_that_differ_are_faded_into_one_another():
 def test_a_window_shorter_than_its_context_is_refused():
     with pytest.raises(ValueError, match="stride >= context"):
         run(torch.zeros(1, 1, 10), 10, stride=4, context=5)
+
+
+def test_a_codec_that_does_not_say_what_is_in_a_window_cannot_be_made() -> None:
+    with pytest.raises(TypeError, match="abstract.*decode_windows"):
+        type("Half", (WindowedCodec,), {"encode_window": lambda self, audio: audio})()
