@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CGROUP = Path("/sys/fs/cgroup")
+WINDOWS_AT_ONCE = {"cuda": 8}  # of a stream of latents; elsewhere 1: on a CPU more are slower
 DTYPES = ("float32", "bfloat16", "float16")
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
@@ -53,6 +54,11 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     if name == "float16" and device.type == "cpu":
         raise ValueError("float16 is too slow and too coarse on the CPU: use float32 or bfloat16")
     return getattr(torch, name)
+
+
+def windows_at_once(device: torch.device) -> int:
+    """How many windows of latents are decoded at once on a device."""
+    return WINDOWS_AT_ONCE.get(device.type, 1)
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mousai.codecs.chunks import first_frame, overlapped, whole_frames
+from mousai.device import windows_at_once
 from mousai.types import Callback
 
 
@@ -69,7 +70,8 @@ class WindowedCodec(nn.Module, ABC):
         num_samples = longest if num_samples is None else num_samples
         if not 0 < num_samples <= longest:
             raise ValueError(f"{latents.shape[-1]} latent frames decode to 1 … {longest} samples; asked for {num_samples}")
-        pieces = self.decode_stream([latents], seeds=seeds, steps=steps, callback=callback, num_frames=latents.shape[-1])
+        how = {"num_frames": latents.shape[-1], "batch": windows_at_once(latents.device)}
+        pieces = self.decode_stream([latents], seeds=seeds, steps=steps, callback=callback, **how)
         return torch.cat(list(pieces), dim=-1)[..., :num_samples]
 
     @torch.no_grad()

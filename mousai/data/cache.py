@@ -28,7 +28,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import pad
 
-from mousai import files, locks
+from mousai import locks
 from mousai.files import read_json, write_json, write_tensors
 from mousai.leftovers import sweep
 from mousai.types import Condition

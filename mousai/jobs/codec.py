@@ -22,7 +22,7 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.checks import check_number
-from mousai.device import device_of, limit_threads
+from mousai.device import device_of, limit_threads, windows_at_once
 from mousai.files import write_tensors
 from mousai.jobs.places import free, ready, split_out
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
@@ -191,8 +191,9 @@ def decode_file(
     device = device_of(codec)
     left = latents.num_samples
     callback = None if report is None else lambda done, total: report(done / total)
+    how = {"num_frames": latents.frames, "callback": callback, "batch": windows_at_once(device)}
     with io.AudioWriter(path, codec.sample_rate, codec.channels, metadata=metadata) as writer:
-        for audio in codec.decode_stream(read_latents(latents, codec, device), seeds=[seed], steps=steps, num_frames=latents.frames, callback=callback):
+        for audio in codec.decode_stream(read_latents(latents, codec, device), seeds=[seed], steps=steps, **how):
             writer.write(audio[0, :, :left].float().cpu() / latents.gain)
             left -= min(left, audio.shape[-1])
     return writer.written

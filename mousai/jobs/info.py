@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,9 +129,19 @@ def describe_model(folder: Path) -> dict[str, Any]:
         "stored_as": sorted(kinds),
         "bytes": sum(file.stat().st_size for file in files),
         "problems": problems,
-        "licences": settings.get("licences", {}),  # of weights that it names and does not hold
+        "licences": licences_of(settings),
         "config": settings,
     }
+
+
+def licences_of(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """Of weights that a model names and does not hold, as far as anybody has said; models of before do not say it themselves."""
+    from mousai.recipe import REGISTRIES, part_from
+
+    named = settings.get("conditioner")
+    if "licences" in settings or not isinstance(named, Mapping) or named.get("type") not in REGISTRIES["conditioner"]:
+        return settings.get("licences", {})
+    return {"conditioner": part_from("conditioner", named).licence}
 
 
 def describe_cache(folder: Path) -> dict[str, Any]:

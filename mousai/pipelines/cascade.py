@@ -96,9 +96,9 @@ class Cascade(System):
                 keep=start.keep,
                 callback=count(0, sample_steps),
             )
-            heard = {"seeds": seeds, "steps": settings.codec_steps, "callback": count(sample_steps, decode_steps)}
-            blocks = self.codec.decode_stream([latents], **heard, num_frames=frames, batch=self.windows_at_once)
-            audio = torch.cat(list(blocks), dim=-1)[..., : start.num_samples]
+            audio = self.codec.decode(
+                latents, start.num_samples, seeds=seeds, steps=settings.codec_steps, callback=count(sample_steps, decode_steps)
+            )
             yield finish(audio.float().cpu(), start, self.sample_rate)
 
     def settings(self, request: Request) -> tuple[SamplingSettings, float]:

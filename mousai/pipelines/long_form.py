@@ -18,6 +18,7 @@ from torch import Tensor
 from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of_blocks
 from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
+from mousai.device import windows_at_once
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
@@ -189,7 +190,7 @@ class Rendering:
 
     def frames_read(self, done: int) -> tuple[int, int]:
         """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
-        ahead = (self.system.windows_at_once + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
+        ahead = (windows_at_once(self.device) + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
         opening = self.lead + ahead if self.lead else 0
         return opening, self.codec.resume(self._skip + done - self._late(done))[1]
 
@@ -206,7 +207,7 @@ class Rendering:
         """The stream's samples first … stop - 1."""
         window, frame, position = self.codec.resume(first)
         pieces = (piece[None].to(self.device) for piece in self._on_and_on(latents, frame))
-        settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": self.system.windows_at_once}
+        settings = {"seeds": [self.piece.seed], "steps": self.piece.codec_steps, "batch": windows_at_once(self.device)}
         for block in self.codec.decode_stream(pieces, start=window, **settings):
             begin, end = max(0, first - position), min(block.shape[-1], stop - position)
             if begin < end:

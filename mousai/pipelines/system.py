@@ -20,7 +20,6 @@ from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generato
 
 TEXTS_AT_ONCE = 64
 COMPILERS = ("g++", "clang++", "cl")
-WINDOWS_AT_ONCE = {"cpu": 1, "cuda": 8}  # decoded at once; on a CPU more are slower
 
 
 class System:
@@ -44,11 +43,6 @@ class System:
     @property
     def sample_rate(self) -> int:
         return self.codec.sample_rate
-
-    @property
-    def windows_at_once(self) -> int:
-        """How many windows of latents are decoded at once."""
-        return WINDOWS_AT_ONCE.get(self.device.type, 1)
 
     @property
     def facts(self) -> dict[str, str]:

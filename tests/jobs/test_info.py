@@ -112,3 +112,7 @@ def test_a_text_file_is_neither(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("words")
     with pytest.raises(ValueError, match="x.txt"):
         describe(tmp_path / "x.txt")
+
+
+def test_the_licence_of_what_a_model_names_is_said():
+    assert describe("starter")["licences"] == {"conditioner": "Apache-2.0"}  # its config is older than the key
