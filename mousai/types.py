@@ -230,7 +230,7 @@ class Codec(Protocol):
     It may have `compile()`, for its networks. One that is trained may also have `initialise(batches)`, called once with
     training audio (`INITIAL_ITEMS` crops of it, where it says so) before the first step, and `calibrate(batches)`, called
     before its weights are exported; `LATENT_PARTS` may name the beginnings of the config fields and weights that its latents
-    follow from, so that a cache outlives a decoder trained on.
+    follow from, so that a cache outlives a decoder trained on; `latent_strengths (d,)` may say how much is heard of each.
     """
 
     sample_rate: int
@@ -299,7 +299,8 @@ RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "
 class Generator(Protocol):
     """A condition to latents; the absence of a condition is an embedding that it has learned. A module, made as a codec is.
 
-    It may have `compile()`, for its networks; and `frame_seconds`, what a latent frame has to last, None for any length.
+    It may have `compile()`, for its networks; `frame_seconds`, what a latent frame has to last, None for any length; and
+    `prepare(codec)`, called before training with the codec whose latents it learns.
     """
 
     latent_channels: int

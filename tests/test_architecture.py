@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,15 @@ def test_siblings_have_no_loops() -> None:
         rooms.setdefault(room(name), set()).update({room(other) for other in others} - {room(name), "__init__"})
     for graph in (modules, rooms):
         assert find_loop(graph) is None, f"imports run in a loop: {' → '.join(find_loop(graph) or ())}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tools").rglob("*.py")), ids=lambda path: path.name)
+def test_tools_import_what_there_is(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "mousai":
+            module = importlib.import_module(node.module)
+            lacks = [alias.name for alias in node.names if not hasattr(module, alias.name) and f"{node.module}.{alias.name}" not in MODULES]
+            assert not lacks, f"{path}: {node.module} has no {lacks}"
 
 
 def find_loop(graph: dict[str, set[str]]) -> list[str] | None:

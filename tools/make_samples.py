@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import mousai  # noqa: E402
 from mousai.audio import io  # noqa: E402
-from mousai.jobs.render.job.job import render  # noqa: E402
+from mousai.jobs.render.job import render  # noqa: E402
 from mousai.pictures.sheet import log_spectrogram  # noqa: E402
-from mousai.request.clip.job_file import read_jobs  # noqa: E402
+from mousai.request.job_file import read_jobs  # noqa: E402
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SECONDS, COLUMNS = 10.0, 4

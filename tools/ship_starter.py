@@ -2,7 +2,7 @@
 
     python tools/ship_starter.py --codec runs/dmae/model --generator runs/generator/model --card card.md --out mousai/starter
 
-The networks' weights are stored in float16, everything that latents depend on in float32. The codec may have been
+Matrices are stored in float16, but for those that latents follow from, which stay as they are. The codec may have been
 trained on since the generator's cache was made, as long as its latents are the same.
 """
 
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mousai import checkpoint  # noqa: E402
-from mousai.recipe import codec_fingerprint  # noqa: E402
+from mousai.recipe import codec_fingerprint, part_from  # noqa: E402
 
 LIMIT = 64 * 2**20  # bytes of weights that ship with the package
 
@@ -32,7 +33,8 @@ def ship(codec: Path, generator: Path, card: Path, out: Path) -> None:
     settings, state = checkpoint.load_model(generator)
     state = {name: value for name, value in state.items() if not name.startswith("codec.")}
     state |= {name: value for name, value in codec_state.items() if name.startswith("codec.")}
-    state = {name: value.half() if ".unet." in name and value.dtype == torch.float32 else value for name, value in state.items()}
+    parts = part_from("codec", codec_settings["codec"]).build().LATENT_PARTS
+    state = {name: halved(value) if not name.startswith(tuple(f"codec.{part}." for part in parts)) else value for name, value in state.items()}
     size = sum(value.numel() * value.element_size() for value in state.values())
     if size > LIMIT:
         raise ValueError(f"the weights take {size / 2**20:.1f} MiB, more than the {LIMIT / 2**20:.0f} that ship with the package")
@@ -40,6 +42,11 @@ def ship(codec: Path, generator: Path, card: Path, out: Path) -> None:
     settings["provenance"] = relative({**settings["provenance"], "codec": codec_settings["provenance"]})
     checkpoint.save_model(out, settings, state, card.read_text())
     print(f"wrote {out}: {size / 2**20:.1f} MiB")
+
+
+def halved(value: Tensor) -> Tensor:
+    """In float16, if it is a matrix of float32; scales and statistics are few and stay."""
+    return value.half() if value.dtype == torch.float32 and value.ndim >= 2 else value
 
 
 def relative(value: Any) -> Any:

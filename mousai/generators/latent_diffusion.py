@@ -26,7 +26,7 @@ from mousai.generators.music import NUMBERS, Music, MusicConfig, channels, chord
 from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.dit import DiT, DiTConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
-from mousai.types import Callback, Condition, ConditionShape, RowPredict, SamplingSettings
+from mousai.types import Callback, Codec, Condition, ConditionShape, RowPredict, SamplingSettings
 
 if TYPE_CHECKING:
     from mousai.networks.unetv0 import UNetV0
@@ -47,6 +47,7 @@ class LatentDiffusionConfig:
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
     stratified: bool = False  # a batch's times are spread evenly over all of them, at random within their share
+    emphasis: float = 0.0  # a latent channel's error counts as much as its strength, which the codec says, to this power; 0 = all count alike
     subtract_input: bool = False  # of objective v: v is the network's output less x_t: the U-Net hands x_t on, v of unit variance begins at 0
     sample: SamplingSettings = OWN  # how to sample when nothing else is asked for
 
@@ -54,6 +55,8 @@ class LatentDiffusionConfig:
         object.__setattr__(self, "sample", self.sample.over(OWN))
         if self.subtract_input and self.objective != "v":
             raise ValueError(f"subtract_input: belongs to objective v, came objective {self.objective}")
+        if self.emphasis < 0:
+            raise ValueError(f"emphasis: expected 0 or more, came {self.emphasis}")
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
         if (self.unet is None) == (self.dit is None):
@@ -89,6 +92,7 @@ class LatentDiffusion(nn.Module):
         if config.music is not None and config.subtract_input and isinstance(self.network, UNet1d):
             self.unet.hand_on()
 
+        self.register_buffer("channel_weights", torch.ones(self.latent_channels, 1), persistent=False)
         self.frame_multiple = self.network.total_factor
         self.sampling, self.samplers, self.process = config.sample, tuple(SAMPLERS), PROCESSES[config.objective]
 
@@ -116,6 +120,15 @@ class LatentDiffusion(nn.Module):
 
     # -- training --------------------------------------------------------------------------------------------------
 
+    def prepare(self, codec: Codec) -> None:
+        """Weigh the latent channels of the loss as `emphasis` says, before training; ValueError if the codec has no `latent_strengths`."""
+        if self.config.emphasis:
+            strengths = getattr(codec, "latent_strengths", None)
+            if strengths is None:
+                raise ValueError(f"generator.emphasis: {type(codec).__name__} does not say how strong its latents are; expected 0, came {self.config.emphasis}")
+            weights = strengths.float() ** self.config.emphasis
+            self.channel_weights.copy_((weights / weights.mean())[:, None])
+
     def loss(
         self, latents: Tensor, condition: Condition, generator: torch.Generator, frames: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -138,7 +151,7 @@ class LatentDiffusion(nn.Module):
             beside = channels(self.config.music, numbers, chords, [0] * b)
         told = self._told(tokens, fitted.mask | dropped[:, None], numbers)
         predicted = self.predict(self.process.add_noise(data, noise, t), t, beside, **told)
-        error = (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
+        error = self.channel_weights * (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
         weight = (torch.arange(length, device=data.device) < real[:, None])[:, None].to(error)  # (b, 1, l)
         loss = (error * weight).sum() / (weight.sum() * error.shape[1])

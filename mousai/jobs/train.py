@@ -164,6 +164,8 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
         raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as the codec's, came {generator.latent_channels}")
     check_conditions(windows.gives, generator.accepts, f"latent cache {data.cache}")
     check_frames(generator, windows.header["hop"], windows.header["sample_rate"])
+    if hasattr(generator, "prepare"):
+        generator.prepare(load_part("codec", recipe.codec.path))
     if accelerator.is_main_process:
         introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
     valid = None

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -155,6 +157,29 @@ def test_padding_counts_for_nothing():
 
     assert torch.isfinite(weights(spoilt)) and weights(spoilt) < 1000
     assert model.loss(spoilt, told, torch.Generator().manual_seed(0))[0] > 100
+
+
+def test_emphasis_weighs_the_errors_of_latent_channels_as_the_codec_says():
+    codec = SimpleNamespace(latent_strengths=torch.tensor([8.0, 4.0, 2.0, 2.0]))
+    latents, told = torch.randn(2, 4, 8), condition()
+
+    def loss(model: LatentDiffusion, latents: torch.Tensor = latents) -> float:
+        return model.loss(latents, told, torch.Generator().manual_seed(0))[0].item()
+
+    plain, weighed = tiny(), tiny(emphasis=1.0)
+    weighed.load_state_dict(plain.state_dict())
+    plain.prepare(codec)
+    assert loss(weighed) == loss(plain)  # until it is prepared
+    weighed.prepare(codec)
+    assert weighed.channel_weights.flatten().tolist() == [2.0, 1.0, 0.5, 0.5]
+    more = [latents + 3 * torch.eye(4)[channel, :, None] for channel in (0, 3)]
+    gain = [(loss(weighed, each) - loss(weighed)) / (loss(plain, each) - loss(plain)) for each in more]
+    assert gain[0] > gain[1]
+
+
+def test_emphasis_needs_a_codec_that_knows():
+    with pytest.raises(ValueError, match=r"^generator\.emphasis: object does not say how strong its latents are; expected 0, came 1\.0$"):
+        tiny(emphasis=1.0).prepare(object())
 
 
 def test_dropped_conditions_are_the_learned_one():

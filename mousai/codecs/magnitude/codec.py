@@ -50,6 +50,13 @@ class MagnitudeCodec(WindowedCodec):
     def dtype(self) -> torch.dtype:
         return self.decoder.unet.dtype
 
+    @property
+    def latent_strengths(self) -> Tensor:
+        """How much of the features, as the components weigh them, one standard deviation of each latent channel moves, `(d,)`."""
+        weights = feature_weights(self.config.components, self.config.features, self.channels, self.sample_rate)
+        synthesis = self.components.synthesis
+        return (weights.to(synthesis) @ synthesis).flatten(1).norm(dim=1)
+
     def set_precision(self, dtype: torch.dtype) -> None:
         """The dtype of the U-Net, which does most of the work; spectra stay float32."""
         self.decoder.unet.to(dtype)

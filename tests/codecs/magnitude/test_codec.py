@@ -6,6 +6,7 @@ import torch
 
 from mousai import config
 from mousai.codecs.magnitude.codec import MagnitudeCodec
+from mousai.codecs.magnitude.components import feature_weights
 from mousai.codecs.magnitude.config import MagnitudeConfig
 
 
@@ -210,3 +211,13 @@ def test_half_way_cold_noise_leaves_less_to_chance(fitted, notes):
         rows = [codec.features.slow(codec.features(codec.decode(latents, seeds=[seed])))[:, 0, :32] for seed in (1, 2)]
         apart.append((rows[0] - rows[1]).abs().mean().item())
     assert apart[0] < 0.9 * apart[1]
+
+
+def test_strengths_say_how_far_a_latent_moves_the_weighed_features(codec):
+    config = codec.config
+    weights = feature_weights(config.components, config.features, 2, config.sample_rate)
+    silence = torch.zeros(1, 16, 1)
+    for channel in (0, 7, 15):
+        moved = codec.components.decode(silence + torch.eye(16)[channel][None, :, None]) - codec.components.decode(silence)
+        torch.testing.assert_close(codec.latent_strengths[channel], (weights @ moved[0]).norm())
+    assert codec.latent_strengths.argmax() == 0
