@@ -86,6 +86,8 @@ def load_config(folder: str | Path) -> dict[str, Any]:
     """The config of a model folder alone; FileNotFoundError or ValueError says what is wrong with the folder."""
     folder = Path(folder)
     if not folder.exists():
+        sweep(folder.parent, folder.name)  # which gives back a model that a killed command was replacing
+    if not folder.exists():
         raise FileNotFoundError(f"no such model folder: {folder}; the shipped models are {', '.join(SHIPPED)}")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
@@ -152,12 +154,18 @@ def save_state(folder: str | Path, step: int, tensors: Mapping[str, Tensor], met
         _save_tensors(new / "state.safetensors", tensors)
         record = {"format": FORMAT, "step": step, "sha256": file_hash(new / "state.safetensors"), "meta": dict(meta)}
         write_json(new / "meta.json", record)
+    tidy(folder, keep)
+    return path
+
+
+def tidy(folder: str | Path, keep: int = 1) -> None:
+    """Removes all but the newest states, and what killed processes left."""
+    folder = Path(folder)
     for old in _states(folder)[:-keep]:
         shutil.rmtree(old)
     sweep(folder)
     for leftover in filter(OLDER_LEFTOVER.fullmatch, os.listdir(folder)):
         shutil.rmtree(folder / leftover)
-    return path
 
 
 def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, Any]] | None:
@@ -174,6 +182,8 @@ def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, An
         record = read_json(path / "meta.json", kind=dict)
         whole = record["sha256"] == file_hash(path / "state.safetensors")
     except (OSError, ValueError, KeyError) as error:
+        if not path.exists() and _states(Path(folder)):  # a run that goes on has written a newer one meanwhile
+            return load_state(folder)
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {advice}") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, came {record.get('format')!r}; it needs another version of mousai")

@@ -82,6 +82,16 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
+def append_text(path: str | Path, text: str) -> None:
+    """Adds text in UTF-8 to the end of a file, made if need be; never through a link. OSError in one line that names `path`."""
+    path = Path(path)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666), "a", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror}") from None
+
+
 def write_json(path: str | Path, data: Any, indent: int | None = 1) -> None:
     """Writes JSON, whole or not at all; `indent=None` is the shortest form. What UTF-8 cannot hold of a text is escaped."""
     separators = (",", ":") if indent is None else None

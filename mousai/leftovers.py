@@ -47,7 +47,7 @@ def sweep(folder: str | Path, name: str | None = None, *, alone: bool = False) -
     versions too.
     """
     older = re.compile((OLDER_OF_ANY if name is None else OLDER_OF_A_NAME).format(name=".+" if name is None else re.escape(name)), re.DOTALL)
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             ours = LEFT.fullmatch(entry.name)
             if entry.name in in_flight or (ours and name is not None and ours["stem"] != _stem(name)):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mousai import files, leftovers
-from mousai.files import file_hash, parse_json, read_json, write_json, write_tensors, write_text, writing, writing_folder
+from mousai.files import append_text, file_hash, parse_json, read_json, write_json, write_tensors, write_text, writing, writing_folder
 from mousai.leftovers import sweep, temporary_name
 
 ROOT = Path(__file__).parent.parent
@@ -142,6 +142,18 @@ def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
     said = python(program, tmp_path / "w.safetensors").communicate()[0]
     assert said.startswith(f"cannot write {tmp_path}/w.safetensors: ") and said.endswith("; is the disk full?\n") and said.count("\n") == 1
     assert os.listdir(tmp_path) == []
+
+
+def test_a_file_grows_but_not_through_a_link(tmp_path: Path) -> None:
+    append_text(tmp_path / "a", "one\n")
+    append_text(tmp_path / "a", "two\n")
+    assert (tmp_path / "a").read_text() == "one\ntwo\n"
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    for name in ("link", "none/a", "."):
+        with pytest.raises(OSError) as caught:
+            append_text(tmp_path / name, "three")
+        assert str(caught.value).startswith(f"cannot write {tmp_path / name}: ")
+    assert (tmp_path / "a").read_text() == "one\ntwo\n"
 
 
 # Sweeping

@@ -208,6 +208,18 @@ def train(
 
 
 @app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run; it may go on meanwhile.", metavar="RUN")],
+    as_json: Json = False,
+) -> None:
+    """Make the model of a training run's newest state, RUN/model, anew."""
+    from mousai.jobs.export import export as job
+
+    path = job(run)
+    report({"model": path}, str(path), as_json)
+
+
+@app.command()
 def cache(
     recipe: Annotated[Path, typer.Argument(help="The recipe of a generator; its data.cache says where the latents go.")],
     settings: Settings = None,

@@ -86,8 +86,11 @@ class CacheWriter:
         if self.items:
             name = f"shard-{self.number:05}-{self.rank:03}"
             shard = self.folder / f"{name}.safetensors"
-            write_tensors(shard, self.tensors)
-            _write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
+            try:
+                write_tensors(shard, self.tensors)
+                _write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
+            except OSError as error:
+                raise type(error)(f"{error}; the shards before it are kept, the same command goes on from there") from error
             self.number += 1
         self.tensors, self.items, self.bytes, self.since = {}, [], 0, time.monotonic()
 

@@ -83,9 +83,10 @@ def cache(
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
     conditioner = loaded.conditioner.build().to(accelerator.device)
     opened = open_sources(loaded.data.sources, accelerator)
+    header = header_of(loaded, codec, conditioner, accelerator.device)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            store.begin(folder, header_of(loaded, codec, conditioner, accelerator.device))
+            store.begin(folder, header)
         accelerator.wait_for_everyone()
         cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds)
     leave(accelerator)

@@ -27,6 +27,8 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     A run whose recipe names classes outside mousai runs their code: `trust` says that this may be, see trust.py.
     """
     out = Path(out)
+    if not (out / "config.yaml").is_file():
+        raise FileNotFoundError(f"{out} is no training run: it has no config.yaml; name a folder that `mousai train` wrote")
     recipe = recipe_from(config.read_yaml(out / "config.yaml"), str(out / "config.yaml"), trust)
     found = checkpoint.load_state(out / "state")
     if found is None:

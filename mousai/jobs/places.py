@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from mousai import locks
 from mousai.audio.write import FORMATS
 from mousai.leftovers import sweep
 
+LOCK = ".lock"
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
 
 
@@ -59,6 +61,21 @@ def ready(folder: Path) -> Iterator[Path]:
         yield folder
     finally:
         _remove_empty(made)
+
+
+@contextmanager
+def claimed(folder: Path, doing: str) -> Iterator[Path]:
+    """A folder that is `ready`, for one command at a time; ValueError says who is `doing` something there already."""
+    with ready(folder), ExitStack() as stack:
+        try:
+            stack.enter_context(locks.locked(folder / LOCK))
+        except locks.Locked as error:
+            raise ValueError(f"{folder}: {error.holder} {doing} there; wait for it, stop it, or name another folder") from None
+        try:
+            yield folder
+        finally:
+            with suppress(OSError):  # Windows keeps what is open
+                (folder / LOCK).unlink()
 
 
 def _remove_empty(folders: list[Path]) -> None:

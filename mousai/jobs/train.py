@@ -7,9 +7,9 @@ and `model/`. The same command again goes on where the last one stopped.
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,10 +25,12 @@ from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
+from mousai.jobs.places import claimed
 from mousai.launch.processes import leave
+from mousai.leftovers import sweep
 from mousai.pipelines.system import check_conditions, check_frames
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
-from mousai.training.budget import is_planned, read_plan, steps_of
+from mousai.training.budget import PLAN, is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
 
@@ -43,23 +45,38 @@ def train(
     """
     began = monotonic()
     loaded = with_times(load_recipe(recipe, overrides), minutes, time_limit_minutes)
-    out = prepare_folder(out)
+    out = checked_folder(out)
     step = finished_step(loaded, out)
     if step is not None and exported_step(out) == step:
+        checkpoint.tidy(out / "state")  # a kill may have left an older one
         return Outcome(step, "done")
     accelerator = accelerator_for(loaded.train, out)
-    if accelerator.is_main_process:
-        note_changes(loaded, out)
-        config.write_yaml(out / "config.yaml", loaded.to_dict())
-    if step is not None:
-        outcome = Outcome(step, "done")
-    else:
-        outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
-    accelerator.wait_for_everyone()
-    if outcome.reason != "signal" and accelerator.is_main_process:
-        print(f"wrote {export(out, loaded.outside)}", file=sys.stderr)
+    with claimed(out, "trains") if accelerator.is_main_process else nullcontext():
+        if step is not None:
+            outcome = Outcome(step, "done")
+        else:
+            outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
+        accelerator.wait_for_everyone()
+        if outcome.reason != "signal" and accelerator.is_main_process:
+            print(f"wrote {exported(out, loaded)}", file=sys.stderr)
     leave(accelerator)
     return outcome
+
+
+def accept(recipe: Recipe, out: Path) -> None:
+    """Makes the folder a run of this recipe, once all of that is known to be possible; what killed commands left is removed."""
+    note_changes(recipe, out)
+    for name in ("config.yaml", PLAN, "log.jsonl"):
+        sweep(out, name, alone=True)
+    config.write_yaml(out / "config.yaml", recipe.to_dict())
+
+
+def exported(out: Path, recipe: Recipe) -> Path:
+    """The model of a run; an OSError, such as a full disk's, says what is kept."""
+    try:
+        return export(out, recipe.outside)
+    except OSError as error:
+        raise OSError(f"{error}; the training state in {out / 'state'} is kept, `mousai export {out}` makes the model of it") from error
 
 
 def with_times(recipe: Recipe, minutes: float | None, time_limit_minutes: float | None) -> Recipe:
@@ -69,13 +86,24 @@ def with_times(recipe: Recipe, minutes: float | None, time_limit_minutes: float 
 
 
 def finished_step(recipe: Recipe, out: Path) -> int | None:
-    """The last step of a run of this very recipe in `out` that is done; None if there is something to do."""
+    """The last step of a run of this very recipe in `out` that is done; None if there is something to do.
+
+    ValueError for another recipe of which there would be nothing left to do: what was trained by the one is not said to be by the other.
+    """
     newest = checkpoint.newest_state(out / "state")
     if newest is None or not (out / "config.yaml").exists():
         return None
     stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
-    same = all(key == "train.time_limit_minutes" for key, _, _ in changes(recipe, out))
-    return newest[0] if same and is_planned(recipe.train, stages) and newest[0] >= steps_of(recipe.train, stages) else None
+    if not is_planned(recipe.train, stages) or newest[0] < steps_of(recipe.train, stages):
+        return None
+    different = [f"{key} {before} -> {now}" for key, before, now in changes(recipe, out) if key != "train.time_limit_minutes"]
+    if different:
+        more = f" and {len(different) - 3} more" if len(different) > 3 else ""
+        raise ValueError(
+            f"{out} is done at step {newest[0]}, by another recipe: {', '.join(different[:3])}{more}; "
+            "name another folder, or a larger train.steps to go on by this one"
+        )
+    return newest[0]
 
 
 def exported_step(out: Path) -> int | None:
@@ -101,7 +129,7 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(reconstruct, valid or crops, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out, recipe.outside), began=began,
+        finish=partial(export, out, recipe.outside), accepted=partial(accept, recipe, out), began=began,
     )  # fmt: skip
 
 
@@ -177,7 +205,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
         setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out, recipe.outside), began=began,
+        finish=partial(export, out, recipe.outside), accepted=partial(accept, recipe, out), began=began,
     )  # fmt: skip
 
 
@@ -221,14 +249,11 @@ def introduce(name: str, module: nn.Module, data: str) -> None:
     print(f"{name} of {size / 1e6:.2f} M weights; {data}", file=sys.stderr)
 
 
-def prepare_folder(out: str | Path) -> Path:
-    """The output folder, made and tried; OSError or ValueError before any work is done."""
+def checked_folder(out: str | Path) -> Path:
+    """The output folder, which need not be there; ValueError for a file."""
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is a file; training needs a folder to write to")
-    out.mkdir(parents=True, exist_ok=True)
-    if not os.access(out, os.W_OK):
-        raise PermissionError(f"cannot write to {out}; name another output folder")
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -11,16 +12,30 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupt:
-    """Within the block signals only set a flag; a second one acts as it would have without us."""
+    """Within the block signals only set a flag; a second one acts as it would have without us.
+
+    A process of several that were launched together is also interrupted when its launcher has died, for nobody would stop it then.
+    """
 
     def __init__(self, limit_minutes: float | None = None) -> None:
+        self.launcher = os.getppid() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else None
         self.deadline = None if limit_minutes is None else time.monotonic() + 60 * limit_minutes
         self.signal: signal.Signals | None = None
         self._before: dict[signal.Signals, object] = {}
 
     @property
     def signalled(self) -> bool:
-        return self.signal is not None
+        return self.signal is not None or self.orphaned
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the launcher that this process had is gone."""
+        return self.launcher is not None and os.getppid() != self.launcher
+
+    @property
+    def reason(self) -> str:
+        """What has interrupted, in words; "" for nothing, or the time limit."""
+        return self.signal.name if self.signal else "its launcher is gone" if self.orphaned else ""
 
     @property
     def requested(self) -> bool:

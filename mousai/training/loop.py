@@ -78,6 +78,7 @@ def train(
     sample: Callable[[nn.Module, int], Mapping[str, object]] | None = None,
     finish: Callable[[], object] | None = None,
     meta: Mapping[str, object] | None = None,
+    accepted: Callable[[], object] | None = None,
     began: float | None = None,
 ) -> Outcome:
     """Trains `model` until `config.steps`, the time limit or a signal, and saves its state under `folder/state`.
@@ -86,9 +87,10 @@ def train(
     the CPU, as everywhere). `batches(first)` yields this process's batches from number `first` on, counted over forward
     passes. `valid()` yields the validation batches. `sample(model, step)` gets the averaged model and returns
     {name: (audio, sample_rate) | picture} for the trackers. A state in `folder` is taken up. `meta` is kept with the state.
+    `accepted()` is called in the first process when all of that is as it has to be and nothing is written yet.
     With `config.minutes`, counted from the monotonic clock's `began`, the steps are planned (budget.py); `finish()`, what
     the caller does after the last step, is then called once on the way, to time it.
-    NonFiniteLoss stops a run whose loss is no number.
+    NonFiniteLoss stops a run whose loss is no number, OSError one that the disk does not take; both say which state is kept.
     """
     device, rank = accelerator.device, accelerator.process_index
     freeze(model, config.freeze)
@@ -106,8 +108,10 @@ def train(
     stream = batches(step * config.accumulate)
     module.train()
     budget = Budget(config, folder, accelerator, step, began)
+    if accepted is not None and accelerator.is_main_process:
+        accepted()
 
-    with Interrupt(config.time_limit_minutes) as interrupt, Report(config, folder, accelerator, step) as report:
+    with Interrupt(config.time_limit_minutes) as interrupt, state.kept(), Report(config, folder, accelerator, step) as report:
         while not budget.is_last(step):
             config = budget.settings(step)
             report.follow(config, budget.steps)
@@ -129,7 +133,7 @@ def train(
             total, norm, stop = agree(accelerator, total, norm, interrupt.signalled, interrupt.requested or budget.is_spent)
             if not math.isfinite(total) or not math.isfinite(norm):
                 raise NonFiniteLoss(
-                    f"step {step}: the loss is {total} and its gradient's norm {norm}; the state of {state.saved_as} is kept: "
+                    f"step {step}: the loss is {total} and its gradient's norm {norm}; {state.kept_as}: "
                     "lower train.lr or train.clip, raise train.warmup_steps, or look at the data, and run the same command again"
                 )
             optimizer.step()
@@ -151,8 +155,7 @@ def train(
                 with budget.timed("save"):
                     report.note(f"saved {state.save(step, meta or {})}")
             if stop:
-                asked = interrupt.signal.name if interrupt.signal else stop
-                report.note(f"stopped at {report.place(step)} ({asked}); the same command goes on from here")
+                report.note(f"stopped at {report.place(step)} ({interrupt.reason or stop}); the same command goes on from here")
                 return Outcome(step, stop)
             if trial:
                 with budget.timed("finish"):

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mousai.files import append_text
 from mousai.training.log import cut_log
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class Report:
         """Writes values to `log.jsonl` and to the trackers."""
         if not self.accelerator.is_main_process:
             return
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}}) + "\n")
+        row = {"step": step, **{name: float(f"{value:.6g}") for name, value in values.items()}}
+        append_text(self.folder / "log.jsonl", json.dumps(row) + "\n")
         if self.config.trackers:
             self.accelerator.log(dict(values), step=step)
 

@@ -6,7 +6,8 @@ dicts, so that a state is the same file from one process, DDP or FSDP, and each 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -32,7 +33,21 @@ class TrainingState:
     @property
     def saved_as(self) -> str:
         """The newest state on disk, in words."""
-        return f"step {self.saved_step} in {self.folder}" if self.saved_step is not None else "no step (nothing was saved yet)"
+        return f"step {self.saved_step} in {self.folder}" if self.saved_step is not None else "no step"
+
+    @property
+    def kept_as(self) -> str:
+        """What is left of the run whatever happens now, in words."""
+        return "nothing was saved yet" if self.saved_step is None else f"the state of {self.saved_as} is kept"
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within the block an OSError, such as a full disk's, says which state is kept."""
+        try:
+            yield
+        except OSError as error:
+            said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else error.strerror or str(error)
+            raise OSError(f"{said}; {self.kept_as}, the same command goes on from there") from error
 
     def load(self) -> int:
         """Takes up the newest state; returns its step, 0 if there is none. ValueError if it is of another model."""

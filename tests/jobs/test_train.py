@@ -2,7 +2,12 @@
 
 import itertools
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +19,21 @@ from mousai.jobs import train as jobs
 from mousai.jobs.cache import cache
 from mousai.jobs.export import export
 from mousai.jobs.train import train
+from mousai.leftovers import host_mark
+from mousai.locks import locked
 from mousai.recipe import load_part
 from mousai.training import budget
 from mousai.training.config import TrainConfig
 from mousai.types import Condition
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def number_of_a_dead_process():
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 def weights(folder):
@@ -181,6 +197,67 @@ def test_wrong_input_is_one_line_and_leaves_nothing(codec_recipe, generator_reci
         with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
             train(recipe, out, settings)
         assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run/state").exists() and not (tmp_path / "run/model").exists()
-    with pytest.raises(FileNotFoundError):
+        assert not (tmp_path / "run").exists()
+    with pytest.raises(FileNotFoundError, match="is no training run"):
         export(tmp_path / "run")
+
+
+def test_a_refused_run_leaves_a_finished_one_as_it_was(codec_recipe, tmp_path):
+    train(codec_recipe, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for settings, message in [
+        (["seed=6"], r"run is done at step 6, by another recipe: seed 5 -> 6; name another folder, or a larger train.steps"),
+        (["seed=6", "train.steps=3"], r"seed 5 -> 6, train.steps 6 -> 3"),
+        (["data.sources=[nowhere]", "train.steps=9"], "no such data source: nowhere"),
+        (["codec.unet.channels=[16, 32]", "train.steps=9"], "this training state is of another model"),
+        (["train.start_from=nowhere", "train.steps=9"], "no such model folder: nowhere"),
+    ]:
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            train(codec_recipe, tmp_path / "run", settings)
+        assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    export(tmp_path / "run")
+    assert train(codec_recipe, tmp_path / "run", ["seed=6", "train.steps=9"]).step == 9  # there is something to do: it goes on
+
+
+def test_two_cannot_train_in_one_folder(codec_recipe, tmp_path):
+    with locked(tmp_path / "run/.lock"):
+        with pytest.raises(ValueError, match=rf"run: another process \({os.getpid()} on .*\) trains there; wait for it"):
+            train(codec_recipe, tmp_path / "run")
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    train(codec_recipe, tmp_path / "run")
+    assert not (tmp_path / "run/.lock").exists()
+
+
+def test_what_killed_commands_left_is_swept_before_training(codec_recipe, tmp_path, number_of_a_dead_process):
+    train(codec_recipe, tmp_path / "run")
+    left = [f".{name}.tmp-{host_mark()}-{number_of_a_dead_process:x}-0123ab" for name in ("model", "config.yaml")] + [".config.yaml.ab_12cd3"]
+    alive = tmp_path / f"run/.model.tmp-{host_mark()}-{os.getppid():x}-0123ab"
+    for name in left:
+        (tmp_path / "run" / name).mkdir()
+    alive.mkdir()
+    shutil.copytree(tmp_path / "run/state/step-0000006", tmp_path / "run/state/step-0000003")
+    train(codec_recipe, tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run/state").iterdir()] == ["step-0000006"]
+    train(codec_recipe, tmp_path / "run", ["train.steps=7"])
+    assert alive.exists() and not any((tmp_path / "run" / name).exists() for name in left)
+
+
+def test_a_full_disk_is_one_line_that_says_what_is_kept(codec_recipe, tmp_path):
+    program = """if True:
+        import os, resource, signal, sys
+        from mousai.cli.main import main
+        from mousai.training import state
+        save = state.TrainingState.save
+        def save_what_fits(self, step, meta):
+            if step > 3:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+            return save(self, step, meta)
+        state.TrainingState.save = save_what_fits
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        main(["train", *sys.argv[1:]])"""
+    done = subprocess.run([sys.executable, "-c", program, codec_recipe, "--out", tmp_path / "run"], capture_output=True, text=True, cwd=ROOT)
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("mousai: ")]
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert re.fullmatch(r"mousai: cannot write .*state\.safetensors: .*; the state of step 3 in .*/state is kept, the same command goes on from there", line)
+    assert [path.name for path in (tmp_path / "run/state").iterdir()] == ["step-0000003"] and not (tmp_path / "run/.lock").exists()
+    assert train(codec_recipe, tmp_path / "run").step == 6

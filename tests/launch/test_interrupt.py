@@ -37,6 +37,18 @@ def test_a_limit_in_time_is_no_signal(monkeypatch: pytest.MonkeyPatch) -> None:
         assert interrupt.requested and not interrupt.signalled
 
 
+def test_a_rank_whose_launcher_is_gone_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    parent = [os.getppid()]
+    monkeypatch.setattr("mousai.launch.interrupt.os.getppid", lambda: parent[0])
+    with Interrupt() as alone:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        with Interrupt() as rank:
+            assert not rank.requested and rank.reason == ""
+            parent[0] = 1
+            assert rank.requested and rank.signalled and rank.reason == "its launcher is gone"
+            assert not alone.requested  # whoever has started it may go
+
+
 def test_a_thread_may_have_one_though_it_takes_no_handlers() -> None:
     seen: list[bool] = []
 
