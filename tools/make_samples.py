@@ -13,16 +13,21 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import mousai  # noqa: E402
 from mousai.audio import io  # noqa: E402
 from mousai.jobs.render.job import render  # noqa: E402
 from mousai.pictures.sheet import log_spectrogram  # noqa: E402
+from mousai.request.clip import Request  # noqa: E402
 from mousai.request.job_file import read_jobs  # noqa: E402
+from mousai.theory import METRES  # noqa: E402
 
 SAMPLES = Path(__file__).parents[1] / "samples"
-SECONDS, COLUMNS = 10.0, 4
+SECONDS, COLUMNS = 10.0, 3
 EXCERPT = (50.0, 20.0)  # of the long piece: from where on, how much; around the second transition
 LONG_PIECE = [
     "## A piece of three sections", "",
@@ -33,20 +38,20 @@ LONG_PIECE = [
 
 
 def main() -> None:
-    prompts = [line for line in (SAMPLES / "prompts.txt").read_text().splitlines() if line]
+    request = Request([line for line in (SAMPLES / "prompts.txt").read_text().splitlines() if line], SECONDS, seed=1)
     cascade = mousai.load("starter")
-    clips, lines = [], ["# What the shipped model makes of a dozen prompts", "", "| clip | prompt | seed |", "|---|---|---|"]
-    for seed, prompt in enumerate(prompts, start=1):
-        audio = cascade.generate(prompt, seconds=SECONDS, seed=seed)[0]
-        path = SAMPLES / f"{seed:02}.ogg"
-        recipe = {"prompt": prompt, "seed": seed, "seconds": SECONDS, "model": "starter", "fingerprint": cascade.fingerprint}
-        io.write(path, audio, cascade.codec.sample_rate, metadata=recipe | {"mousai": mousai.__version__})
-        clips.append((f"{seed}: {prompt}", audio))
-        lines.append(f"| [{path.name}]({path.name}) | {prompt} | {seed} |")
-    draw(clips, cascade.codec.sample_rate)
+    clips, lines = [], ["# What the shipped model makes of a dozen prompts", "", "| clip | prompt | seed | tempo | key | metre |", "|---|---|---|---|---|---|"]
+    for index, audio in enumerate(clip for batch in cascade.clips(request) for clip in batch):
+        path, recipe = SAMPLES / f"{index + 1:02}.ogg", cascade.recipe_of(request, index, SECONDS)
+        io.write(path, audio, cascade.sample_rate, metadata=recipe | {"mousai": mousai.__version__})
+        clips.append((recipe, audio))
+        heard = " | ".join(str(recipe.get(name, "–")) for name in ("seed", "bpm", "key", "metre"))
+        lines.append(f"| [{path.name}]({path.name}) | {recipe['prompt']} | {heard} |")
+    draw(clips, cascade.sample_rate)
     excerpt()
-    lines += ["", "![spectrograms](sheet.png)", "", *LONG_PIECE, "Made by `python tools/make_samples.py`; one of them by hand:", ""]
-    lines += ["```bash", f'mousai generate "{prompts[0]}" --seconds 10 --seed 1', "```", ""]
+    lines += ["", "![spectrograms](sheet.png)", "", "Spectrograms from 50 Hz to 8 kHz; the marks below are the beats that the model was told, the long ones bars.", ""]
+    lines += [*LONG_PIECE, "Made by `python tools/make_samples.py`; one of them by hand:", ""]
+    lines += ["```bash", f'mousai generate "{request.prompts[0]}" --seconds 10 --seed 1', "```", ""]
     (SAMPLES / "README.md").write_text("\n".join(lines))
 
 
@@ -61,21 +66,26 @@ def excerpt() -> None:
         shutil.copy(result.file.with_suffix(".png"), SAMPLES / "day.png")
 
 
-def draw(clips: list, sample_rate: int) -> None:
-    """The sheet: one panel a clip, one colour scale of 80 dB a panel, logarithmic frequency from 40 Hz to 20 kHz."""
+def draw(clips: list[tuple[dict, Tensor]], sample_rate: int) -> None:
+    """The sheet: one panel a clip, one colour scale of 60 dB a panel, logarithmic frequency, and the beats that were told."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = -(-len(clips) // COLUMNS)
-    figure = Figure(figsize=(4 * COLUMNS, 2.4 * rows), layout="constrained")
+    figure = Figure(figsize=(5 * COLUMNS, 3 * -(-len(clips) // COLUMNS)), layout="constrained")
     FigureCanvasAgg(figure)
-    for panel, (title, audio) in zip(figure.subplots(rows, COLUMNS, squeeze=False).flat, clips):
-        picture = log_spectrogram(audio, sample_rate)
+    for panel, (recipe, audio) in zip(figure.subplots(-(-len(clips) // COLUMNS), COLUMNS, squeeze=False).flat, clips):
+        picture = log_spectrogram(audio, sample_rate, highest=8000)
         top = picture.max().item()
-        panel.imshow(picture.numpy(), origin="lower", aspect="auto", extent=(0, SECONDS, 0, 1), vmin=top - 80, vmax=top, cmap="magma")
-        panel.set_title(title[:44], fontsize=8)
+        panel.imshow(picture.numpy(), origin="lower", aspect="auto", extent=(0, SECONDS, 0, 1), vmin=top - 60, vmax=top, cmap="magma")
+        panel.set_title(f"{recipe['seed']}: {recipe['prompt']}"[:56], fontsize=8)
         panel.set_yticks([])
         panel.tick_params(axis="x", labelsize=7)
+        if recipe.get("bpm"):
+            beats = torch.arange(0, SECONDS, 60 / recipe["bpm"]).tolist()
+            in_bar = METRES[recipe["metre"]]
+            panel.set_xticks(beats[::in_bar], [""] * len(beats[::in_bar]), minor=False)
+            panel.set_xticks(beats, minor=True)
+            panel.tick_params(axis="x", which="major", length=9)
     figure.savefig(SAMPLES / "sheet.png", format="png", dpi=80)
 
 

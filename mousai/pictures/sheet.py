@@ -19,13 +19,13 @@ COLUMNS = 3  # pairs side by side
 TICKS = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
-def log_spectrogram(audio: Tensor, sample_rate: int, rows: int = ROWS) -> Tensor:
-    """Power in dB `(rows, 1 + s // 512)` of audio `(c, s)`, channels averaged, rows equally far apart in octaves.
+def log_spectrogram(audio: Tensor, sample_rate: int, rows: int = ROWS, highest: float = HIGHEST_HZ) -> Tensor:
+    """Power in dB `(rows, 1 + s // 512)` of audio `(c, s)`, channels averaged, rows equally far apart in octaves up to `highest` hertz.
 
     Below 1 kHz, where the rows lie closer than the STFT's bins of 2048 samples, one of 8192 takes over by and by.
     """
     power = [stft_magnitude(audio, n_fft, 512).square().mean(0) * 2048 / n_fft for n_fft in (2048, 8192)]
-    frequencies = torch.logspace(math.log10(LOWEST_HZ), math.log10(min(HIGHEST_HZ, sample_rate / 2.1)), rows)
+    frequencies = torch.logspace(math.log10(LOWEST_HZ), math.log10(min(highest, sample_rate / 2.1)), rows)
     levels = [_at(10 * p.clamp(min=1e-10).log10(), frequencies / sample_rate * n_fft) for p, n_fft in zip(power, (2048, 8192))]
     fine = (1.5 - (frequencies / 350).log2()).clamp(0, 1)[:, None]  # 1 below 495 Hz, 0 above 990 Hz
     return torch.lerp(levels[0], levels[1], fine)

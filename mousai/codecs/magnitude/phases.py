@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mousai.codecs.magnitude.features import Features, istft, stft
+from mousai.codecs.magnitude.features import Features, istft, power, stft
 
 MOMENTUM = 0.99
 GAIN_RANGE = 2.5  # nepers by which a band is raised or lowered at a time
@@ -44,7 +44,7 @@ def audio_of(features: Features, log_magnitude: Tensor, levels: Tensor, phases: 
         spectrum = stft(x, config.n_fft, config.hop, window)
         ahead = spectrum if before is None else spectrum + MOMENTUM * (spectrum - before)
         before = spectrum
-        x = istft(ahead * (magnitude / ahead.abs().clamp(min=1e-9)), config.n_fft, config.hop, window)
+        x = istft(ahead * (magnitude * power(ahead).clamp(min=1e-18).rsqrt()), config.n_fft, config.hop, window)
         x = levelled(features, x, levels)
     return x
 
