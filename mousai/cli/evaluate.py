@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.cli.options import Compile, Device, Dtype, Json, Steps, between, option, print_help, progress_bar, report, sampling_options
+from mousai.cli.options import Compile, Device, Dtype, Json, Steps, between, option, phases, print_help, progress_bar, report, sampling_options
 
 app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
 app.callback(invoke_without_command=True)(print_help)
@@ -21,11 +21,12 @@ Seed = Annotated[int, option("What is drawn follows from it.", callback=between(
 
 
 def _evaluate(job: str, as_json: bool, out: Path, split: str, **settings: Any) -> None:
-    """Runs one of `jobs.evaluate` and prints what it wrote."""
-    from mousai.jobs import evaluate
+    """Runs a job that measures a model and prints what it wrote."""
+    from mousai.jobs import evaluate, evaluate_prompts
 
-    with progress_bar("steps") as progress:
-        found = getattr(evaluate, job)(out=out, split=None if split == "all" else split, progress=progress, **settings)
+    jobs = {"codec": evaluate.evaluate_codec, "joins": evaluate.evaluate_joins, "prompts": evaluate_prompts.evaluate_prompts}
+    with phases() as phase:
+        found = jobs[job](out=out, split=None if split == "all" else split, phase=phase, **settings)
     report(found, (out / f"{found['evaluates']}.md").read_text(encoding="utf-8").rstrip(), as_json)
 
 
@@ -35,7 +36,7 @@ def evaluate_codec(
     data: Recordings,
     out: Figures,
     split: Split = "valid",
-    seconds: Annotated[float, option("Length of a clip.", callback=between(0.1, 600))] = 5.0,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 5.0,
     clips: Annotated[Optional[int], option("Clips; one of each track unless given.", callback=between(1, 100_000))] = None,
     steps: Steps = None,
     batch: Annotated[int, option("Clips decoded at once.", "--batch", "-b", callback=between(1, 4096))] = 4,
@@ -44,9 +45,9 @@ def evaluate_codec(
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
-    """How near decode(encode(x)) comes to x, beside noises, another clip and Griffin-Lim, with a sheet of spectrograms."""
+    """What a listener follows through a codec, and how near decode(encode(x)) comes to x, beside noises, another clip and Griffin-Lim."""
     chosen = dict(model=model, data=data, seconds=seconds, clips=clips, steps=steps, batch=batch, seed=seed, device=device, dtype=dtype)
-    _evaluate("evaluate_codec", as_json, out, split, **chosen)
+    _evaluate("codec", as_json, out, split, **chosen)
 
 
 @app.command("joins")
@@ -64,7 +65,7 @@ def evaluate_joins(
     as_json: Json = False,
 ) -> None:
     """Whether more changes where the codec's windows are joined than elsewhere in the same pieces."""
-    _evaluate("evaluate_joins", as_json, out, split, model=model, data=data, seconds=seconds, pieces=pieces, steps=steps, seed=seed, device=device, dtype=dtype)
+    _evaluate("joins", as_json, out, split, model=model, data=data, seconds=seconds, pieces=pieces, steps=steps, seed=seed, device=device, dtype=dtype)
 
 
 @app.command("seams")
@@ -94,17 +95,22 @@ def evaluate_prompts(
     classifier: Annotated[Optional[Path], option("A saved classifier; one is trained on the set unless given.")] = None,
     per_class: Annotated[int, option("Clips of each class.", callback=between(1, 10_000))] = 6,
     seeds_per_prompt: Annotated[int, option("Clips of each prompt, with a seed each.", callback=between(1, 10_000))] = 2,
+    tempos: Annotated[bool, option("Ask for tempos over the set's whole range that are not the captions' own.", "--tempos")] = False,
+    keys: Annotated[bool, option("Ask for keys that are not the captions' own.", "--keys")] = False,
     seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 8.0,
     sampling: Optional[dict[str, Any]] = None,
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b", callback=between(1, 4096))] = None,
-    through_codec: Annotated[bool, option("Also classify recordings after encoding and decoding.", "--through-codec")] = False,
+    through_codec: Annotated[bool, option("Beside them the practice set after encoding and decoding.", "--through-codec")] = False,
+    beside: Annotated[Optional[list[str]], option("Beside them what this model makes of the same prompts; may be given often.", "--beside", metavar="MODEL")] = None,
+    recordings: Annotated[Optional[Path], option("Beside them crops of these: a folder or a manifest.", "--recordings")] = None,
+    listen: Annotated[int, option("Write a page to listen blind to so many of the prompts, by all of these.", "--listen", callback=between(0, 1000))] = 0,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
     as_json: Json = False,
 ) -> None:
-    """Whether a classifier of the practice set's styles names the prompted one, and whether seeds differ."""
+    """Whether the music has a beat, a key and a style, and whether they are those of the prompts; beside real music and other models."""
     chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
-    chosen |= dict(batch=batch, through_codec=through_codec, **sampling)
-    _evaluate("evaluate_prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype, compile=compile)
+    chosen |= dict(tempos=tempos, keys=keys, batch=batch, through_codec=through_codec, beside=beside or (), recordings=recordings, listen=listen, **sampling)
+    _evaluate("prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype, compile=compile)

@@ -59,6 +59,27 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+@contextmanager
+def phases() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+    """A bar on stderr for each part of a long job, where that is a terminal, else a line when it begins; gives `begin(what)`."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    settings = {"transient": True, "disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty()}
+    with Progress(*columns, console=console, **settings) as progress:
+        task = progress.add_task("", total=None)
+
+        def begin(what: str) -> Callable[[int, int], None]:
+            if not console.is_terminal:
+                print(f"mousai: {what.rpartition(': ')[0] or what}", file=sys.stderr, flush=True)
+            progress.reset(task, description=what, total=None)
+            return lambda done, total: progress.update(task, completed=done, total=total)
+
+        yield begin
+
+
 def between(low: float, high: float, above: bool = False) -> Callable[[Optional[float]], Optional[float]]:
     """A check for an option: a number from `low` (or above it) to `high`; NaN is none."""
 

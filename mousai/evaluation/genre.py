@@ -21,7 +21,9 @@ from torch import Tensor, nn
 
 from mousai.audio import io
 from mousai.evaluation.features import FLOOR, HOP, NUM_STATISTICS, SAMPLE_RATE, decibels, mel_power, statistics
+from mousai.evaluation.phases import counted, silent
 from mousai.files import parse_json, write_tensors
+from mousai.types import Callback
 
 NOISE = "noise"  # the label beside the styles
 _NOISE_CLIPS = 16  # realisations of white noise that are coloured in training
@@ -73,7 +75,9 @@ class GenreClassifier(nn.Module):
         return [self.config.labels[i] for i in self.probabilities(audio).argmax(-1).tolist()]
 
 
-def read_clips(manifest: str | Path, split: str | None, seconds: float = 10.0, label: str = "style") -> LabelledClips:
+def read_clips(
+    manifest: str | Path, split: str | None, seconds: float = 10.0, label: str = "style", progress: Callback = silent("")
+) -> LabelledClips:
     """Mel power of the first `seconds` of a manifest's clips of a split (None = all), labelled by a metadata field."""
     manifest = Path(manifest)
     rows = rows_of(manifest, {"file": str, "split": str, label: str})
@@ -81,7 +85,8 @@ def read_clips(manifest: str | Path, split: str | None, seconds: float = 10.0, l
     rows = [row for row in rows if split is None or row["split"] == split]
     if not rows:
         raise ValueError(f"{manifest} has no clip with split {split!r}; make more clips")
-    power = torch.cat([_read_power(manifest.parent / row["file"], seconds) for row in rows])
+    files = counted([manifest.parent / row["file"] for row in rows], progress)
+    power = torch.cat([_read_power(file, seconds) for file in files])
     return LabelledClips(power, torch.tensor([labels.index(row[label]) for row in rows]), labels)
 
 
@@ -141,7 +146,9 @@ def _blur(power: Tensor, in_time: Tensor, in_frequency: Tensor) -> Tensor:
     return torch.lerp(power, bands, (2 * in_frequency - 1).clamp_min(0)[:, None, None])
 
 
-def train_classifier(clips: LabelledClips, steps: int = 400, batch: int = 32, seed: int = 0) -> GenreClassifier:
+def train_classifier(
+    clips: LabelledClips, steps: int = 400, batch: int = 32, seed: int = 0, progress: Callback = silent("")
+) -> GenreClassifier:
     """Train on random crops of 3 s or more, most of them corrupted; deterministic in `seed`."""
     if batch % 8:
         raise ValueError(f"batch must be a multiple of 8, came {batch}")
@@ -158,7 +165,7 @@ def train_classifier(clips: LabelledClips, steps: int = 400, batch: int = 32, se
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         noise = _white_noise(clips.power.shape[-1], generator)
         model.train()
-        for _ in range(steps):
+        for _ in counted(range(steps), progress):
             features, targets = _draw(clips, noise, batch, generator)
             loss = F.cross_entropy(model(features), targets, label_smoothing=0.05)
             optimizer.zero_grad()

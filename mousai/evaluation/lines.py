@@ -1,4 +1,4 @@
-"""What a listener follows through a codec: lines, grain, peaks and the key, of a clip beside its original.
+"""What a listener follows through a codec: lines, grain, peaks, pulse and pitch, of a clip beside its original.
 
 Lines are what stands out from its neighbours along frequency and lasts: the log magnitude less its mean over 25 bins (290
 Hz at 48 kHz), averaged over 8 frames (0.17 s). Grain is the rest, what flickers from frame to frame; it differs from one
@@ -7,13 +7,19 @@ noise to another of the same kind, so its spread tells, not its course. Both are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mousai.audio.spectral import at_rms, chroma, stft_magnitude
+from mousai.audio.level import at_rms
+from mousai.audio.spectral import stft_magnitude
+from mousai.evaluation.harmony import key_fits, pitch_classes, voiced_share
+from mousai.evaluation.phases import counted, silent
+from mousai.evaluation.pulse import FINER, FRAMES_A_SECOND, pulse_of
+from mousai.types import Callback
 
 N_FFT, HOP = 4096, 1024
 NEIGHBOURS = 25  # bins that a bin is compared with
@@ -24,37 +30,53 @@ GRAIN_HZ = (70, 3600)
 STRONGEST = 20  # peaks a frame
 DB_PER_NEPER = 8.686
 
-# How well each pitch class fits a key on C (Krumhansl and Kessler, Psychological Review 89, 1982).
-MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
-MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+PULSE_SECONDS = (0.3, 3.0)
 
 MEASURES = {  # name: heading of the table
     **{name: f"lines {low:,} … {high:,} Hz" for name, (low, high) in BANDS_HZ.items()},
     "grain_db": "grain, dB",
+    "peakiness_db": "peakiness, dB",
     "peaks_kept": "peaks kept",
+    "pulse_kept": "pulse kept",
+    "chroma_kept": "chroma kept",
     "key_kept": "key kept",
+    "voiced": "voiced",
 }
+SHARES = ("peaks_kept", "key_kept", "voiced")  # shown in per cent
 
 
-def measure(candidates: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int) -> dict[str, list[float]]:
+def measure(candidates: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int, progress: Callback = silent("")) -> dict[str, list[float]]:
     """Every measure of `MEASURES`, one number a clip, of candidates `(c, s)` against their references."""
     if len(candidates) != len(references) or not references:
         raise ValueError(f"expected as many candidates as references, at least one; came {len(candidates)} and {len(references)}")
-    rows = [one(a, b, sample_rate) for a, b in zip(candidates, references, strict=True)]
+    rows = [one(a, b, sample_rate) for a, b in counted(list(zip(candidates, references, strict=True)), progress)]
     return {name: [row[name] for row in rows] for name in MEASURES}
 
 
 def one(candidate: Tensor, reference: Tensor, sample_rate: int) -> dict[str, float]:
-    """The measures of one clip `(c, s)` against its reference."""
+    """The measures of one clip `(c, s)` against its reference; grain, peakiness and what is voiced are its own."""
     levels = [log_magnitude(x) for x in (candidate, reference)]
     lasting = [lines(level) for level in levels]
     bands = {name: bins_between(*hz, sample_rate) for name, hz in BANDS_HZ.items()}
+    heard = bins_between(70, 6000, sample_rate)
+    classes = [pitch_classes(x, sample_rate) for x in (candidate, reference)]
+    keys = [int(key_fits(each).argmax()) for each in classes]
     return {
         **{name: correlation(*(x[band] for x in lasting)) for name, band in bands.items()},
         "grain_db": grain(levels[0][bins_between(*GRAIN_HZ, sample_rate)]),
-        "peaks_kept": peaks_kept(*(level[bins_between(70, 6000, sample_rate)] for level in levels)),
-        "key_kept": float(key(candidate, sample_rate) == key(reference, sample_rate)),
+        "peakiness_db": peakiness(levels[0][heard]),
+        "peaks_kept": peaks_kept(*(level[heard] for level in levels)),
+        "pulse_kept": correlation(*pulse_curves(candidate, reference, sample_rate)),
+        "chroma_kept": correlation(*classes),
+        "key_kept": float(keys[0] == keys[1]),
+        "voiced": voiced_share(candidate, sample_rate),
     }
+
+
+def pulse_curves(candidate: Tensor, reference: Tensor, sample_rate: int) -> list[Tensor]:
+    """How far each of two clips is like itself 0.3 to 3 s on, as `pulse.autocorrelation` has it."""
+    first, last = (round(seconds * FRAMES_A_SECOND * FINER) for seconds in PULSE_SECONDS)
+    return [pulse_of(audio, sample_rate).curve[first:last] for audio in (candidate, reference)]
 
 
 def log_magnitude(audio: Tensor) -> Tensor:
@@ -99,6 +121,12 @@ def peaks_kept(level: Tensor, reference: Tensor) -> float:
     return ((wanted & near).sum() / wanted.sum().clamp(min=1)).item()
 
 
+def peakiness(level: Tensor) -> float:
+    """How far in dB the 20 strongest peaks of each frame of `level (f, l)` stand above their neighbours, on average."""
+    peaks = strongest_peaks(level)
+    return standing_out(level)[peaks].mean().item() * DB_PER_NEPER if peaks.any() else 0.0
+
+
 def strongest_peaks(level: Tensor) -> Tensor:
     """Where the strongest local maxima of each frame of `(f, l)` are, boolean."""
     peak = torch.zeros_like(level, dtype=torch.bool)
@@ -114,13 +142,10 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return ((a * b).sum() / power.sqrt()).item() if power > 1e-12 else 0.0
 
 
-def key_correlations(audio: Tensor, sample_rate: int) -> Tensor:
-    """How the pitch classes of audio `(c, s)` fit each key `(24,)`: C major, C# major, … B major, C minor, … B minor."""
-    classes = chroma(audio.mean(0), sample_rate).mean(1)
-    profiles = torch.stack([torch.tensor(profile).roll(tonic) for profile in (MAJOR, MINOR) for tonic in range(12)])
-    return torch.corrcoef(torch.cat([classes[None].float(), profiles]))[0, 1:].nan_to_num()
-
-
-def key(audio: Tensor, sample_rate: int) -> int:
-    """The number of the key that fits best, 0 … 23 as in `key_correlations`."""
-    return int(key_correlations(audio, sample_rate).argmax())
+def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Markdown of summaries (`codec.summary`) by name: means over clips."""
+    lines = [f"| | {' | '.join(MEASURES.values())} |", "|---" * (len(MEASURES) + 1) + "|"]
+    for name, row in rows.items():
+        cells = [f"{100 * row[key]['mean']:.0f} %" if key in SHARES else f"{row[key]['mean']:.2f}" for key in MEASURES]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)

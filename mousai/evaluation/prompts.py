@@ -1,25 +1,32 @@
-"""Are prompts obeyed? Captions of a practice set as prompts, its style classifier as the ear, and whether seeds differ."""
+"""Are prompts obeyed? Captions of a practice set as prompts, its style classifier as one ear, and whether seeds differ."""
 
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mousai.audio.level import at_rms
 from mousai.audio.spectral import log_mel
+from mousai.conditioners.music import checked
+from mousai.data.captions import field_texts
 from mousai.data.sources import Source, Track
 from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import GenreClassifier, load_classifier, read_clips, rows_of, save_classifier, train_classifier
+from mousai.evaluation.phases import Phase, silent
+from mousai.evaluation.pulse import relation
 from mousai.files import file_hash
+from mousai.request.music import Music
+from mousai.theory import key_name, key_of
 
 LABEL = "style"  # the field of a practice set's manifest that names the class
 LISTEN_SECONDS = 10.0  # of each clip, in training the classifier
+FOREIGN = 0.1  # how far from a caption's own tempo, its octaves and thirds, a drawn one is at least
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,16 @@ class Asked:
 
     label: str
     prompt: str
+    track: str = ""  # the key of the track that the words are from
+
+
+@dataclass(frozen=True)
+class Known:
+    """A recording `(c, s)`: its class, None where it has none, and what its metadata say of tempo, key and metre."""
+
+    label: str | None
+    audio: Tensor
+    music: Music
 
 
 def manifest_of(practice: str | Path) -> Path:
@@ -49,61 +66,88 @@ def tracks_by_label(source: Source) -> dict[str, list[Track]]:
     return dict(sorted(tracks.items()))
 
 
-def prompts_for(source: Source, per_class: int, seeds_per_prompt: int) -> list[Asked]:
+def prompts_for(
+    source: Source, per_class: int, seeds_per_prompt: int, tempos: bool = False, keys: bool = False, seed: int = 0
+) -> list[Asked]:
     """`per_class` clips to ask for of each class, class after class, each prompt `seeds_per_prompt` times in a row.
 
     Prompts are the tracks' own captions, different ones as far as there are, spread over the set; a caption that says
-    no more than the name of the class does not count.
+    no more than the name of the class does not count. With `tempos` or `keys` a prompt is put together from what else is
+    known of a track and a tempo or key that is not its own, drawn from `seed`, see `foreign`.
     """
     if per_class < 1 or seeds_per_prompt < 1 or per_class % seeds_per_prompt:
         raise ValueError(f"per_class: expected a multiple of seeds_per_prompt {seeds_per_prompt}, came {per_class}")
     wanted = per_class // seeds_per_prompt
     asked = []
     for label, tracks in tracks_by_label(source).items():
-        captions = list(dict.fromkeys(track.metadata.get("caption", "") for track in tracks))
-        captions = [text for text in captions if text and _plain(text) != _plain(label)]
-        if not captions:
+        said = {track.metadata.get("caption", ""): track for track in reversed(tracks)}
+        usable = [text for text in reversed(said) if text and _plain(text) != _plain(label)]
+        if not usable:
             raise ValueError(f"{source.name}: no track of the class {label} has a caption to prompt with")
-        chosen = [captions[i * len(captions) // wanted] if wanted < len(captions) else captions[i % len(captions)] for i in range(wanted)]
-        asked += [Asked(label, prompt) for prompt in chosen for _ in range(seeds_per_prompt)]
+        for i in range(wanted):
+            prompt = usable[i * len(usable) // wanted] if wanted < len(usable) else usable[i % len(usable)]
+            track = said[prompt]
+            if tempos or keys:
+                prompt = foreign(track, tempo_range(source) if tempos else None, keys, random.Random(f"{seed}:{label}:{i}"))
+            asked += [Asked(label, prompt, track.key)] * seeds_per_prompt
     return asked
+
+
+def tempo_range(source: Source) -> tuple[int, int]:
+    """The lowest and the highest tempo that tracks of a source have; ValueError where none has any."""
+    tempos = [track.metadata["bpm"] for track in source if "bpm" in track.metadata]
+    if not tempos:
+        raise ValueError(f"{source.name}: no track has a tempo, so that none can be drawn")
+    return round(min(tempos)), round(max(tempos))
+
+
+def foreign(track: Track, tempos: tuple[int, int] | None, keys: bool, rng: random.Random) -> str:
+    """A prompt in the words of a track's genre, moods, instruments, metre, tempo and key, with another tempo or key than its own.
+
+    The tempo lies within `tempos`, evenly in octaves, and apart from the track's own, its double, half and thirds, as far
+    as the range allows; the key is of the same mode, so that moods still fit.
+    """
+    known = {name: value for name, value in track.metadata.items() if name not in ("caption", "tempo")}
+    own = known.pop("bpm", None)
+    if tempos is not None:
+        all_of_them = range(tempos[0], tempos[1] + 1)
+        others = [bpm for bpm in all_of_them if own is None or relation(bpm, own, FOREIGN) is None] or list(all_of_them)
+        own = rng.choices(others, [1 / bpm for bpm in others])[0]
+    if keys:
+        root, mode = key_of(known["key"]) if "key" in known else (0, rng.choice(("major", "minor")))
+        known["key"] = key_name(root + rng.randrange(1, 12), mode)
+    texts = field_texts(known, rng, ", ") + ([f"{own:g} bpm"] if own is not None else [])
+    rng.shuffle(texts)
+    return ", ".join(texts)
 
 
 def _plain(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
-def practice_classifier(manifest: Path, steps: int = 400) -> tuple[GenreClassifier, Path]:
+def practice_classifier(manifest: Path, steps: int = 400, phase: Phase = silent) -> tuple[GenreClassifier, Path]:
     """The classifier of a practice set's train split, trained once and kept beside its manifest; and where it is."""
     path = manifest.with_name(f"genre-classifier-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
         seconds = min(LISTEN_SECONDS, *(row["duration"] for row in rows_of(manifest, {"duration": int | float})))
-        save_classifier(train_classifier(read_clips(manifest, "train", seconds, LABEL), steps), path)
+        clips = read_clips(manifest, "train", seconds, LABEL, phase("the judge of styles, made once a set: clips"))
+        save_classifier(train_classifier(clips, steps, progress=phase("the judge of styles, made once a set: steps")), path)
     return load_classifier(path), path
 
 
-def wilson(right: int, total: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `right` in `total` (Wilson, JASA 22, 1927)."""
-    from scipy.stats import binomtest
-
-    interval = binomtest(right, total).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
-
-
-def recordings(source: Source, per_class: int, seconds: float) -> list[tuple[str, Tensor]]:
-    """The beginnings `(2, s)` of up to `per_class` tracks of each class, with its name."""
+def recordings(source: Source, per_class: int, seconds: float) -> list[Known]:
+    """The beginnings `(2, s)` of up to `per_class` tracks of each class."""
     num_samples = round(seconds * SAMPLE_RATE)
     return [
-        (label, source.read(track, 0.0, num_samples, SAMPLE_RATE, 2))
+        Known(label, source.read(track, 0.0, num_samples, SAMPLE_RATE, 2), music_of(track))
         for label, tracks in tracks_by_label(source).items()
         for track in tracks[:per_class]
     ]
 
 
-def recognised(ear: GenreClassifier, known: Sequence[tuple[str, Tensor]]) -> dict[str, float | int]:
-    """For how many of some labelled clips `(c, s)` the classifier names the label."""
-    right = sum(ear.name(audio[None])[0] == label for label, audio in known)
-    return {"clips": len(known), "accuracy": right / len(known)}
+def music_of(track: Track) -> Music:
+    """The tempo, key and metre of a track as its metadata say them, where they can be."""
+    return Music(**{name: checked(name, track.metadata.get(name)) for name in ("bpm", "key", "metre")})
 
 
 def seed_distances(asked: Sequence[Asked], clips: Sequence[Tensor]) -> dict[str, dict[str, float]]:
@@ -120,26 +164,3 @@ def seed_distances(asked: Sequence[Asked], clips: Sequence[Tensor]) -> dict[str,
             kind = "one class, two prompts" if first.label == second.label else "two classes"
         kinds[kind].append((spectra[i] - spectra[j]).abs().mean().item())
     return {kind: {"pairs": len(distances), "mean": torch.tensor(distances).mean().item(), "least": min(distances)} for kind, distances in kinds.items() if distances}
-
-
-def text_of(report: dict[str, Any]) -> str:
-    """A report of `jobs.evaluate.evaluate_prompts` as Markdown."""
-    low, high = report["interval_95"]
-    recorded, through = report["recordings"], report["recordings_through_codec"]
-    lines = [
-        f"{len(report['clips'])} clips of {report['seconds']:g} s, {report['generator_steps']} generator steps at guidance {report['guidance']:g}.",
-        "",
-        f"The classifier names the prompted class for **{100 * report['accuracy']:.0f} %** of them"
-        f" (95 % interval {100 * low:.0f} … {100 * high:.0f} %; chance {100 * report['chance']:.0f} %),",
-        f"and for {100 * recorded['accuracy']:.0f} % of {recorded['clips']} recordings of the set itself"
-        + (f", {100 * through['accuracy']:.0f} % after the codec." if through else "."),
-        "",
-        f"| prompted | {' | '.join(report['labels'])} |",
-        "|---" * (len(report["labels"]) + 1) + "|",
-        *(f"| {label} | {' | '.join(str(n or '') for n in row)} |" for label, row in zip(report["labels"], report["confusion"]) if any(row)),
-        "",
-        "| log-mel distance of pairs of clips, dB | pairs | mean | least |",
-        "|---|---|---|---|",
-        *(f"| {kind} | {distances['pairs']} | {distances['mean']:.2f} | {distances['least']:.2f} |" for kind, distances in report["distances_db"].items()),
-    ]
-    return "\n".join(lines) + "\n"

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mousai.audio import io
 from mousai.evaluation.seams import Boundaries, medians, seam_score, sight, table
-from mousai.jobs.evaluate import Progress, folder_for, save
+from mousai.jobs.evaluate import folder_for, save
+from mousai.types import Callback
 
 BLOCK_SECONDS = 10
 
@@ -23,7 +24,7 @@ def evaluate_seams(
     every: float | None = None,
     first: float | None = None,
     overlap: float | None = None,
-    progress: Progress | None = None,
+    progress: Callback | None = None,
 ) -> dict[str, Any]:
     """How much more changes across the boundaries of the windows of long pieces than elsewhere in each.
 
@@ -71,7 +72,7 @@ def _audio_of(file: Path) -> Path:
     return pieces[0]
 
 
-def _counted(blocks: Iterator[Tensor], sample_rate: int, done: int, total: int, progress: Progress | None) -> Iterator[Tensor]:
+def _counted(blocks: Iterator[Tensor], sample_rate: int, done: int, total: int, progress: Callback | None) -> Iterator[Tensor]:
     """The blocks, each told as its seconds."""
     num_samples = 0
     for block in blocks:

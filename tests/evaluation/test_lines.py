@@ -20,21 +20,13 @@ def music(seed: int = 0, seconds: float = 2.0) -> torch.Tensor:
     return audio
 
 
-def scale(tonic_hz: float, steps: tuple[int, ...]) -> torch.Tensor:
-    """The notes of a scale one after the other, its triad held below."""
-    time = torch.arange(RATE // 4) / RATE
-    sung = torch.cat([torch.sin(2 * math.pi * tonic_hz * 2 ** (step / 12) * time) for step in steps])
-    time = torch.arange(len(sung)) / RATE
-    chord = sum(torch.sin(2 * math.pi * tonic_hz * 2 ** (steps[i] / 12) * time) for i in (0, 2, 4))
-    return (0.1 * sung + 0.1 * chord)[None]
-
-
 def test_a_clip_is_nearest_to_itself():
     clip = music()
     found = lines.measure([clip, music(1)], [clip, clip], RATE)
     assert found.keys() == lines.MEASURES.keys()
-    for name in (*lines.BANDS_HZ, "peaks_kept", "key_kept"):
+    for name in (*lines.BANDS_HZ, "peaks_kept", "pulse_kept", "chroma_kept", "key_kept"):
         assert found[name][0] == pytest.approx(1)
+    assert found["chroma_kept"][1] < 0.9
     for name in lines.BANDS_HZ:
         assert found[name][1] < 0.7
     assert found["peaks_kept"][1] < 0.8
@@ -63,11 +55,16 @@ def test_peaks_count_within_a_bin():
     assert lines.peaks_kept(level.roll(3, 0), level) == 0
 
 
-@pytest.mark.parametrize("tonic", [0, 3, 9])
-def test_keys_of_scales_are_found(tonic):
-    c = 261.63 * 2 ** (tonic / 12)
-    assert lines.key(scale(c, (0, 2, 4, 5, 7, 9, 11, 12)), RATE) == tonic
-    assert lines.key(scale(c, (0, 2, 3, 5, 7, 8, 11, 12)), RATE) == 12 + tonic
+def test_tones_are_peaky_and_noise_is_not():
+    noise = 0.1 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(0))
+    tones, grain = (lines.peakiness(lines.log_magnitude(x)[6:512]) for x in (music()[:1] + 0, noise))
+    assert tones > grain + 3 and lines.peakiness(torch.zeros(300, 4)) == 0
+
+
+def test_a_table_has_a_line_a_row():
+    row = {name: {"mean": 0.5} for name in lines.MEASURES}
+    first, _, line = lines.table({"ours": row}).splitlines()
+    assert first.count("|") == line.count("|") and line.startswith("| ours | 0.50 | ") and line.count("50 %") == 3
 
 
 def test_silence_is_measured_too():

@@ -13,8 +13,14 @@ from mousai.cli import main as cli
 from mousai.data.sources import open_source
 from mousai.data.synth.render import make
 from mousai.data.synth.styles import STYLES
-from mousai.evaluation.prompts import practice_classifier, prompts_for, recognised, recordings as recordings_of, seed_distances, tracks_by_label, wilson
-from mousai.jobs.evaluate import evaluate_codec, evaluate_joins, evaluate_prompts
+from mousai.evaluation.prompts import practice_classifier, prompts_for, recordings as recordings_of, seed_distances, tracks_by_label
+from mousai.evaluation.prompts_report import CODEC, MADE, PRACTICE
+from mousai.evaluation.pulse import relation
+from mousai.evaluation.rows import listened
+from mousai.evaluation.shares import wilson
+from mousai.jobs.evaluate import evaluate_codec, evaluate_joins
+from mousai.jobs.evaluate_prompts import evaluate_prompts
+from mousai.request.music import in_words
 from mousai.jobs.synth import synthesise
 
 RATE = 48000
@@ -36,14 +42,16 @@ def recordings(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def practice(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("practice")
-    synthesise(folder, 2 * len(STYLES), seed=1, seconds=3.0, workers=1, format="flac")  # a round to learn from, one to ask for
+    synthesise(folder, 2 * len(STYLES), seed=1, seconds=4.5, workers=1, format="flac")  # a round to learn from, one to ask for
     practice_classifier(folder / "manifest.jsonl", steps=40)
     return folder
 
 
 def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_path) -> None:
-    steps = []
-    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", seconds=1.2, steps=2, batch=2, progress=lambda done, total: steps.append((done, total)))
+    parts: dict[str, list] = {}
+    settings = dict(seconds=1.2, steps=2)
+    phase = lambda what: lambda done, total: parts.setdefault(what, []).append((done, total))  # noqa: E731
+    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", batch=2, phase=phase, **settings)
     assert json.loads((tmp_path / "out/codec.json").read_text()) == report
     assert (tmp_path / "out/codec.png").read_bytes()[:8] == PNG
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["codec.json", "codec.md", "codec.png"]
@@ -53,8 +61,11 @@ def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_
     assert report["share_of"]["white noise"] == pytest.approx(ours["log_mel_db"]["mean"] / report["rows"]["white noise"]["log_mel_db"]["mean"])
     text = (tmp_path / "out/codec.md").read_text()
     assert report["fingerprint"] in text and "Griffin-Lim, 4 mel bands a channel every 1024 samples" in text
-    assert steps[-1][0] == steps[-1][1] and [done for done, _ in steps] == sorted(done for done, _ in steps)
-    again = evaluate_codec(tiny_cascade, recordings, tmp_path / "again", seconds=1.2, steps=2, batch=3)
+    assert report["original"]["lines_mid"]["mean"] == pytest.approx(1) and "| original | 1.00 |" in text and ours["lines_mid"]["mean"] < 0.9
+    for steps in parts.values():
+        assert steps[-1][0] == steps[-1][1] and [done for done, _ in steps] == sorted(done for done, _ in steps)
+    assert {"encoding and decoding: steps", "measuring white noise: clips"} <= parts.keys()
+    again = evaluate_codec(tiny_cascade, recordings, tmp_path / "again", batch=3, **settings)
     assert again["rows"]["decode(encode(x))"]["log_mel_db"]["clips"] == pytest.approx(ours["log_mel_db"]["clips"], abs=1e-3)
 
 
@@ -71,9 +82,9 @@ def test_joins_of_a_tiny_codec(tiny_cascade, recordings, tmp_path) -> None:
     assert "9 joins" in (tmp_path / "joins.md").read_text()
 
 
-def test_prompts_are_generated_named_and_counted(tiny_cascade, practice, tmp_path) -> None:
-    settings = dict(per_class=2, seeds_per_prompt=2, seconds=1.0, steps=2, guidance=2.0, codec_steps=2, batch=8)
-    report = evaluate_prompts(tiny_cascade, practice, tmp_path, through_codec=True, **settings)
+def test_prompts_are_generated_named_heard_and_counted(tiny_cascade, practice, recordings, tmp_path) -> None:
+    settings = dict(per_class=2, seeds_per_prompt=2, seconds=4.3, steps=2, guidance=2.0, codec_steps=2, batch=8)
+    report = evaluate_prompts(tiny_cascade, practice, tmp_path, through_codec=True, beside=[tiny_cascade], recordings=recordings, listen=3, **settings)
     assert json.loads((tmp_path / "prompts.json").read_text()) == json.loads(json.dumps(report))
     assert (tmp_path / "prompts.png").read_bytes()[:8] == PNG
     confusion = torch.tensor(report["confusion"])
@@ -83,6 +94,16 @@ def test_prompts_are_generated_named_and_counted(tiny_cascade, practice, tmp_pat
     assert low <= report["accuracy"] < high
     assert report["recordings"]["clips"] == len(STYLES) == report["recordings_through_codec"]["clips"]
     assert report["recordings"]["accuracy"] > report["recordings_through_codec"]["accuracy"]  # a codec of random weights ruins them
+    made, other, *known = report["rows"].values()
+    assert [clip["asked_bpm"] for clip in made["each"]] == [clip["asked_bpm"] for clip in other["each"]] and made["each"] != other["each"]
+    assert [row["clips"] for row in known] == [len(STYLES), len(STYLES), 2 * len(STYLES)]
+    assert known[0]["asked_key"] == len(STYLES) and known[2]["asked_key"] == 0 and known[2]["style_named"] is None
+    assert known[0]["key_correlation"] > known[1]["key_correlation"] and made["key_correlation"] < known[0]["key_correlation"]
+    assert set(report["nearest"]) == set(report["rows"]) - {"recordings"} == {*report["two_samples"], CODEC}
+    assert report["two_samples"][MADE]["p"] < 0.01 and report["nearest"][MADE]["least"] > report["nearest"][PRACTICE]["least"] > 0
+    text = (tmp_path / "prompts.md").read_text()
+    assert "| recordings |" in text and "## Is it copied?" in text and "## Is it the set's music?" in text
+    assert len(list((tmp_path / "listen").glob("*.ogg"))) == 3 * 5 and (tmp_path / "listen/listen.html").is_file()
     assert report["distances_db"]["one prompt, two seeds"]["least"] > 0
     clips = sorted((tmp_path / "clips").iterdir())
     assert len(clips) == 2 * len(STYLES)
@@ -96,8 +117,8 @@ def test_the_classifier_is_trained_once_a_set(practice) -> None:
     stamp = kept.stat().st_mtime_ns
     classifier, path = practice_classifier(manifest)
     assert path == kept and kept.stat().st_mtime_ns == stamp
-    known = recordings_of(open_source(manifest, "train"), 1, 3.0)
-    assert recognised(classifier, known) == {"clips": len(STYLES), "accuracy": 1.0}
+    row = listened(recordings_of(open_source(manifest, "train"), 1, 3.0), classifier)
+    assert row.right == row.labelled == len(STYLES)
 
 
 @pytest.mark.parametrize("line, text", [("{", "not JSON"), ('{"file": "0.flac"}', "has no field 'duration'"), ('{"duration": "long"}', "the field 'duration' cannot be 'long'")])
@@ -121,6 +142,20 @@ def test_prompts_are_captions_never_the_class(practice) -> None:
         prompts_for(source, 2, 1)
     with pytest.raises(ValueError, match="multiple of seeds_per_prompt 2, came 3"):
         prompts_for(source, 3, 2)
+
+
+def test_tempos_and_keys_can_be_drawn_that_are_none_of_the_captions(practice) -> None:
+    source = open_source(practice / "manifest.jsonl", "valid")
+    tracks = {track.key: track.metadata for track in source}
+    asked = prompts_for(source, 2, 1, tempos=True, keys=True)
+    assert asked == prompts_for(source, 2, 1, tempos=True, keys=True) != prompts_for(source, 2, 1, tempos=True, keys=True, seed=1)
+    for clip in asked:
+        said, own = in_words(clip.prompt), tracks[clip.track]
+        assert relation(said.bpm, own["bpm"], 0.08) is None and said.key.split()[1] == own["key"].split()[1] and said.key != own["key"]
+        assert not any(word in clip.prompt.split(", ") for word in ("slow", "fast", "medium tempo"))
+    assert len({in_words(clip.prompt).bpm for clip in asked}) > 8
+    alone = prompts_for(source, 2, 1, keys=True)
+    assert all(in_words(clip.prompt).bpm == tracks[clip.track]["bpm"] for clip in alone)
 
 
 def test_equal_clips_would_be_noticed(practice) -> None:

@@ -1,0 +1,100 @@
+"""What a listener hears of a clip: a beat and its tempo, a key, pitches; beside what was asked for, where anything was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from mousai.evaluation.harmony import KEYS, concentration, key_fits, pitch_classes, relative, voiced_share
+from mousai.evaluation.pulse import pulse_of, relation
+from mousai.request.music import Music
+from mousai.theory import key_name, key_of
+
+MEASURES = {  # name: heading of the table
+    "pulse": "pulse",
+    "pulse_asked": "at the asked tempo",
+    "pulse_elsewhere": "at others",
+    "tempo_met": "tempo met",
+    "tempo_exact": "no octave apart",
+    "tempo_thirds": "thirds too",
+    "key_correlation": "key correlation",
+    "key_met": "key met",
+    "key_relative": "or its relative",
+    "voiced": "voiced",
+    "chroma": "chroma",
+}
+SHARES = ("tempo_met", "tempo_exact", "tempo_thirds", "key_met", "key_relative", "voiced")  # shown in per cent
+OF_TEMPO, OF_KEY = tuple(MEASURES)[1:6], tuple(MEASURES)[6:9]
+Heard = Mapping[str, Any]  # of one clip: every name of MEASURES, and what was asked for and found
+
+
+def hear(audio: Tensor, sample_rate: int, asked: Music = Music()) -> dict[str, Any]:
+    """`MEASURES` of audio `(c, s)`, and the tempo and key that were `asked_…` for and `found_…`; None for what is not known.
+
+    Without an asked tempo or key nothing is known of how well it is met.
+    """
+    found = {**_beat(audio, sample_rate, asked.bpm), **_pitch(audio, sample_rate, asked.key)}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in found.items()}
+
+
+def _beat(audio: Tensor, sample_rate: int, bpm: float | None) -> dict[str, Any]:
+    pulse = pulse_of(audio, sample_rate)
+    found = {"pulse": pulse.clarity, "asked_bpm": bpm, "found_bpm": round(pulse.tempo, 1)}
+    if bpm is None:
+        return found | dict.fromkeys(OF_TEMPO)
+    how = relation(pulse.tempo, bpm)
+    met = {"tempo_met": how in ("same", "octave"), "tempo_exact": how == "same", "tempo_thirds": how is not None}
+    return found | {"pulse_asked": pulse.at(bpm), "pulse_elsewhere": pulse.elsewhere(bpm)} | met
+
+
+def _pitch(audio: Tensor, sample_rate: int, key: str | None) -> dict[str, Any]:
+    classes = pitch_classes(audio, sample_rate)
+    fits = key_fits(classes)
+    best = KEYS[int(fits.argmax())] if classes.sum() > 0 else None
+    found = {"voiced": voiced_share(audio, sample_rate), "chroma": concentration(classes), "asked_key": key, "found_key": best and key_name(*best)}
+    if key is None:
+        return found | dict.fromkeys(OF_KEY)
+    asked = key_of(key)
+    return found | {"key_correlation": fits[KEYS.index(asked)].item(), "key_met": best == asked, "key_relative": best in (asked, relative(*asked))}
+
+
+def tempo_by_chance(clips: Sequence[Heard]) -> float | None:
+    """How often a clip's tempo meets what was asked of another, octaves allowed: what `tempo_met` has to be better than."""
+    known = [(clip["found_bpm"], clip["asked_bpm"]) for clip in clips if clip["asked_bpm"] is not None]
+    pairs = [relation(found or math.nan, asked) for i, (found, _) in enumerate(known) for j, (_, asked) in enumerate(known) if i != j]
+    return sum(how in ("same", "octave") for how in pairs) / len(pairs) if pairs else None
+
+
+def summary(clips: Sequence[Heard]) -> dict[str, Any]:
+    """Means of `MEASURES` over the clips of which each is known (None: of none), how many were asked for a tempo or a key, and chance."""
+    means = {}
+    for name in MEASURES:
+        known = [float(clip[name]) for clip in clips if clip[name] is not None]
+        means[name] = sum(known) / len(known) if known else None
+    asked = {f"asked_{name}": sum(clip[f"asked_{name}"] is not None for clip in clips) for name in ("bpm", "key")}
+    return {"clips": len(clips), **asked, **means, "tempo_by_chance": tempo_by_chance(clips)}
+
+
+def by_label(clips: Sequence[Heard], labels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The summary of the clips of each label, in alphabetical order."""
+    return {label: summary([clip for clip, own in zip(clips, labels, strict=True) if own == label]) for label in sorted(set(labels))}
+
+
+def table(rows: Mapping[str, Mapping[str, Any]], last: Mapping[str, str] | None = None, heading: str = "") -> str:
+    """Markdown of summaries by name; with `last`, a column of cells by name under a `heading`."""
+    headings = ["", "clips", *MEASURES.values(), *([heading] if last is not None else [])]
+    lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
+    for name, row in rows.items():
+        cells = [name, str(row["clips"]), *(cell(measure, row[measure]) for measure in MEASURES), *([last.get(name, "–")] if last is not None else [])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def cell(name: str, value: float | None) -> str:
+    """A mean as the table shows it: shares in per cent, the rest with two decimals, "–" where nothing is known."""
+    if value is None:
+        return "–"
+    return f"{100 * value:.0f} %" if name in SHARES else f"{value:.2f}"

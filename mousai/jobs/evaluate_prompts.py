@@ -1,0 +1,184 @@
+"""`mousai evaluate prompts`: whether the music that a model makes has a beat, a key and a style, and whether they are those of the words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from mousai import config
+from mousai.audio import io
+from mousai.audio.level import at_level
+from mousai.data.sources import Source, open_source
+from mousai.evaluation.clips import draw_clips
+from mousai.evaluation.features import SAMPLE_RATE
+from mousai.evaluation.genre import load_classifier
+from mousai.evaluation.heard import by_label
+from mousai.evaluation.listen import listening_page
+from mousai.evaluation.metrics import confusion_table, table_accuracy
+from mousai.evaluation.nearest import LEAST_SECONDS, training_set
+from mousai.evaluation.phases import Phase, counted, silent
+from mousai.evaluation.prompts import Asked, Known, manifest_of, music_of, practice_classifier, prompts_for, recordings as beginnings, seed_distances
+from mousai.evaluation.prompts_report import CODEC, MADE, PRACTICE, REAL, text_of
+from mousai.evaluation.rows import Row, listened, nearests, two_samples
+from mousai.evaluation.shares import wilson
+from mousai.jobs.evaluate import folder_for, provenance, round_trip, write
+from mousai.pictures.confusion import confusion_png
+from mousai.pipelines.cascade import Cascade, check_model, load
+from mousai.request.clip import Request
+from mousai.request.music import Music, in_words
+from mousai.types import Callback
+
+
+def evaluate_prompts(
+    model: str | Path,
+    data: str | Path,
+    out: str | Path,
+    *,
+    split: str | None = "valid",
+    classifier: str | Path | None = None,
+    per_class: int = 6,
+    seeds_per_prompt: int = 2,
+    tempos: bool = False,
+    keys: bool = False,
+    seconds: float = 8.0,
+    batch: int | None = None,
+    through_codec: bool = False,
+    beside: Sequence[str | Path] = (),
+    recordings: str | Path | None = None,
+    listen: int = 0,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "auto",
+    compile: bool = False,
+    phase: Phase = silent,
+    **sampling: Any,
+) -> dict[str, Any]:
+    """What is heard of clips made from captions of a practice set, beside what was asked for and beside other sets of clips.
+
+    `data` is the practice set, as a folder or manifest; prompts are captions of its `split`, or with `tempos` and `keys`
+    made of tempos and keys that are none of theirs. Beside the clips stand as many of the set itself, with
+    `through_codec` these after encoding and decoding, those that the models `beside` make of the same prompts at their
+    own settings, and crops of `recordings`. Without `classifier`, a file that `evaluation.genre` saved, the judge of styles
+    is trained on the set's train split and kept beside it. `sampling` are fields of `SamplingSettings` and `Music`. Writes
+    prompts.json, prompts.md, prompts.png (the confusion of styles), the clips, and for `listen` of the prompts a page to
+    listen to blind.
+    """
+    manifest = manifest_of(data)
+    source = open_source(manifest, split)
+    asked = prompts_for(source, per_class, seeds_per_prompt, tempos, keys, seed)
+    request = Request([clip.prompt for clip in asked], seconds, seed, batch, **sampling)
+    real = None if recordings is None else open_source(recordings)
+    for other in beside:
+        check_model(other)
+    cascade = heard_at_its_rate(load(model, device, dtype, compile=compile))
+    settings, _ = cascade.settings(request)
+    ear, classifier = practice_classifier(manifest, phase=phase) if classifier is None else (load_classifier(classifier), classifier)
+    out = folder_for(out)
+    sets = {MADE: list(_generated(cascade, request, asked, out / "clips", phase("making clips: steps")))}
+    for other in beside:
+        system = heard_at_its_rate(load(other, device, dtype, compile=compile))
+        plain = Request(request.prompts, seconds, seed, batch)
+        folder = out / f"clips-{system.name}-{system.fingerprint[:6]}"
+        sets[str(other)] = list(_generated(system, plain, asked, folder, phase(f"making clips, {other}: steps")))
+    sets[PRACTICE] = beginnings(source, per_class, seconds)
+    if through_codec:
+        sets[CODEC] = _after_codec(cascade, sets[PRACTICE], settings.codec_steps, phase("the practice set through the codec: steps"))
+    if real is not None:
+        sets[REAL] = _crops(real, seconds, len(asked), seed)
+    rows = {name: listened(counted(clips, phase(f"listening, {name}: clips")), ear) for name, clips in sets.items()}
+    clips = sets[MADE]
+    of_the_set = {name: row for name, row in rows.items() if name != REAL}
+    near = through_codec and seconds >= LEAST_SECONDS
+    if listen:
+        chosen = _side_by_side(cascade, source, asked, sets, listen, settings.codec_steps, phase("clips to listen to: prompts"))
+        listening_page(folder_for(out / "listen"), f"{cascade.name} {cascade.fingerprint} {seed}", chosen, SAMPLE_RATE, seed)
+    heard = confusion_table([clip.label for clip in asked], rows[MADE].named, ear.config.labels)
+    confusion_png(heard, ear.config.labels, out / "prompts.png", "prompted styles named by the classifier")
+    report = {
+        "evaluates": "prompts",
+        **provenance(model, data, split, seed, cascade.codec, settings.codec_steps),
+        "seconds": seconds,
+        "tempos_drawn": tempos,
+        "keys_drawn": keys,
+        "generator_steps": settings.steps,
+        **{name: value for name, value in config.to_dict(settings).items() if name not in ("steps", "codec_steps", "resamples")},
+        "rows": {name: row.to_dict() for name, row in rows.items()},
+        "two_samples": two_samples(of_the_set, CODEC, ear) if through_codec else None,
+        "nearest": nearests(of_the_set, CODEC, training_set(manifest, phase), phase) if near else None,
+        "by_style": by_label(rows[MADE].heard, [clip.label for clip in asked]),
+        "accuracy": table_accuracy(heard),
+        "interval_95": wilson(int(heard.diagonal().sum()), len(clips)),
+        "chance": 1 / len({clip.label for clip in asked}),
+        "labels": list(ear.config.labels),
+        "confusion": heard.tolist(),
+        "classifier": str(classifier),
+        "recordings": _named(rows[PRACTICE]),
+        "recordings_through_codec": _named(rows[CODEC]) if through_codec else None,
+        "distances_db": seed_distances(asked, [clip.audio for clip in clips]),
+        "clips": [{"label": clip.label, "named": name, "prompt": clip.prompt, "seed": request.seed_of(i)} for i, (clip, name) in enumerate(zip(asked, rows[MADE].named))],
+    }  # fmt: skip
+    return write(out, report, text_of(report, rows))
+
+
+def heard_at_its_rate(cascade: Cascade) -> Cascade:
+    """The cascade, if it makes what can be listened to; ValueError otherwise."""
+    if cascade.sample_rate != SAMPLE_RATE:
+        raise ValueError(f"the classifier hears {SAMPLE_RATE} Hz, this model makes {cascade.sample_rate} Hz")
+    return cascade
+
+
+def _named(row: Row) -> dict[str, float | int]:
+    """Of how many clips the judge names the style."""
+    return {"clips": row.labelled, "accuracy": row.right / row.labelled}
+
+
+def _generated(cascade: Cascade, request: Request, asked: Sequence[Asked], folder: Path, progress: Callback) -> Iterator[Known]:
+    """The clips of a request with what was asked of them, also written to `folder` as soon as each is there.
+
+    Asked are tempo and key as the model settles them; of one that is not told them, as the words say them.
+    """
+    folder.mkdir(exist_ok=True)
+    index = 0
+    for batch in cascade.clips(request, progress):
+        for audio in batch:
+            recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate)
+            io.write(folder / f"{index:03d}-{asked[index].label}.ogg", audio, cascade.sample_rate, metadata=recipe)
+            music = cascade.music(request, index) if cascade.hears_music else in_words(asked[index].prompt)
+            yield Known(asked[index].label, audio, music)
+            index += 1
+
+
+def _after_codec(cascade: Cascade, clips: Sequence[Known], steps: int | None, progress: Callback) -> list[Known]:
+    """Recordings after encoding and decoding."""
+    sounds = [at_level(clip.audio, cascade.rms) for clip in clips]
+    decoded, _ = round_trip(cascade.codec, sounds, steps, 1, 0, progress)
+    return [replace(clip, audio=audio) for clip, audio in zip(clips, decoded)]
+
+
+def _crops(source: Source, seconds: float, count: int, seed: int) -> list[Known]:
+    """Crops of recordings, and what their metadata say of them."""
+    tracks = {track.key: track for track in source}
+    return [Known(None, crop.audio, music_of(tracks[crop.key])) for crop in draw_clips(source, seconds, count, SAMPLE_RATE, 2, seed)]
+
+
+def _side_by_side(
+    cascade: Cascade, source: Source, asked: Sequence[Asked], sets: dict[str, list[Known]], count: int, steps: int | None, progress: Callback
+) -> list[tuple[str, dict[str, Tensor]]]:
+    """For `count` of the prompts what each model makes of them, the track that the words are from, that after the codec, and a recording."""
+    firsts = list({clip.prompt: index for index, clip in reversed(list(enumerate(asked)))}.values())[::-1]
+    spread = [firsts[i * len(firsts) // count] for i in range(min(count, len(firsts)))]
+    tracks = {track.key: track for track in source}
+    rows = []
+    for number, index in enumerate(counted(spread, progress)):
+        clips = {name: known[index].audio for name, known in sets.items() if name not in (PRACTICE, CODEC, REAL)}
+        num_samples = clips[MADE].shape[-1]
+        own = Known(None, source.read(tracks[asked[index].track], 0.0, num_samples, SAMPLE_RATE, 2), Music())
+        clips |= {PRACTICE: own.audio, CODEC: _after_codec(cascade, [own], steps, silent(""))[0].audio}
+        if REAL in sets:
+            clips[REAL] = sets[REAL][number % len(sets[REAL])].audio
+        rows.append((asked[index].prompt, clips))
+    return rows
