@@ -22,6 +22,7 @@ from mousai.evaluation.phases import Phase, counted, silent
 from mousai.files import file_hash, write_tensors
 
 BANDS, FRAME_HOPS = 20, 16
+QUIET_DB = -40.0  # what is less is all one: a codec's own noise lies there
 STEP_HOPS = 8  # from one place of the training set that is looked at to the next, 0.085 s
 STRETCH = 24  # frames
 STRIDE = 12  # frames from one stretch of a clip to the next
@@ -47,8 +48,9 @@ class TrainingSet:
 
 
 def outline(audio: Tensor) -> Tensor:
-    """Log-mel spectrum of audio `(c, s)` at 48 kHz in 20 bands and frames of 0.17 s, one every 0.085 s: `(20, l)`."""
-    return F.avg_pool2d(decibels(mel_power(audio[None])), (4, FRAME_HOPS), (4, STEP_HOPS))[0]
+    """Log-mel spectrum of audio `(c, s)` at 48 kHz in 20 bands and frames of 0.17 s, one every 0.085 s, in dB: `(20, l)`."""
+    levels = decibels(mel_power(audio[None])).clamp(min=QUIET_DB)
+    return F.avg_pool2d(levels, (4, FRAME_HOPS), (4, STEP_HOPS))[0]
 
 
 def stretches(outlined: Tensor, stride: int = 1) -> Tensor:
