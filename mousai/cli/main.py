@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 import mousai
 from mousai.cli import evaluate as cli_evaluate, render as cli_render
 from mousai.cli.options import Compile, Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.launch.interrupt import insist
 from mousai.trust import trusting
 
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [argument for argument in arguments[:end] if argument not in ("--debug", "--trust")] + arguments[end:]
     logging.basicConfig(format="mousai: %(message)s")
     signal.signal(signal.SIGTERM, _terminate)
+    insist()
     try:
         with trusting(trust):
             code = app(arguments, prog_name="mousai", standalone_mode=False)

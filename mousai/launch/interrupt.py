@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from types import FrameType, TracebackType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+AGAIN = 0.05  # seconds after which a signal that was lost comes again
+
+
+def insist() -> None:
+    """From now on a signal whose exception is lost comes again: where a library calls back into Python none gets out (cffi, ctypes)."""
+    usual = sys.unraisablehook
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, (KeyboardInterrupt, SystemExit)):
+            number = signal.SIGINT if isinstance(lost.exc_value, KeyboardInterrupt) else signal.SIGTERM
+            threading.Timer(AGAIN, os.kill, (os.getpid(), number)).start()
+        else:
+            usual(lost)
+
+    sys.unraisablehook = again
 
 
 class Interrupt:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import sys
 import threading
+import time
+from contextlib import suppress
 
+import numpy as np
 import pytest
+import soundfile
 
-from mousai.launch.interrupt import Interrupt
+from mousai.launch.interrupt import Interrupt, insist
 
 
 @pytest.mark.parametrize("name", [signal.SIGTERM, signal.SIGINT])
@@ -60,3 +66,31 @@ def test_a_thread_may_have_one_though_it_takes_no_handlers() -> None:
     thread.start()
     thread.join()
     assert seen == [False]
+
+
+@pytest.mark.parametrize(("name", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_while_a_library_reads_through_our_file_comes_again(name, error, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)  # restored afterwards
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 8000)
+
+    def end(*_: object) -> None:
+        raise error
+
+    class Signalled(io.BytesIO):
+        calls = 0
+
+        def tell(self) -> int:
+            self.calls += 1
+            if self.calls == 1:
+                signal.raise_signal(name)
+            return super().tell()
+
+    before = signal.signal(name, end)
+    insist()
+    try:
+        with pytest.raises(error):
+            with suppress(soundfile.LibsndfileError):  # what the library makes of it
+                soundfile.SoundFile(Signalled((tmp_path / "a.wav").read_bytes()))
+            time.sleep(60)
+    finally:
+        signal.signal(name, before)
