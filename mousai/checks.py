@@ -11,6 +11,17 @@ from typing import Any
 MAX_TEXT_BYTES = 4000  # of a prompt as JSON; it travels in the metadata of the file
 
 
+class Problems(ValueError):
+    """Everything that is wrong with what was given; `problems` has a line for each."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """", did you mean 'ddim'?" for the nearest of `known`, "" where none is near."""
     near = nearest(name, known)

@@ -5,6 +5,7 @@ What is being written has one of the names of leftovers.py until it is whole. Mo
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,10 +29,11 @@ WINDOWS = os.name == "nt"
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
+def writing(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     """A new, empty file beside `path` to write to; what it holds when the block ends is on the disk and called `path` then.
 
-    After an error nothing is left, and `path` is as before. OSError in one line that names `path`.
+    After an error nothing is left, and `path` is as before. OSError in one line that names `path`; FileExistsError where it is
+    to be `new` and something has that name by then.
     """
     path = Path(path)
     part = temporary_name(path)
@@ -41,7 +43,10 @@ def writing(path: str | Path) -> Iterator[Path]:
         if stat.S_IMODE(part.stat().st_mode) != mode:  # safetensors puts a file of its owner alone there
             part.chmod(mode)
         sync(part)
-        os.replace(part, path)
+        if new:
+            _name_anew(part, path)
+        else:
+            os.replace(part, path)
         sync(path.parent)
     except OSError as error:
         raise _told(error, path, part) from None
@@ -101,12 +106,12 @@ def write_json(path: str | Path, data: Any, indent: int | None = 1) -> None:
     write_text(path, text + "\n")
 
 
-def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes contiguous tensors on the CPU as safetensors, whole or not at all."""
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, new: bool = False) -> None:
+    """Writes contiguous tensors on the CPU as safetensors, whole or not at all; `new` is as of `writing`."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    with writing(path) as part:
+    with writing(path, new=new) as part:
         try:
             save_file(dict(tensors), part, None if metadata is None else dict(metadata))
         except SafetensorError as error:
@@ -166,13 +171,36 @@ def _replace_folder(new: Path, folder: Path) -> None:
 
 def exchange(one: Path, other: Path) -> bool:
     """Exchanges two names in one step, so that a kill finds both; False where the system or the file system cannot."""
+    return _rename(one, other, 2) == 0  # RENAME_EXCHANGE
+
+
+def _name_anew(part: Path, path: Path) -> None:
+    """Gives a file a name in one step, or FileExistsError where something has it."""
+    if WINDOWS:
+        os.rename(part, path)  # which does so there
+    elif (failed := _rename(part, path, 1)) == errno.EEXIST:  # RENAME_NOREPLACE
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    elif failed:  # not in this system or file system
+        try:
+            os.link(part, path)  # `part` goes when the block ends
+        except FileExistsError:
+            raise
+        except OSError:  # nor that; a race is possible then
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
+            os.rename(part, path)
+
+
+def _rename(one: Path, other: Path, flag: int) -> int:
+    """Linux' renameat2: 0, or the number of the error; ENOSYS on other systems."""
     if not sys.platform.startswith("linux"):
-        return False
+        return errno.ENOSYS
     import ctypes
 
-    library = ctypes.CDLL(None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return hasattr(library, "renameat2") and library.renameat2(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    library, here = ctypes.CDLL(None, use_errno=True), -100  # AT_FDCWD
+    if not hasattr(library, "renameat2"):
+        return errno.ENOSYS
+    return 0 if library.renameat2(here, os.fsencode(one), here, os.fsencode(other), flag) == 0 else ctypes.get_errno()
 
 
 # JSON and hashes

@@ -189,7 +189,7 @@ ELSEWHERE = {
     ("mousai.leftovers", "os.rename"): "gives a folder back the name that a kill left it without",
     ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, no file",
     ("mousai.recipe", "hashlib.sha256"): "names a codec by its weights and what it reads of its config, no file",
-    ("mousai.data.sources", "hashlib.sha256"): "names a URL, no file",
+    ("mousai.data.shards", "hashlib.sha256"): "names a URL, no file",
     ("mousai.data.index", "hashlib.sha256"): "names a place, no file",
 }
 

@@ -129,6 +129,24 @@ def test_a_name_that_fits_can_be_written(tmp_path: Path, name: str) -> None:
     assert left.exists()  # cut to the same letters, but of another file
 
 
+@pytest.mark.parametrize("without", [(), ("renameat2",), ("renameat2", "links")])
+def test_a_new_name_is_taken_by_one_alone(tmp_path: Path, monkeypatch, without: tuple[str, ...]) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if "renameat2" in without:
+        monkeypatch.setattr("mousai.files._rename", lambda *_: errno.EINVAL)
+    if "links" in without:
+        monkeypatch.setattr(os, "link", refused)
+    with writing(tmp_path / "a", new=True) as part:
+        part.write_text("first")
+    with pytest.raises(FileExistsError, match="cannot write .*/a: File exists"), writing(tmp_path / "a", new=True) as part:
+        part.write_text("second")
+    with pytest.raises(FileExistsError), writing(tmp_path / "b", new=True) as part:
+        (tmp_path / "b").symlink_to("nowhere")
+    assert (tmp_path / "a").read_text() == "first" and sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
 def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
     program = """if True:
         import resource, signal, sys, torch

@@ -126,9 +126,9 @@ class Target:
             raise ValueError(f"{self.path}: {num_samples} samples were to be written, {came} came")
         return peak
 
-    def place(self, encode: Callable[[Path], None], num_samples: int) -> None:
-        """Have `encode` write a file beside the target, make sure that it is whole and on the disk, and rename it."""
-        with writing(self.path) as part:
+    def place(self, encode: Callable[[Path], None], num_samples: int, new: bool = False) -> None:
+        """Have `encode` write a file beside the target, make sure that it is whole and on the disk, and rename it; `new` is as of `files.writing`."""
+        with writing(self.path, new=new) as part:
             encode(part)
             self.verify(part, num_samples)
 

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,8 +40,9 @@ class AudioWriter:
     is a choice. A peak above 1 scales the whole file, with a warning that says so, except in a float WAV. `metadata`
     travels with the file as JSON and `read_metadata` gives it back. The file appears under its name when the block
     ends without an error, and `written` then tells what became of it; otherwise nothing is left. Samples wait in a
-    nameless temporary float file beside the target, for only at the end is the peak known. Raises ValueError for
-    what the format does not take, OSError where the place cannot be written, both before any audio is asked for.
+    nameless temporary float file beside the target, for only at the end is the peak known. What has the name already is
+    replaced, unless `otherwise` gives another path then. Raises ValueError for what the format does not take, OSError
+    where the place cannot be written, both before any audio is asked for.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class AudioWriter:
         format: str | None = None,
         subtype: str | None = None,
         metadata: dict[str, Any] | None = None,
+        otherwise: Callable[[], Path] | None = None,
     ):
         self.target = Target(path, sample_rate, channels, format, subtype, metadata)
+        self.otherwise = otherwise
         self.path, self.num_samples, self.peak = self.target.path, 0, 0.0
         self.written: Written | None = None
         with self.target.complaint():
@@ -86,13 +89,22 @@ class AudioWriter:
         if self.num_samples == 0:
             raise ValueError(f"{self.path}: no audio was given to write")
         scale = 1 / self.peak if self.peak > 1 and self.target.subtype != "FLOAT" else 1.0
-        self.target.place(lambda part: self.encode(part, scale), self.num_samples)
+        self.place(scale)
         if scale < 1:
             logger.warning(
                 "%s: the peak of %.2f is above full scale, all of it scaled by %.1f dB",
                 self.path, self.peak, 20 * math.log10(scale),
             )  # fmt: skip
         self.written = Written(self.path, self.num_samples, self.peak, scale)
+
+    def place(self, scale: float) -> None:
+        while True:
+            try:
+                return self.target.place(lambda part: self.encode(part, scale), self.num_samples, new=self.otherwise is not None)
+            except FileExistsError:
+                if self.otherwise is None:
+                    raise
+                self.target.path = self.path = self.otherwise()
 
     def encode(self, part: Path, scale: float) -> None:
         self.target.encode(part, self.scaled(scale), self.num_samples)
@@ -145,8 +157,9 @@ def write(
     sample_rate: int = 48000,
     metadata: dict[str, Any] | None = None,
     subtype: str | None = None,
+    otherwise: Callable[[], Path] | None = None,
 ) -> Written:
     """Write audio `(c, s)` to a file in one go, as `AudioWriter` does."""
-    with AudioWriter(path, sample_rate, audio.shape[0], subtype=subtype, metadata=metadata) as writer:
+    with AudioWriter(path, sample_rate, audio.shape[0], subtype=subtype, metadata=metadata, otherwise=otherwise) as writer:
         writer.write(audio)
     return writer.written

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
-import shutil
-import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from glob import glob
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from mousai.audio import io
-from mousai.data.index import Index, cache_folder, is_url, open_index
+from mousai.checks import Problems
+from mousai.data.folders import folder_files
+from mousai.data.index import Index, is_url, open_index
 from mousai.data.metadata import from_tags, normalise
-from mousai.files import parse_json, writing
-from mousai.leftovers import sweep
+from mousai.data.shards import local_shards, shard_files
+from mousai.data.sidecars import decoded
+from mousai.files import parse_json
 
 logger = logging.getLogger(__name__)
 
 PATH_KEYS = ("file", "audio", "path")  # in a manifest, the first of these that a line has
 SAVE_SECONDS = 60.0  # after so long what was found out about a source's files is kept, in case that the rest never comes
-NEVER_AUDIO = (".json", ".jsonl", ".txt", ".md", ".csv")  # what lies beside the audio of a folder or shard
+
+
+Found = tuple[str, io.File, dict[str, Any]]  # key, where, what the side-car or manifest says
 
 
 @dataclass(frozen=True)
@@ -94,31 +95,32 @@ class Source:
     def note(self, key: str, reason: str) -> None:
         """List a file that never was a track under `skipped`, with a line in the log."""
         if not self.quiet:
-            logger.warning("skipped %s", reason if key in reason else f"{key}: {reason}")
+            logger.warning("skipped %s", in_words(key, reason))
         self.skipped.append((key, reason))
 
 
 def open_source(spec: str | Path, split: str | None = None, quiet: bool = False, index_beside: bool = False) -> Source:
     """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
 
-    Files that are no whole audio are skipped, with a line each and their count at the end. With `split`, only tracks
-    whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
+    Files that are no whole audio, links to folders and what cannot be opened are skipped, with a line each and their count
+    at the end. With `split`, only tracks whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
     `index_beside` keeps the index beside the source. Raises FileNotFoundError where the place or files of a manifest are
-    missing (all are listed), ValueError for a broken manifest, an unknown split or a place with nothing usable.
+    missing (all are listed), Problems, a ValueError, with a line for each damaged side-car or line of a manifest, ValueError for
+    an unknown split or a place with nothing usable.
     """
     text = str(spec)
     index = open_index(text, index_beside)
+    source = Source(text, index, quiet=quiet)
     if re.search(r"\.tar\b", text):
         found = shard_files(text, index)
     elif text.endswith(".jsonl"):
         found = manifest_files(Path(text))
     elif Path(text).is_dir():
-        found = folder_files(Path(text))
+        found = folder_files(Path(text), source.note)
     elif Path(text).exists():
         raise ValueError(f"{text}: expected a folder of audio, a .jsonl manifest or .tar shards")
     else:
         raise FileNotFoundError(f"no such data source: {text}")
-    source = Source(text, index, quiet=quiet)
     splits, keys, saved = set(), set(), time.monotonic()
     for key, file, metadata in found:
         if key in keys:
@@ -142,6 +144,11 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
     return source
 
 
+def in_words(key: str, reason: str) -> str:
+    """Why a file was left out, with its name, which most reasons begin with."""
+    return reason if key in reason.partition(":")[0] else f"{key}: {reason}"
+
+
 def add_track(source: Source, key: str, file: io.File, metadata: dict[str, Any]) -> None:
     """Append a track, its tags filling in what `metadata` does not say, or skip what is no whole audio."""
     try:
@@ -153,148 +160,39 @@ def add_track(source: Source, key: str, file: io.File, metadata: dict[str, Any])
     source.tracks.append(Track(key, file, info.sample_rate, info.channels, info.num_samples, metadata))
 
 
-Found = tuple[str, io.File, dict[str, Any]]  # key, where, what the side-car or manifest says
-
-
-def folder_files(folder: Path) -> list[Found]:
-    """Every file below `folder` that may be audio, with its side-cars: the same name with .json (fields) or .txt (caption)."""
-    found = []
-    for key, beside in sorted(walked(folder), key=lambda each: each[0].split("/")):
-        name = key.rpartition("/")[2]
-        stem, suffix = name_and_suffix(name)
-        if suffix.lower() not in NEVER_AUDIO:
-            sides = [folder / f"{key.removesuffix(name)}{stem}{kind}" for kind in (".json", ".txt") if stem + kind in beside]
-            texts = {side.suffix: decoded(side.read_bytes(), side) for side in sides if side.is_file()}
-            path = folder / key
-            found.append((key, path, sidecar_metadata(texts, str(path))))
-    return found
-
-
-def walked(folder: str | Path, prefix: str = "") -> Iterator[tuple[str, set[str]]]:
-    """The files below a folder, hidden ones left out, by their paths in it, each with all names that lie beside it."""
-    try:
-        with os.scandir(folder) as listed:
-            entries = [entry for entry in listed if not entry.name.startswith(".")]
-    except PermissionError:
-        return
-    names = {entry.name for entry in entries}
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from walked(entry.path, f"{prefix}{entry.name}/")
-        elif entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
-            yield prefix + entry.name, names
-
-
-def name_and_suffix(name: str) -> tuple[str, str]:
-    """As pathlib divides a name."""
-    dot = name.rfind(".")
-    return (name[:dot], name[dot:]) if 0 < dot < len(name) - 1 else (name, "")
-
-
-def decoded(text: bytes, where: Path | str) -> str:
-    try:
-        return text.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: not text in UTF-8 ({error.reason} at byte {error.start})") from None
-
-
-def sidecar_metadata(sidecars: dict[str, str], where: str) -> dict[str, Any]:
-    """Metadata of the texts of side-cars by suffix; a caption in the JSON goes before the .txt."""
-    metadata = {"caption": sidecars[".txt"].strip()} if sidecars.get(".txt", "").strip() else {}
-    if ".json" in sidecars:
-        metadata |= normalise(parse_json(sidecars[".json"], f"side-car of {where}", dict), where)
-    return metadata
-
-
 def manifest_files(manifest: Path) -> list[Found]:
     """The files of a JSONL manifest: an object a line, its audio relative to the manifest's folder."""
     if not manifest.is_file():
         raise FileNotFoundError(f"no such manifest: {manifest}")
-    found, lines, missing = [], {}, []
+    found, lines, missing, problems = [], {}, [], []
     for number, line in enumerate(decoded(manifest.read_bytes(), manifest).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"
-        fields = parse_json(line, where, dict)
-        key = next((fields[name] for name in PATH_KEYS if fields.get(name)), None)
-        if not isinstance(key, str):
-            raise ValueError(f"{where}: expected the audio's path under one of {', '.join(PATH_KEYS)}")
+        try:
+            key, metadata = manifest_line(line, where)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
         if key in lines:
-            raise ValueError(f"{where}: {key} was already on line {lines[key]}; a file has one line")
+            problems.append(f"{where}: {key} was already on line {lines[key]}; a file has one line")
         lines[key] = number
         path = manifest.parent / key
-        if not path.exists():
+        if not os.path.exists(path):
             missing.append(key)
-        found.append((key, path, normalise({k: v for k, v in fields.items() if k not in PATH_KEYS}, where)))
+        found.append((key, path, metadata))
+    if problems:
+        raise Problems(problems)
     if missing:
         names = "\n  ".join(missing)
         raise FileNotFoundError(f"{manifest}: {len(missing)} of {len(found)} files are missing beside it:\n  {names}")
     return found
 
 
-def shard_files(pattern: str, index: Index) -> list[Found]:
-    """The samples of WebDataset shards: files of one name up to the first dot, audio beside .json and .txt."""
-    found = []
-    for shard in local_shards(pattern):
-        for name, texts, members in index.shard(shard, read_shard):
-            metadata = sidecar_metadata(texts, f"{shard}:{name}")
-            found += [(f"{shard.name}/{name}{suffix}", io.Member(shard, *place), metadata) for suffix, *place in members]
-    return found
-
-
-def read_shard(shard: Path) -> list[tuple[str, dict[str, str], list[tuple[str, int, int, str]]]]:
-    """The samples of a shard: name, texts of its side-cars by suffix, and its other files (suffix, offset, bytes, name)."""
-    samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-    read = []
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                base, dot, suffix = member.name.rpartition("/")[2].partition(".")
-                if member.isfile() and base and dot:
-                    name = member.name[: len(member.name) - len(suffix) - 1]
-                    samples.setdefault(name, {})[f".{suffix.lower()}"] = member
-            for name, members in samples.items():
-                sides = {suffix: members[suffix] for suffix in (".json", ".txt") if suffix in members}
-                texts = {suffix: decoded(archive.extractfile(side).read(), f"{shard}:{side.name}") for suffix, side in sides.items()}
-                others = [(suffix, member) for suffix, member in members.items() if not suffix.endswith(NEVER_AUDIO)]
-                read.append((name, texts, [(suffix, member.offset_data, member.size, member.name) for suffix, member in others]))
-    except tarfile.TarError as error:
-        raise ValueError(f"{shard}: not a whole, uncompressed tar archive ({error})") from None
-    return read
-
-
-def local_shards(pattern: str) -> list[Path]:
-    """The shards of a pattern as files: local ones where they are, URLs fetched once into the shard folder.
-
-    That folder is $MOUSAI_SHARDS, by default `shards` in $MOUSAI_CACHE, ~/.cache/mousai. Raises FileNotFoundError naming all local
-    shards that are missing, OSError for a URL that does not answer, ImportError without webdataset.
-    """
-    try:
-        import webdataset
-    except ImportError:
-        raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
-    shards: list[str] = []
-    for url in webdataset.shardlists.expand_urls(pattern):
-        shards += sorted(glob(url)) if "*" in url and not is_url(url) else [url]
-    missing = [shard for shard in shards if not is_url(shard) and not Path(shard).is_file()]
-    if missing or not shards:
-        names = "\n  ".join(missing)
-        raise FileNotFoundError(f"{pattern}: {len(missing)} of {len(shards)} shards are missing:\n  {names}")
-    return [fetch_shard(shard) if is_url(shard) else Path(shard) for shard in shards]
-
-
-def fetch_shard(url: str) -> Path:
-    """A local copy of the shard at `url`, fetched beside its final name and renamed; what is there already is kept."""
-    from webdataset.gopen import gopen
-
-    folder = Path(os.environ.get("MOUSAI_SHARDS") or cache_folder() / "shards").expanduser()
-    name = re.sub(r"[^A-Za-z0-9._-]", "_", url.rpartition("/")[2])
-    target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
-    if target.is_file():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
-    logger.info("fetching %s", url)
-    with writing(target) as part, gopen(url) as stream, part.open("wb") as file:  # the stream's end tells whether it was whole
-        shutil.copyfileobj(stream, file, 1 << 20)
-    return target
+def manifest_line(line: str, where: str) -> tuple[str, dict[str, Any]]:
+    """The path of a manifest's line and what else it says; ValueError, beginning with `where`."""
+    fields = parse_json(line, where, dict)
+    key = next((fields[name] for name in PATH_KEYS if fields.get(name)), None)
+    if not isinstance(key, str) or "\0" in key:
+        raise ValueError(f"{where}: expected the audio's path under one of {', '.join(PATH_KEYS)}")
+    return key, normalise({k: v for k, v in fields.items() if k not in PATH_KEYS}, where)

@@ -10,8 +10,9 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,10 +22,10 @@ import mousai
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of_blocks
-from mousai.checks import check_number
+from mousai.checks import Problems, check_number
 from mousai.device import device_of, limit_threads, windows_at_once
 from mousai.files import write_tensors
-from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.places import free, ready, split_out, taken
 from mousai.pipelines.cascade import check_model, load_codec, place_and_precision
 from mousai.recipe import codec_fingerprint
 from mousai.request.clip import SEEDS
@@ -34,6 +35,7 @@ FORMAT = "1"
 SUFFIX = "safetensors"
 BLOCK_SECONDS = 10.0  # of audio read, or latents decoded, at a time
 
+T = TypeVar("T")
 Progress = Callable[[float, float], None]
 
 
@@ -75,29 +77,39 @@ def encode(
     """Encodes audio files, each to a latent file of its name, and yields each when it is there.
 
     `out` is a folder (default: this one), or a file name for one file; a taken name gets a number. `progress(done,
-    total)` counts seconds of audio. Wrong input raises ValueError or OSError before weights are read.
+    total)` counts seconds of audio. Wrong input raises ValueError or OSError before weights are read. Of several files those
+    that cannot be read are left out, and Problems says so, with a line for each, when the others are done.
     """
-    sources = as_paths(files)
+    sources, problems = as_paths(files), []
     folder, name, _ = split_out(out, len(sources), SUFFIX, SUFFIX, (SUFFIX,))
-    lengths = [io.info(source).seconds for source in sources]
+    lengths = looked_into(sources, lambda source: io.info(source).seconds, problems)
+    total = sum(seconds for _, seconds in lengths)
     limit_threads()
     place_and_precision(device, dtype)
     check_model(model, ("codec",))
     with ready(folder):
         codec, rms = load_codec(model, device, dtype)
         made_by = codec_fingerprint(checkpoint.model_folder(model))
-        for index, source in enumerate(sources):
-            began, before = time.perf_counter(), sum(lengths[:index])
-            report = None if progress is None else lambda seconds: progress(before + seconds, sum(lengths))
-            latents, num_samples, gain = encode_file(source, codec, rms, report)
-            path = free(folder, name or source.stem, SUFFIX)
+        before = 0.0
+        for source, seconds in lengths:
+            began = time.perf_counter()
+            report = None if progress is None else lambda seconds: progress(before + seconds, total)
+            try:
+                latents, num_samples, gain = encode_file(source, codec, rms, report)
+            except (io.AudioError, OSError) as error:  # damage that only reading it to its end has met
+                note(problems, source, error, len(sources))
+                continue
+            finally:
+                before += seconds
             header = {
                 "format": FORMAT, "codec": made_by, "sample_rate": codec.sample_rate, "channels": codec.channels,
                 "num_samples": num_samples, "gain": repr(gain), "source": source.name.encode("utf-8", "replace").decode(),
                 "mousai": mousai.__version__,
             }  # fmt: skip
-            save_latents(path, latents, {key: str(value) for key, value in header.items()})
+            path = taken(folder, name or source.stem, SUFFIX, partial(save_latents, latents, {key: str(value) for key, value in header.items()}))
             yield Coded(source, path, num_samples, latents.shape[-1], codec.sample_rate, time.perf_counter() - began)
+    if problems:
+        raise Problems(problems)
 
 
 def encode_file(source: Path, codec: nn.Module, rms: float | None, report: Callable[[float], None] | None = None) -> tuple[Tensor, int, float]:
@@ -140,9 +152,9 @@ def gathered(pieces: Iterable[Tensor]) -> Tensor:
     return room[:, :frames].contiguous()
 
 
-def save_latents(path: Path, latents: Tensor, header: dict[str, str]) -> None:
-    """Writes a latent file, whole or not at all."""
-    write_tensors(path, {"latents": latents.contiguous()}, header)
+def save_latents(latents: Tensor, header: dict[str, str], path: Path) -> None:
+    """Writes a latent file, whole or not at all; FileExistsError where something has the name."""
+    write_tensors(path, {"latents": latents.contiguous()}, header, new=True)
 
 
 def decode(
@@ -151,13 +163,13 @@ def decode(
 ) -> Iterator[Coded]:  # fmt: skip
     """Decodes latent files to audio of exactly the length that was encoded, and yields each when it is there.
 
-    Arguments as of `encode`; `format` is wav, flac, ogg or opus. ValueError for latents that another codec made.
+    Arguments and errors as of `encode`; `format` is wav, flac, ogg or opus. ValueError for latents that another codec made.
     """
-    sources = as_paths(files)
+    sources, problems = as_paths(files), []
     check_number("steps", steps, 1, MAX_STEPS, whole=True)
     check_number("seed", seed, 0, SEEDS - 1, whole=True)
     folder, name, format = split_out(out, len(sources), format, "wav")
-    latents = [read_header(source) for source in sources]
+    latents = [header for _, header in looked_into(sources, read_header, problems)]
     limit_threads()
     place_and_precision(device, dtype)
     check_model(model, ("codec",))
@@ -171,20 +183,22 @@ def decode(
         before = 0.0
         for each in latents:
             began = time.perf_counter()
-            path = free(folder, name or each.path.stem, format)
+            vacant = partial(free, folder, name or each.path.stem, format)
             metadata = {"decoded_from": each.path.name.encode("utf-8", "replace").decode(), "source": each.source, "codec": each.codec, "seed": seed}
             metadata |= {"codec_steps": steps or codec.default_steps, "mousai": mousai.__version__}
             report = None if progress is None else lambda share: progress(before + share * each.num_samples / each.sample_rate, total)
-            decode_file(each, codec, path, steps, seed, metadata, report)
-            yield Coded(each.path, path, each.num_samples, each.frames, each.sample_rate, time.perf_counter() - began)
+            written = decode_file(each, codec, vacant, steps, seed, metadata, report)
+            yield Coded(each.path, written.path, each.num_samples, each.frames, each.sample_rate, time.perf_counter() - began)
             before += each.num_samples / each.sample_rate
+    if problems:
+        raise Problems(problems)
 
 
 def decode_file(
-    latents: LatentFile, codec: nn.Module, path: Path, steps: int | None, seed: int, metadata: dict[str, Any],
+    latents: LatentFile, codec: nn.Module, vacant: Callable[[], Path], steps: int | None, seed: int, metadata: dict[str, Any],
     report: Callable[[float], None] | None = None,
 ) -> io.Written:  # fmt: skip
-    """Writes the audio of a latent file, window by window."""
+    """Writes the audio of a latent file, window by window, to the path that is `vacant` when it is whole."""
     if latents.latent_channels != codec.latent_channels or latents.frames != math.ceil(latents.num_samples / codec.hop):
         shape = f"({codec.latent_channels}, {math.ceil(latents.num_samples / codec.hop)})"
         raise ValueError(f"{latents.path}: {latents.num_samples} samples of this codec have latents {shape}, came ({latents.latent_channels}, {latents.frames})")
@@ -192,7 +206,7 @@ def decode_file(
     left = latents.num_samples
     callback = None if report is None else lambda done, total: report(done / total)
     how = {"num_frames": latents.frames, "callback": callback, "batch": windows_at_once(device)}
-    with io.AudioWriter(path, codec.sample_rate, codec.channels, metadata=metadata) as writer:
+    with io.AudioWriter(vacant(), codec.sample_rate, codec.channels, metadata=metadata, otherwise=vacant) as writer:
         for audio in codec.decode_stream(read_latents(latents, codec, device), seeds=[seed], steps=steps, **how):
             writer.write(audio[0, :, :left].float().cpu() / latents.gain)
             left -= min(left, audio.shape[-1])
@@ -229,6 +243,27 @@ def read_header(path: Path) -> LatentFile:
     except (KeyError, ValueError):
         raise ValueError(f"{path}: its header is not that of latents that `mousai encode` of this version wrote") from None
     return read
+
+
+def looked_into(sources: list[Path], look: Callable[[Path], T], problems: list[str]) -> list[tuple[Path, T]]:
+    """The files, each with what `look` gives; errors are lines of `problems`, unless there is no other file."""
+    found = []
+    for source in sources:
+        try:
+            found.append((source, look(source)))
+        except (ValueError, OSError) as error:
+            note(problems, source, error, len(sources))
+    if not found:
+        raise Problems(problems)
+    return found
+
+
+def note(problems: list[str], source: Path, error: Exception, count: int) -> None:
+    """Adds a line on a file to `problems`; raises the error of one that is alone."""
+    if count == 1:
+        raise error
+    text = f"{error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+    problems.append(text if str(source) in text else f"{source}: {text}")
 
 
 def as_paths(files: Iterable[str | Path]) -> list[Path]:

@@ -12,7 +12,7 @@ from statistics import median
 
 from mousai.audio import io
 from mousai.data.metadata import FIELDS
-from mousai.data.sources import Track, open_source
+from mousai.data.sources import Track, in_words, open_source
 
 SILENT_PEAK = 1e-4  # -80 dB
 
@@ -52,7 +52,7 @@ class ScanReport:
             f"above full scale {self.over_full_scale}, silent {len(self.silent)}, skipped {len(self.skipped)}",
         ]
         lines += [f"silent: {key}" for key in self.silent]
-        lines += [f"skipped: {reason if key in reason else f'{key}: {reason}'}" for key, reason in self.skipped]
+        lines += [f"skipped: {in_words(key, reason)}" for key, reason in self.skipped]
         return "\n".join(lines)
 
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
-from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.places import free, ready, split_out, taken
 from mousai.request.clip import Request
 from mousai.request.piece import slug
 
@@ -95,18 +96,18 @@ def write(
 ) -> Made:
     """Writes clip `index` under a free name."""
     recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate)
-    path = free(folder, name or f"{slug(recipe['prompt'])}-{recipe['seed']}", format, ("png",) if spectrogram else ())
-    written = io.write(path, audio, cascade.sample_rate, recipe)
-    picture = draw(audio, cascade.sample_rate, path.with_suffix(".png"), recipe) if spectrogram else None
-    return Made(path, picture, recipe, written.num_samples, written.peak, written.scale, took)
+    vacant = partial(free, folder, name or f"{slug(recipe['prompt'])}-{recipe['seed']}", format, ("png",) if spectrogram else ())
+    written = io.write(vacant(), audio, cascade.sample_rate, recipe, otherwise=vacant)
+    picture = draw(audio, cascade.sample_rate, written.path, recipe) if spectrogram else None
+    return Made(written.path, picture, recipe, written.num_samples, written.peak, written.scale, took)
 
 
 def draw(audio: Tensor, sample_rate: int, path: Path, recipe: dict[str, Any]) -> Path:
-    """Draws a clip's spectrogram."""
+    """Draws the spectrogram of the clip at `path` beside it."""
     from mousai.pictures.spectrogram import spectrogram_png
 
-    spectrogram_png(audio, sample_rate, path, f"{recipe['prompt'][:90]}, seed {recipe['seed']}")
-    return path
+    title = f"{recipe['prompt'][:90]}, seed {recipe['seed']}"
+    return taken(path.parent, path.stem, "png", lambda place: spectrogram_png(audio, sample_rate, place, title, new=True))
 
 
 def summary(made: list[Made], wall: float) -> dict[str, Any]:

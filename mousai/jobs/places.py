@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,8 @@ def split_out(out: str | Path | None, count: int, format: str | None, default: s
     """
     path = Path(".") if out is None else Path(out)
     suffix = path.suffix.lower().removeprefix(".")
+    if (length := len(os.fsencode(path.name))) > longest_name(path.parent):
+        raise ValueError(f"{path}: the name has {length} bytes, a file's may have {longest_name(path.parent)} there")
     if format is not None and format not in formats:
         raise ValueError(f"unknown format {format!r}: expected {', '.join(formats)}")
     if path.is_dir() or suffix not in (*formats, *FORMATS, *OTHER_AUDIO):
@@ -78,6 +80,32 @@ def claimed(folder: Path, doing: str) -> Iterator[Path]:
                 (folder / LOCK).unlink()
 
 
+def taken(folder: Path, name: str, suffix: str, write: Callable[[Path], object]) -> Path:
+    """The first `free` name once `write` has written a file there, which takes the name only if nothing has it by then."""
+    while True:
+        path = free(folder, name, suffix)
+        try:
+            write(path)
+        except FileExistsError:
+            continue
+        return path
+
+
+def longest_name(folder: Path) -> int:
+    """How many bytes the name of a file in a folder may have."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # not on Windows, or no such folder yet
+        return 255
+
+
+def cut(name: str, num_bytes: int) -> str:
+    """As much of a name's beginning as has so many bytes, in whole characters."""
+    while len(os.fsencode(name)) > num_bytes:
+        name = name[:-1]
+    return name
+
+
 def _remove_empty(folders: list[Path]) -> None:
     for folder in reversed(folders):
         if any(folder.iterdir()):
@@ -86,9 +114,15 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def free(folder: Path, name: str, suffix: str, beside: tuple[str, ...] = ()) -> Path:
-    """The first of name, name-2, name-3, … in a folder that no file has, with this suffix or those beside it."""
+    """The first of name, name-2, name-3, … in a folder that no file has, with this suffix or those beside it.
+
+    What would be too long for a file's name there is cut. Another process may take the name meanwhile: what is written to it
+    is to be `new`, see `files.writing`, and the next free one taken after FileExistsError.
+    """
+    longest = longest_name(folder) - 1 - max(len(os.fsencode(each)) for each in (suffix, *beside))
     for number in range(1, 1_000_000):
-        numbered = name if number == 1 else f"{name}-{number}"
+        ending = "" if number == 1 else f"-{number}"
+        numbered = cut(name, longest - len(ending)) + ending
         if not any(os.path.lexists(folder / f"{numbered}.{each}") for each in (suffix, *beside)):
             return folder / f"{numbered}.{suffix}"
     raise ValueError(f"{folder}: too many files are called {name}")

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def save_png(figure: Figure, path: str | Path, dpi: int) -> None:
-    """Writes a figure; OSError in one line where the file cannot be written, and then nothing is left."""
-    with writing(path) as part, quiet_fonts():
+def save_png(figure: Figure, path: str | Path, dpi: int, *, new: bool = False) -> None:
+    """Writes a figure; OSError in one line where the file cannot be written, and then nothing is left. `new` is as of `files.writing`."""
+    with writing(path, new=new) as part, quiet_fonts():
         figure.savefig(part, format="png", dpi=dpi)
 
 

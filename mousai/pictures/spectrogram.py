@@ -11,8 +11,8 @@ from mousai.audio.spectral import log_mel
 from mousai.pictures.figures import save_png
 
 
-def spectrogram_png(audio: Tensor, sample_rate: int, path: str | Path, title: str = "") -> None:
-    """Draw the log-mel spectrogram of audio `(c, s)`, one panel a channel, 80 dB deep, to a PNG file, whole or not at all."""
+def spectrogram_png(audio: Tensor, sample_rate: int, path: str | Path, title: str = "", *, new: bool = False) -> None:
+    """Draw the log-mel spectrogram of audio `(c, s)`, one panel a channel, 80 dB deep, to a PNG file, whole or not at all; `new` is as of `files.writing`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,4 +32,4 @@ def spectrogram_png(audio: Tensor, sample_rate: int, path: str | Path, title: st
     panels[-1].set_xlabel("seconds")
     figure.suptitle(title)
     figure.colorbar(shown, ax=list(panels), label="dB")
-    save_png(figure, path, dpi=100)
+    save_png(figure, path, dpi=100, new=new)

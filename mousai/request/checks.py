@@ -21,17 +21,6 @@ METHODS = ("joint", "continuation")
 Check = Callable[[str, Any], Any]  # (name, value) → the value as it is kept; ValueError in one line
 
 
-class Problems(ValueError):
-    """Everything that is wrong with a piece or a file of pieces; `problems` has a line for each."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__(self.problems)
-
-    def __str__(self) -> str:
-        return "\n".join(self.problems)
-
-
 def came(value: Any) -> str:
     """What a message says of a value, short whatever it is."""
     kind = {type(None): "null", dict: "a mapping", list: "a list", tuple: "a list"}.get(type(value))

@@ -18,8 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mousai.checks import Problems
 from mousai.config import parse_yaml
-from mousai.request.checks import PIECE_CHECKS, SECTION_CHECKS, Problems, came, in_seconds, settle, unknown_keys
+from mousai.request.checks import PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, settle, unknown_keys
 from mousai.request.piece import Piece, slug, too_short
 
 SETTINGS = tuple(name for name in PIECE_CHECKS if name not in ("title", "number"))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
 
+from mousai.checks import Problems
 from mousai.config import to_dict
-from mousai.request.checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS, Problems, came, in_seconds, is_meant, missing, settle, unknown_keys
+from mousai.request.checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, is_meant, missing, settle, unknown_keys
 from mousai.request.music import MUSIC_CHECKS, Music
 from mousai.types import SETTING_CHECKS, SamplingSettings
 

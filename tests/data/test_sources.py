@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import logging
+import os
 import shutil
 import tarfile
 import threading
@@ -18,6 +19,7 @@ import torch
 
 from mousai.audio import io
 from mousai.data.metadata import normalise
+from mousai.checks import Problems
 from mousai.data.sources import open_source
 
 
@@ -77,6 +79,55 @@ def test_damaged_files_are_skipped_with_a_line_each_and_a_count(tmp_path: Path, 
     assert all(sum(name in line for line in lines) == 1 for name in ("empty.wav", "cover.jpg", "cut.wav", "cut.flac"))
     source.skip("good.wav", "found damaged later")
     assert len(source) == 1 and len(source.skipped) == 5 and "good.wav: found damaged later" in caplog.text
+
+
+def test_what_cannot_be_looked_into_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "album" / "a.wav", 0.1)
+    save(tmp_path / "elsewhere" / "b.wav", 0.1)
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "album" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "album" / "linked.wav").symlink_to(tmp_path / "elsewhere" / "b.wav")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    scandir = os.scandir
+
+    def guarded(path: str | Path):
+        if os.fspath(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    source = open_source(tmp_path)
+    assert [track.key for track in source] == ["album/a.wav", "album/linked.wav", "elsewhere/b.wav"]
+    assert dict(source.skipped) == {
+        "album/link": "a link to a folder, which is not followed; name it as a source of its own",
+        "gone.wav": "a link to nothing",
+        "locked": "cannot be looked into (Permission denied)",
+        "pipe.wav": "no regular file",
+    }
+    assert "skipped album/link: a link to a folder" in caplog.text and "4 of 7 files skipped" in caplog.text
+
+
+def test_side_cars_in_capitals(tmp_path: Path) -> None:
+    save(tmp_path / "ONE.WAV", 0.1)
+    (tmp_path / "ONE.JSON").write_text('{"title": "One"}')
+    (tmp_path / "ONE.Txt").write_text("first of all")
+    assert open_source(tmp_path).tracks[0].metadata == {"title": "One", "caption": "first of all"}
+
+
+def test_all_damaged_side_cars_and_lines_are_told(tmp_path: Path) -> None:
+    for name, text in (("a", b"{"), ("b", b"[1]"), ("c", b'{"genre": 3}'), ("d", b"\xff")):
+        save(tmp_path / f"{name}.wav", 0.1)
+        (tmp_path / f"{name}.json").write_bytes(text)
+    (tmp_path / "e.jsonl").write_text('{"file": "a.wav"}\n{\n[]\n{"file": "b.wav"}\n{}\n')
+    for place, wanted in ((tmp_path, ["a.wav", "b.wav", "c.wav", "d.json"]), (tmp_path / "e.jsonl", ["line 2", "line 3", "line 5"])):
+        with pytest.raises(Problems) as caught:
+            open_source(place)
+        assert all(name in line for name, line in zip(wanted, caught.value.problems, strict=True))
+    shard(tmp_path / "s.tar", x__wav=b"", x__json=b"{", y__wav=b"", y__json=b"[1]")
+    with pytest.raises(Problems) as caught:
+        open_source(tmp_path / "s.tar")
+    assert len(caught.value.problems) == 2
 
 
 def test_a_manifest_reads_beside_itself(tmp_path: Path) -> None:

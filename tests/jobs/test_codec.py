@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli
-from mousai.jobs import codec as job
+from mousai.jobs import codec as job, places
 from mousai.jobs.codec import decode, encode, encode_file, read_header
 from mousai.pipelines.cascade import load_codec
 
@@ -165,7 +165,6 @@ WRONG = [
     (["encode", "none.wav"], "no such audio file: none.wav"),
     (["encode", "."], "is a folder"),
     (["encode", "text.txt"], "text.txt"),
-    (["encode", "a.wav", "none.wav"], "none.wav"),
     (["encode", "a.wav", "--model", "none"], "no such model folder: none"),
     (["encode", "a.wav", "--out", "text.txt"], "is a file"),
     (["encode", "a.wav", "--out", "b.wav"], ".wav cannot be written; use safetensors"),
@@ -189,6 +188,39 @@ def test_wrong_input_is_one_line_code_2_and_leaves_nothing(arguments, words, lat
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == "" and len(err.splitlines()) == 1 and words in err
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_bad_file_stops_no_other(tiny_cascade, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b", "c"):
+        io.write(f"{name}.flac", tone(9600, channels=1))
+    data = bytearray(Path("b.flac").read_bytes())
+    data[len(data) // 2] ^= 8  # a frame's checksum does not fit any more
+    Path("b.flac").write_bytes(data)
+    Path("text.txt").write_text("words")
+    code, out, err = run(capsys, "encode", "text.txt", "a.flac", "b.flac", "none.flac", "c.flac", "-m", tiny_cascade)
+    assert code == 2 and [line.split("  ")[0] for line in out.splitlines()] == ["a.safetensors", "c.safetensors"]
+    assert [line.split()[1].rstrip(":") for line in err.splitlines()] == ["text.txt", "no", "b.flac"] and "none.flac" in err
+    Path("a.safetensors").write_bytes(Path("a.safetensors").read_bytes()[:300])
+    code, out, err = run(capsys, "decode", "a.safetensors", "c.safetensors", "-m", tiny_cascade, "--steps", "1")
+    assert code == 2 and out.startswith("c.wav  ") and len(err.splitlines()) == 1 and "a.safetensors" in err
+    code, out, err = run(capsys, "encode", "text.txt", "none.flac", "-m", tiny_cascade)
+    assert code == 2 and out == "" and len(err.splitlines()) == 2
+
+
+def test_a_name_that_another_process_takes_meanwhile(tiny_cascade, latents, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def contested(folder, name, suffix, beside=()):
+        path = places.free(folder, name, suffix, beside)
+        if path.name == "a.wav":
+            path.write_text("another's")
+        return path
+
+    Path("a.wav").unlink()
+    monkeypatch.setattr(job, "free", contested)
+    (made,) = decode([latents], tiny_cascade, steps=1)
+    assert made.path.name == "a-2.wav" and io.info(made.path).num_samples == 9600 and Path("a.wav").read_text() == "another's"
 
 
 def test_an_interruption_leaves_the_finished_ones(tiny_cascade, tmp_path):

@@ -15,6 +15,7 @@ import torch
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli
+from mousai.jobs import generate as job, places
 from mousai.jobs.generate import generate
 from mousai.pipelines.cascade import load
 from mousai.request.clip import Request
@@ -63,6 +64,21 @@ def test_nothing_is_overwritten(tiny_cascade, tmp_path):
     names = [next(iter(generate(Request("calm", 0.1, **QUICK), tiny_cascade, tmp_path))).path.name for _ in range(2)]
     names += [next(iter(generate(Request("calm", 0.1, **QUICK), tiny_cascade, tmp_path / "calm-0.wav"))).path.name]
     assert names == ["calm-0-2.wav", "calm-0-3.wav", "calm-0-4.wav"] and (tmp_path / "calm-0.wav").read_text() == "mine"
+
+
+def test_two_at_once_never_lose_a_clip(tiny_cascade, tmp_path, monkeypatch):
+    """Another process takes the name between the look for a free one and the end of the writing."""
+
+    def contested(folder, name, format, beside=()):
+        path = places.free(folder, name, format, beside)
+        if path.name == "calm-0.wav":
+            path.write_text("another's")
+        return path
+
+    monkeypatch.setattr(job, "free", contested)
+    (made,) = generate(Request("calm", 0.1, **QUICK), tiny_cascade, tmp_path)
+    assert made.path.name == "calm-0-2.wav" and (tmp_path / "calm-0.wav").read_text() == "another's"
+    assert io.read_metadata(made.path)["prompt"] == "calm"
 
 
 def test_a_loud_clip_is_scaled_and_says_so(tiny_cascade, tmp_path, monkeypatch, model, caplog):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.places import free, ready, split_out, taken
 
 
 def test_a_folder_or_a_file_name(tmp_path: Path):
@@ -78,3 +78,23 @@ def test_a_taken_name_gets_a_number(tmp_path: Path):
     assert free(tmp_path, "a", "flac").name == "a.flac"
     (tmp_path / "a-2.png").symlink_to("nowhere")
     assert free(tmp_path, "a", "wav", ("png",)).name == "a-3.wav"
+
+
+def test_a_name_is_taken_by_one_alone(tmp_path: Path):
+    def write(path: Path) -> None:
+        if not (tmp_path / "a.txt").exists():
+            (tmp_path / "a.txt").write_text("another process was quicker")
+            raise FileExistsError
+        path.write_text("mine")
+
+    assert taken(tmp_path, "a", "txt", write) == tmp_path / "a-2.txt"
+    assert (tmp_path / "a.txt").read_text() == "another process was quicker"
+
+
+def test_names_are_as_long_as_fits(tmp_path: Path):
+    for name in ("x" * 300, "é" * 150):
+        path = free(tmp_path, name, "safetensors")
+        path.write_text("")
+        assert len(os.fsencode(path.name)) in (254, 255) and free(tmp_path, name, "safetensors").name.endswith("-2.safetensors")
+    with pytest.raises(ValueError, match="the name has 304 bytes, a file's may have 255 there"):
+        split_out(tmp_path / ("x" * 300 + ".wav"), 1, None, "wav")

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mousai import checkpoint
+from mousai.checks import Problems
 from mousai.jobs.places import ready
 from mousai.jobs.render.plan import Target, check, check_disk, note_failure, seconds_of, targets_of, write_plan
 from mousai.launch.group import Place, launched, shared
 from mousai.launch.interrupt import Interrupt
-from mousai.request.checks import Problems
 from mousai.request.piece import Piece
 
 FAILURES = (ValueError, OSError, RuntimeError, MemoryError)  # of one piece, which do not stop the others

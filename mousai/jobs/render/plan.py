@@ -15,10 +15,11 @@ from typing import Any
 
 from mousai.audio import io
 from mousai.audio.encode import METADATA_MAX_BYTES
+from mousai.checks import Problems
 from mousai.files import file_hash, read_json, write_json
 from mousai.jobs.places import split_out
 from mousai.jobs.render.state import AUDIO, SUFFIX, differences, is_locked
-from mousai.request.checks import MAX_PIECE_SECONDS, Problems
+from mousai.request.checks import MAX_PIECE_SECONDS
 from mousai.request.piece import Piece, too_short
 from mousai.types import Codec
 from mousai.words import size

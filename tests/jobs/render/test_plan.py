@@ -14,12 +14,12 @@ import pytest
 import soundfile
 
 from mousai.checkpoint import fingerprint
+from mousai.checks import Problems
 from mousai.files import write_json
 from mousai.jobs.render import plan as render_plan
 from mousai.jobs.render.job import dry_run, render
 from mousai.jobs.render.plan import Target, check, check_disk, disk_bytes, note_failure, seconds_of, status, targets_of, write_plan
 from mousai.pipelines.cascade import load
-from mousai.request.checks import Problems
 from mousai.request.piece import Piece
 
 SETTINGS = {"steps": 2, "codec_steps": 1, "window": 1.5, "format": "wav"}
