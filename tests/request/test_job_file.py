@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mousai.audio import io
-from mousai.request.checks import Problems
+from mousai.checks import Problems
 from mousai.request.job_file import read_jobs
 from mousai.request.piece import Piece, Section
 
