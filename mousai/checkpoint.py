@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mousai.checks import short
 from mousai.config import format_yaml, read_yaml
 from mousai.files import file_hash, read_json, write_json, write_tensors, write_text, writing_folder
 from mousai.leftovers import sweep
@@ -97,7 +98,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is the folder of a training run; its model is {folder / 'model'}")
     config = read_yaml(folder / CONFIG)
     if config.get("format") != FORMAT:
-        raise ValueError(f"{folder / CONFIG}: expected format: {FORMAT}, came {config.get('format')!r}; it needs another version of mousai")
+        raise ValueError(f"{folder / CONFIG}: expected format: {FORMAT}, came {short(config.get('format'))}; it needs another version of mousai")
     return config
 
 
@@ -186,7 +187,7 @@ def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, An
             return load_state(folder)
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {advice}") from error
     if record.get("format") != FORMAT:
-        raise ValueError(f"{path}: expected format {FORMAT}, came {record.get('format')!r}; it needs another version of mousai")
+        raise ValueError(f"{path}: expected format {FORMAT}, came {short(record.get('format'))}; it needs another version of mousai")
     if not whole:
         raise ValueError(f"{path / 'state.safetensors'} is damaged: its SHA-256 is not the one in meta.json; {advice}")
     return record["step"], _load_tensors(path / "state.safetensors"), record["meta"]
@@ -232,21 +233,26 @@ def _weight_files(folder: Path) -> dict[str, list[str] | None]:
     """The weight files of a model folder, with the tensors that each should hold where an index says so."""
     if not (folder / INDEX).exists():
         return {WEIGHTS: None}
-    try:
-        places = read_json(folder / INDEX, kind=dict)["weight_map"]
-    except KeyError as error:
-        raise ValueError(f"{folder / INDEX} is damaged: it has no {error}") from error
+    places = read_json(folder / INDEX, kind=dict).get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(f"{folder / INDEX} is damaged: it has no weight_map")
     files: dict[str, list[str] | None] = {}
     for key, name in places.items():
+        if not (isinstance(name, str) and name.endswith(".safetensors") and MODEL_FILE.fullmatch(name)):
+            raise ValueError(f"{folder / INDEX}: the weights of {short(key)} are said to be in {short(name)}, which is no file of a model folder")
         files.setdefault(name, []).append(key)
     return files
 
 
 def _read_hashes(folder: Path) -> dict[str, str]:
     try:
-        return read_json(folder / HASHES, kind=dict)
+        hashes = read_json(folder / HASHES, kind=dict)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{folder} is not whole: it has no {HASHES}") from error
+    for name, value in hashes.items():
+        if not (MODEL_FILE.fullmatch(name) and isinstance(value, str)):
+            raise ValueError(f"{folder / HASHES} is damaged: it has a hash of {short(name)}, which is no file of a model folder")
+    return hashes
 
 
 def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

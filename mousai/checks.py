@@ -5,10 +5,27 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
+SHOWN = 60  # letters of a value that a message shows
 MAX_TEXT_BYTES = 4000  # of a prompt as JSON; it travels in the metadata of the file
+
+
+class _Short(reprlib.Repr):
+    """repr() of a few levels and items, whatever the whole would take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, 4 * SHOWN, 4 * SHOWN, 4 * SHOWN
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = SHOWN // 2
+
+
+def short(value: object) -> str:
+    """A value as a message shows it: its repr, or the beginning of that."""
+    text = _Short().repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}…"
 
 
 class Problems(ValueError):
@@ -30,14 +47,14 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """The one of `known` that is most like `name`, None where none is like it."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+    return next(iter(difflib.get_close_matches(name[:SHOWN] if isinstance(name, str) else short(name), list(known), n=1)), None)
 
 
 def check_name(what: str, name: str | None, known: Iterable[str]) -> None:
     """ValueError unless `name` is None or one of `known`."""
     known = tuple(known)
     if name is not None and name not in known:
-        raise ValueError(f"{what}: expected {', '.join(known)}; came {name!r}{did_you_mean(name, known)}")
+        raise ValueError(f"{what}: expected {', '.join(known)}; came {short(name)}{did_you_mean(name, known)}")
 
 
 def check_number(
@@ -50,7 +67,7 @@ def check_number(
     if not is_number or not low <= value <= high or (above and value == low):
         kind = "a whole number" if whole else "a number"
         least, most = (str(bound) if whole else f"{bound:g}" for bound in (low, high))
-        came = f"{value:g}" if isinstance(value, float) and not whole else repr(value)
+        came = f"{value:g}" if isinstance(value, float) and not whole else short(value)
         raise ValueError(f"{name}: expected {kind} {'above' if above else 'from'} {least} {'and at most' if above else 'to'} {most}{unit}, came {came}")
 
 
@@ -58,13 +75,13 @@ def checked_pair(name: str, value: Any) -> tuple[float, float]:
     """The two numbers of a pair; ValueError for anything else."""
     numbers = tuple(value) if isinstance(value, (tuple, list)) else ()
     if len(numbers) != 2 or not all(isinstance(n, (int, float)) and not isinstance(n, bool) and math.isfinite(n) for n in numbers):
-        raise ValueError(f"{name}: expected two numbers, came {value!r}")
+        raise ValueError(f"{name}: expected two numbers, came {short(value)}")
     return numbers
 
 
 def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{what}: expected text, came {text!r}")
+        raise ValueError(f"{what}: expected text, came {short(text)}")
     text = text.strip()
     if not text and not may_be_empty:
         raise ValueError(f"{what}: is empty; say what to play, for example \"slow piano, melancholic\"")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -16,10 +17,11 @@ from typing import Any, Literal, TypeVar, Union
 
 import yaml
 
-from mousai.checks import nearest
-from mousai.files import write_text
+from mousai.checks import nearest, short
+from mousai.files import read_bytes, write_text
 
 T = TypeVar("T")
+MOST_LETTERS = 2**24  # of a YAML text, with its aliases written out
 
 
 # Dataclasses
@@ -90,7 +92,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if origin is Literal:
         if any(value == choice and type(value) is type(choice) for choice in arguments):
             return value
-        raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, came {value!r}")
+        raise ValueError(f"{where}: expected one of {', '.join(map(repr, arguments))}, came {short(value)}")
     if origin in (tuple, list):
         return origin(_convert_items(value, hint, where))
     if origin is dict:
@@ -142,9 +144,7 @@ def _name(hint: Any) -> str:
 
 
 def _came(value: Any) -> str:
-    text = repr(value)
-    text = text if len(text) <= 60 else text[:57] + "…"
-    return "null" if value is None else f"{text} ({type(value).__name__})"
+    return "null" if value is None else f"{short(value)} ({type(value).__name__})"
 
 
 def _some(names: Iterable[str], count: int = 3) -> str:
@@ -202,12 +202,31 @@ for _class in (_Loader, _Dumper):
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text; ValueError in one line, with `where` and the line number, if it cannot be parsed."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if _written_out(node, {}) > MOST_LETTERS:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_LETTERS:,} letters")
+        return None if node is None else loader.construct_document(node)
+    except RecursionError:
+        raise ValueError(f"{where}: is nested too deeply") from None
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # how PyYAML takes "!!bool x", or a number of 5000 digits
+        raise ValueError(f"{where}: holds a value that its tag does not allow") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         raise ValueError(f"{where}{line}: {str(problem).splitlines()[0]}") from error
+
+
+def _written_out(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """How many letters a node would have without aliases, its keys and values one each at least; without end if it holds itself."""
+    if node is None or isinstance(node, yaml.ScalarNode):
+        return 1 + len(node.value if node else "")
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        children = [child for pair in node.value for child in pair] if isinstance(node, yaml.MappingNode) else node.value
+        sizes[id(node)] = 1 + sum(_written_out(child, sizes) for child in children)
+    return sizes[id(node)]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -218,7 +237,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, MOST_LETTERS).decode()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8") from error
     data = parse_yaml(text, str(path))

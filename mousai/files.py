@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WINDOWS = os.name == "nt"
+MOST_BYTES = 64 * 2**20  # that are read of a file which others may have written
 
 
 # Writing
@@ -87,12 +88,17 @@ def write_text(path: str | Path, text: str) -> None:
         part.write_text(text, encoding="utf-8", newline="\n")
 
 
-def append_text(path: str | Path, text: str) -> None:
-    """Adds text in UTF-8 to the end of a file, made if need be; never through a link. OSError in one line that names `path`."""
+def append_text(path: str | Path, text: str, *, synced: bool = False) -> None:
+    """Adds text in UTF-8 to the end of a file, made if need be; never through a link. OSError in one line that names `path`.
+
+    Where it is to be `synced` it is on the disk then.
+    """
     path = Path(path)
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0), 0o666), "a", encoding="utf-8", newline="\n") as file:
             file.write(text)
+            if synced:
+                sync(file)
     except OSError as error:
         raise type(error)(f"cannot write {path}: {error.strerror}") from None
 
@@ -203,6 +209,18 @@ def _rename(one: Path, other: Path, flag: int) -> int:
     return 0 if library.renameat2(here, os.fsencode(one), here, os.fsencode(other), flag) == 0 else ctypes.get_errno()
 
 
+# Reading
+
+
+def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
+    """The bytes of a file; ValueError, and no more memory than that, where it has more than `most`, or no end."""
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"{path}: is larger than {most / 2**20:g} MiB, which is the most that is read of such a file")
+    return data
+
+
 # JSON and hashes
 
 
@@ -220,15 +238,15 @@ def parse_json(text: str, where: str, kind: type = object) -> Any:
     return value
 
 
-def read_json(path: str | Path, advice: str = "", kind: type = object) -> Any:
-    """The JSON value in a file of ours, of this kind (dict or list, or any).
+def read_json(path: str | Path, advice: str = "", kind: type = object, most: int = MOST_BYTES) -> Any:
+    """The JSON value in a file of ours, of this kind (dict or list, or any), of at most so many bytes.
 
     FileNotFoundError where it is missing, OSError where it cannot be read, ValueError where it is damaged; each in one line
     that ends in `advice`, what to do then.
     """
     hint = f"; {advice}" if advice else ""
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8"), f"{path} is damaged", kind)
+        return parse_json(read_bytes(path, most).decode(), f"{path} is damaged", kind)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} is missing{hint}") from None
     except OSError as error:

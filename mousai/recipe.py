@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from mousai import checkpoint, config
-from mousai.checks import did_you_mean
+from mousai.checks import did_you_mean, short
 from mousai.trust import is_trusted, trusting
 
 if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
@@ -131,10 +131,10 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
         if key not in data:
             raise ValueError(f"missing key {key!r}")
     if data["format"] != FORMAT:
-        raise ValueError(f"expected format: {FORMAT}, came {data['format']!r}; it needs another version of mousai")
+        raise ValueError(f"expected format: {FORMAT}, came {short(data['format'])}; it needs another version of mousai")
     seed = data.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ValueError(f"seed: expected a whole number from 0 on, came {seed!r}")
+        raise ValueError(f"seed: expected a whole number from 0 on, came {short(seed)}")
     codec, conditioner, generator = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in REGISTRIES)
     if (conditioner is None) != (generator is None):
         raise ValueError("expected both conditioner and generator (to train a generator) or neither (to train the codec)")
@@ -171,7 +171,7 @@ def _class(kind: str, data: Mapping[str, Any], where: str, trusted: bool = False
         return getattr(importlib.import_module(module), cls), fields
     if not isinstance(name, str) or not LONG_NAME.fullmatch(name):
         known = [*(shared for of, shared in SHARED_NAMES if of == kind), *REGISTRIES[kind]]
-        raise ValueError(f"{where}.type: expected one of {', '.join(known)}, or package.module:Class; came {name!r}{did_you_mean(name, known)}")
+        raise ValueError(f"{where}.type: expected one of {', '.join(known)}, or package.module:Class; came {short(name)}{did_you_mean(name, known)}")
     if not (trusted or is_trusted(name)):
         raise ValueError(f"{where}.type: {name} is no part of mousai, loading it runs its code; if you trust whoever made it, say --trust (trust=True)")
     return outside(name, f"{where}.type"), fields

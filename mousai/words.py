@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import re
+import sys
+from typing import TextIO
+
+# Control characters but for line ends and tabs, what turns the direction of writing, and halves of characters.
+UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object) -> str:
+    """A text as a terminal may have it, whoever wrote it: what would steer the terminal, or is no character, as an escape."""
+    return UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def say(*lines: object, to: TextIO | None = None) -> None:
+    """Prints lines, `printable`, to stdout or another stream. Whatever mousai prints goes this way."""
+    print(*map(printable, lines), sep="\n", file=sys.stdout if to is None else to, flush=True)
+
 
 def clock(seconds: float, hours: bool = False) -> str:
     """Seconds as m:ss or, from an hour on or if asked for, h:mm:ss; "0:00" for less than none."""

@@ -181,6 +181,16 @@ def test_sub_packages_are_empty(path: Path) -> None:
     assert path.read_text(encoding="utf-8").strip() == ""
 
 
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "mousai.words"])
+def test_whatever_is_printed_is_printable(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"], f"{module} prints; mousai.words.say does that"
+    for call in calls:
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "print":
+            assert ast.unparse(call.args[0]).startswith("printable("), f"{module}: rich prints what is no `printable(…)`"
+
+
 FILES_ALONE = {"os.replace", "os.rename", "Path.replace", "Path.rename", "os.fsync", "fcntl", "msvcrt", "tempfile.mkstemp", "tempfile.mkdtemp", "tempfile.mktemp", "tempfile.NamedTemporaryFile", "hashlib.file_digest", "hashlib.sha256", "json.load", "json.dump", "save_file"}  # fmt: skip
 RENAMES = {("replace", 1), ("rename", 1)}  # methods of a path by the number of their arguments; a text's has two
 ELSEWHERE = {

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from mousai import checkpoint
@@ -221,3 +222,18 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_state(tmp_path: Path) -> N
     assert meta == {"step": step} and torch.equal(tensors["x"], torch.full((200_000,), float(step)))
     save_state(tmp_path / "state", step + 1, {"x": torch.zeros(1)}, {})
     assert os.listdir(tmp_path / "state") == [f"step-{step + 1:07}"]
+
+
+@pytest.mark.parametrize("name", ["../outside/model.safetensors", "/etc/passwd", "sub/model.safetensors", "other.safetensors", 3, None, ["x"]])
+def test_a_model_reads_nothing_outside_its_folder(tmp_path: Path, name: object) -> None:
+    save_model(tmp_path / "m", {"x": 1}, {"a.w": torch.zeros(3)}, "card")
+    (tmp_path / "outside").mkdir()
+    save_file({"a.w": torch.ones(3)}, tmp_path / "outside/model.safetensors")
+    (tmp_path / "m/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a.w": name}}))
+    for read in (load_model, fingerprint):
+        with pytest.raises(ValueError, match="which is no file of a model folder"):
+            read(tmp_path / "m")
+    assert "which is no file of a model folder" in verify(tmp_path / "m")[0]
+    (tmp_path / "m/model.safetensors.index.json").unlink()
+    (tmp_path / "m/hashes.json").write_text(json.dumps({str(name): "00"}))
+    assert "which is no file of a model folder" in verify(tmp_path / "m")[0]

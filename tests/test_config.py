@@ -10,6 +10,46 @@ import pytest
 from mousai.config import from_dict, override, parse_yaml, read_yaml, to_dict, write_yaml
 
 
+BOMB = "[" + ", ".join(["&a0 [x, x]", *(f"&a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))]) + "]"
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    (BOMB, "its aliases stand for more than 16,777,216 letters"),
+    (f"[&x '{'y' * 10_000}', {', '.join(['*x'] * 2000)}]", "its aliases stand for"),
+    ("&a [*a]", "its aliases stand for"),
+    ("[" * 10_000, "nested too deeply"),
+    ("{a: " * 10_000, "nested too deeply"),
+    ("!!bool x", "holds a value that its tag does not allow"),
+    ("!!timestamp x", "holds a value that its tag does not allow"),
+    ("!!float ''", "holds a value that its tag does not allow"),
+    ("!!int ''", "holds a value that its tag does not allow"),
+    ("1" * 5000, "holds a value that its tag does not allow"),
+    ("a: \x01", "special characters are not allowed"),
+    ("!!python/object/apply:os.system [true]", "could not determine a constructor"),
+], ids=lambda text: text[:20])  # fmt: skip
+def test_whatever_a_parser_raises_is_one_line(text: str, message: str) -> None:
+    for read in (lambda: parse_yaml(text, "here"), lambda: override({}, [f"here={text}"])):
+        with pytest.raises(ValueError, match=f"^here.*{message}") as caught:
+            read()
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_aliases_are_fine_where_they_stand_for_little() -> None:
+    assert parse_yaml("[&a {x: 1}, *a, &b [*a, *a], *b]", "here")[3] == [{"x": 1}, {"x": 1}]
+
+
+def test_a_large_value_is_shown_in_short() -> None:
+    for value in ("x" * 10_000, list(range(10_000)), {"x": {"y": ["z" * 10_000] * 100}}):
+        with pytest.raises(ValueError) as caught:
+            from_dict(Optimizer, {"learning_rate": value})
+        assert len(str(caught.value)) < 200
+
+
+def test_a_file_without_end_is_no_recipe() -> None:
+    with pytest.raises(ValueError, match="/dev/zero: is larger than 16 MiB"):
+        read_yaml("/dev/zero")
+
+
 @dataclass(frozen=True)
 class Optimizer:
     learning_rate: float = 1e-4

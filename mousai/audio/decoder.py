@@ -13,6 +13,7 @@ from mousai.audio.container import AudioError, File, Window, audio_windows, mp3_
 from mousai.audio.remix import channel_layout
 
 LOGGED_SIZE = re.compile(r"^ *(?:data|SSND|Data Size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # a small file of another rate would become a very large one of ours
 MP3_SLACK = 2 * 1152
 
 
@@ -72,6 +73,8 @@ class Decoder:
         self.format, self.subtype = first.format, first.subtype
         if any((part.samplerate, part.channels) != (self.sample_rate, self.channels) for part in self.parts):
             raise AudioError(f"{self.file}: the links of this Ogg file differ in sample rate or channels; split it")
+        if not LOWEST_RATE <= self.sample_rate <= HIGHEST_RATE:
+            raise AudioError(f"{self.file}: says that it has {self.sample_rate} samples a second; from {LOWEST_RATE} to {HIGHEST_RATE} are read")
         self.num_samples = sum(part.frames for part in self.parts)
         if self.num_samples <= 0:
             raise AudioError(f"{self.file}: holds no audio (0 samples)")

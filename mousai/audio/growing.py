@@ -39,7 +39,7 @@ class GrowingWav:
             raise ValueError(f"{path}: {channels} channels at {sample_rate} Hz cannot be written as WAV")
         self.path, self.sample_rate, self.channels = Path(path), sample_rate, channels
         with self.complaint():
-            self.file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b", buffering=0)
+            self.file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0), 0o666), "r+b", buffering=0)
         try:
             self.num_samples = self.count()
             with self.complaint():

@@ -6,7 +6,6 @@ Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doct
 
 from __future__ import annotations
 
-import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,17 +16,19 @@ import typer
 from typer.exceptions import TyperException
 
 import mousai
-from mousai.cli import evaluate as cli_evaluate, render as cli_render
-from mousai.cli.options import Compile, Device, Dtype, Json, Model, Settings, between, option, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.cli import data as cli_data, evaluate as cli_evaluate, render as cli_render
+from mousai.cli.options import Compile, Device, Dtype, Json, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.launch.interrupt import insist
-from mousai.trust import trusting
+from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
+from mousai.words import say
 
+LINE_LETTERS = 2000  # of a complaint
+ALLOWING = {"--download": DOWNLOADS, "--allow-pipe": PIPES}
+ANYWHERE = ("--debug", "--trust", *ALLOWING)  # options that may stand before or behind a command
 MEMORY_ADVICE = "use less --seconds, a smaller --batch, or --dtype bfloat16"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help="Text to music with a cascade of latent diffusion models.")
-data_app = typer.Typer(help="Look at a data set, or make one for practice.")
-app.add_typer(data_app, name="data")
-data_app.callback(invoke_without_command=True)(print_help)
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_evaluate.app, name="evaluate")
 
 
@@ -35,13 +36,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs one command and exits; the entry point of `mousai` and of `python -m mousai`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     end = arguments.index("--") if "--" in arguments else len(arguments)  # behind it stands no option
-    debug, trust = "--debug" in arguments[:end], "--trust" in arguments[:end]
-    arguments = [argument for argument in arguments[:end] if argument not in ("--debug", "--trust")] + arguments[end:]
-    logging.basicConfig(format="mousai: %(message)s")
+    said = {flag for flag in ANYWHERE if flag in arguments[:end]}
+    debug, allowed = "--debug" in said, [what for flag, what in ALLOWING.items() if flag in said]
+    arguments = [argument for argument in arguments[:end] if argument not in ANYWHERE] + arguments[end:]
+    prepare_output()
     signal.signal(signal.SIGTERM, _terminate)
     insist()
     try:
-        with trusting(trust):
+        with trusting("--trust" in said), allowing(*allowed):
             code = app(arguments, prog_name="mousai", standalone_mode=False)
     except TyperException as error:
         code = _complain(error.format_message(), error.exit_code)
@@ -64,7 +66,8 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    print(f"mousai: {' '.join(text.split())}", file=sys.stderr)
+    line = " ".join(text.split())
+    say(f"mousai: {line if len(line) <= LINE_LETTERS else line[:LINE_LETTERS] + '…'}", to=sys.stderr)
     return code
 
 
@@ -84,9 +87,11 @@ def start(
     version: Annotated[bool, option("Print the version.", "--version")] = False,
     debug: Annotated[bool, option("Show the traceback of an error; may stand anywhere.", "--debug")] = False,
     trust: Annotated[bool, option("Let model folders run code outside mousai; may stand anywhere.", "--trust")] = False,
+    download: Annotated[bool, option("Let a text encoder that a model names be fetched; may stand anywhere.", "--download")] = False,
+    allow_pipe: Annotated[bool, option("Let a data source be the output of a command, pipe:…; may stand anywhere.", "--allow-pipe")] = False,
 ) -> None:
     if version:
-        print(mousai.__version__)
+        say(mousai.__version__)
     else:
         print_help(context)
 
@@ -131,7 +136,7 @@ def generate(
             for clip in job.generate(request, model, out, format, device=device, dtype=dtype, compile=compile, spectrogram=spectrogram, progress=progress):
                 made.append(clip)
                 if not as_json:
-                    print(clip.path, *([clip.spectrogram] if clip.spectrogram else []), sep="\n", flush=True)
+                    say(clip.path, *([clip.spectrogram] if clip.spectrogram else []))
     finally:
         if made:
             summary = job.summary(made, time.perf_counter() - began)
@@ -186,7 +191,7 @@ def _follow(run: Callable[..., Iterator[Any]], as_json: bool, *arguments: Any, *
             for file in run(*arguments, **settings, progress=progress):
                 made.append(file)
                 if not as_json:
-                    print(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time", flush=True)
+                    say(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time")
     finally:
         if made and as_json:
             report({"files": [vars(file) | {"seconds": file.seconds} for file in made]}, "", as_json)
@@ -237,42 +242,6 @@ def cache(
     stop_if_signalled(done.reason)
 
 
-@data_app.command("scan")
-def data_scan(
-    source: Annotated[str, typer.Argument(help="A folder, a .jsonl manifest, or WebDataset shards.")],
-    split: Annotated[Optional[str], option("Of this split alone.")] = None,
-    workers: Annotated[Optional[int], option("Threads; one a core unless given.", callback=between(1, 1024))] = None,
-    as_json: Json = False,
-) -> None:
-    """Decode every file of a data set and report hours, rates, damage and how much is labelled."""
-    from mousai.jobs.data import scan
-
-    with progress_bar("files") as progress:
-        found = scan(source, split, workers, progress)
-    report(vars(found), str(found), as_json)
-
-
-@data_app.command("synth")
-def data_synth(
-    out: Annotated[Path, option("The folder to write to; the same command again goes on.", "--out", "-o")],
-    count: Annotated[int, option("Clips.", callback=between(1, 10_000_000))] = 800,
-    seed: Annotated[int, option("The clips follow from it.", callback=between(0, 2**63 - 1))] = 0,
-    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 12.0,
-    workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
-    format: Annotated[str, option("opus, ogg, flac, wav.")] = "opus",
-    soundfont: Annotated[Optional[str], option("An .sf2 or .sf3 file that plays it, or `auto` for an installed one; else the set's own instruments.")] = None,
-    stems: Annotated[bool, option("Each part to a file of its own, too.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Compose and render a practice set that is free of licences, with captions."""
-    from mousai.jobs.synth import synthesise
-
-    with progress_bar("clips") as progress:
-        made = synthesise(out, count, seed, seconds, workers, format, progress, soundfont, stems)
-    played = f", played by {made.soundfont}" if made.soundfont else ""
-    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all{played}: {made.manifest}", as_json)
-
-
 @app.command()
 def info(
     place: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, the folder of a training run, a cache, or an audio file.")] = "starter",
@@ -301,9 +270,9 @@ def doctor(as_json: Json = False) -> None:
     for finding in examine():
         findings.append(finding)
         if not as_json:
-            print(f"{finding.verdict:<7}{finding.name:<15}{finding.text}", flush=True)
+            say(f"{finding.verdict:<7}{finding.name:<15}{finding.text}")
             if finding.advice:
-                print(f"{'':<7}{'':<15}→ {finding.advice}", flush=True)
+                say(f"{'':<7}{'':<15}→ {finding.advice}")
     broken = [finding.name for finding in findings if finding.verdict == "broken"]
     summary = f"\nbroken: {', '.join(broken)}" if broken else "\nnothing is broken"
     report({"findings": [asdict(finding) for finding in findings], "broken": broken}, summary, as_json)

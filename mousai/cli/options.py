@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import logging
 import os
 import sys
 import typing
@@ -17,12 +18,34 @@ import typer
 
 from mousai.request.music import Music
 from mousai.types import MAX_STEPS, SamplingSettings
+from mousai.words import printable, say
 
 
 def report(data: Any, text: str, as_json: bool) -> None:
     """Prints what a command did: `data` as JSON, or `text`."""
     if os.environ.get("RANK", "0") == "0":  # of several processes under a launcher, one speaks
-        print(json.dumps(data, indent=1, ensure_ascii=False, default=str) if as_json else text, flush=True)
+        say(_as_json(data) if as_json else text)
+
+
+def prepare_output() -> None:
+    """What a stream's encoding cannot hold is escaped, and what is logged is `printable`: neither stops a job or steers a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("mousai: %(message)s"))
+    logging.basicConfig(handlers=[handler])
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
+def _as_json(data: Any) -> str:
+    """JSON in which only what a terminal may have stands as it is."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, default=str)
+    return text if printable(text) == text else json.dumps(data, indent=1, default=str).replace("\x7f", "\\u007f")
 
 
 def stop_if_signalled(reason: str) -> None:
@@ -42,7 +65,7 @@ def share_processors() -> None:
 def print_help(context: typer.Context) -> None:
     """What a group of commands does without one."""
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        say(context.get_help())
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from mousai.jobs.render.job import Listener, Result
 from mousai.jobs.render.plan import Target, seconds_of
 from mousai.jobs.render.state import AUDIO, SUFFIX
-from mousai.words import clock, real_time
+from mousai.words import clock, printable, real_time, say
 
 LINE_SECONDS = 60.0  # between two lines on a piece
 SURE_SECONDS = 2.0  # of work before anything is said of its speed
@@ -68,7 +68,7 @@ class Told(Listener, ABC):
         elif self.results is None:
             self._say(line_of(result))
         else:
-            print(line_of(result), file=self.results, flush=True)
+            say(line_of(result), to=self.results)
 
     def says(self, line: str) -> None:
         self._say(line)
@@ -86,7 +86,7 @@ class Bars(Told):
 
     def __init__(self, console: Console, results: TextIO | None) -> None:
         super().__init__(results)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[words]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.fields[words]}"))
         self.progress = Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty())
         self.finished, self.job_speed = 0.0, None
         self.job: TaskID | None = None
@@ -113,11 +113,11 @@ class Bars(Told):
         elif self.job_speed is None:
             self.job_speed = Speed(self.total)
             self.job_speed.at(self.finished / self.total)
-        self.piece = self.progress.add_task(target.name, total=1.0, words="")
+        self.piece = self.progress.add_task(printable(target.name), total=1.0, words="")
 
     def moves(self, target: Target, share: float, doing: str) -> None:
         described = target.name if doing == RENDERING else f"{target.name}: {doing}"
-        self.progress.update(self.piece, completed=share, description=described, words=self.speed.in_words(share))
+        self.progress.update(self.piece, completed=share, description=printable(described), words=self.speed.in_words(share))
         if self.job is not None:
             done = self.finished + share * target.piece.seconds
             self.progress.update(self.job, completed=done, words=self.job_speed.in_words(done / self.total))
@@ -137,7 +137,7 @@ class Bars(Told):
         self.progress.update(self.piece, completed=done)
 
     def _say(self, line: str) -> None:
-        self.progress.console.print(f"mousai: {line}", highlight=False, markup=False, soft_wrap=True)
+        self.progress.console.print(printable(f"mousai: {line}"), highlight=False, markup=False, soft_wrap=True)
 
 
 class Lines(Told):
@@ -169,7 +169,7 @@ class Lines(Told):
             self._say(", ".join(part for part in (f"{target.name}: {100 * share:.0f} %", "" if doing == RENDERING else doing, words) if part))
 
     def _say(self, line: str) -> None:
-        print(f"mousai: {self.who}{line}", file=self.file, flush=True)
+        say(f"mousai: {self.who}{line}", to=self.file)
 
 
 def new_seconds(result: Result) -> float:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional, TextIO
 import typer
 
 from mousai.cli.options import Compile, Device, Dtype, Json, Model, option, report, sampling_options, share_processors
-from mousai.words import clock, real_time
+from mousai.words import clock, real_time, say
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
@@ -63,7 +63,7 @@ def render(
     if dry_run:
         from mousai.jobs.render.job import dry_run as run
 
-        print("mousai: trying how fast this machine is", file=sys.stderr, flush=True)
+        say("mousai: trying how fast this machine is", to=sys.stderr)
         found = run(pieces, model, out, format, **place)
         report(found, _expected(found), as_json)
         return
@@ -106,7 +106,7 @@ def extend(
     share_processors()
     if prompt is None:
         goes_on = f"ends with {text!r}, it goes on with that" if text else "carries no prompt, it goes on without one; --prompt says what to play"
-        print(f"mousai: {recording} {goes_on}", file=sys.stderr)
+        say(f"mousai: {recording} {goes_on}", to=sys.stderr)
     _render([Piece.from_dict(piece)], model, out, format, {"device": device, "dtype": dtype, "compile": compile}, as_json)
 
 

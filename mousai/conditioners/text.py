@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mousai.conditioners.minilm import MiniLM
 from mousai.files import file_hash
+from mousai.trust import DOWNLOADS, is_allowed
 from mousai.types import Condition, ConditionShape
 
 logger = logging.getLogger(__name__)
@@ -158,12 +159,19 @@ def _load(config: TextConfig) -> tuple:
     from safetensors import SafetensorError
 
     source = config.name if folder is None else str(folder)
-    options = dict(revision=config.revision or "main", local_files_only=folder is not None)
+    offline = folder is not None or not is_allowed(DOWNLOADS)
+    options = dict(revision=config.revision or "main", local_files_only=offline, trust_remote_code=False)
     try:
         with _quiet():
             tokenizer, encoder, missing = _from_pretrained(source, options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0][:200].rstrip(".:")
+        if "remote code" in str(error) or "trust_remote_code" in str(error):
+            raise ValueError(f"the text encoder {source!r} wants code of its own to be run, which is never done; use one that transformers knows") from error
+        if folder is None and offline and isinstance(error, OSError):
+            raise FileNotFoundError(
+                f"the text encoder {source!r} is not in the Hugging Face cache of this machine; to have it fetched say --download (download=True)"
+            ) from error
         if folder is None and isinstance(error, OSError):
             raise FileNotFoundError(
                 f"the text encoder {source!r} is neither in the Hugging Face cache nor could it be fetched: {reason}; "

@@ -232,7 +232,7 @@ def cut(curves: Any, row: int, start: int, frames: int) -> Tensor:
 
 
 def _read_json(path: Path, kind: type) -> Any:
-    return read_json(path, f"remove {path.parent} and run `mousai cache` again", kind)
+    return read_json(path, f"remove {path.parent} and run `mousai cache` again", kind, most=2**32)
 
 
 def _write_json(path: Path, value: Any) -> None:

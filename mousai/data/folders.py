@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mousai.checks import Problems
-from mousai.data.sidecars import KINDS, NEVER_AUDIO, decoded, sidecar_metadata
+from mousai.data.sidecars import KINDS, NEVER_AUDIO, SIDECAR_BYTES, decoded, sidecar_metadata
+from mousai.files import read_bytes
 
 Names = Mapping[tuple[str, str], str]  # of what lies in a folder, by stem and suffix in small letters
 Skip = Callable[[str, str], None]  # (key, reason)
@@ -29,7 +30,7 @@ def folder_files(folder: Path, skip: Skip) -> list[tuple[str, Path, dict[str, An
         path = folder / key
         sides = {kind: path.with_name(beside[stem, kind]) for kind in KINDS if (stem, kind) in beside}
         try:
-            texts = {kind: decoded(side.read_bytes(), side) for kind, side in sides.items() if side.is_file()}
+            texts = {kind: decoded(read_bytes(side, SIDECAR_BYTES), side) for kind, side in sides.items() if side.is_file()}
             found.append((key, path, sidecar_metadata(texts, str(path))))
         except (ValueError, OSError) as error:
             problems.append(str(error))

@@ -133,7 +133,7 @@ def open_index(source: str, beside: bool = False) -> Index:
     if index.path is None or not index.path.exists():
         return index
     try:
-        data = read_json(index.path, kind=dict)
+        data = read_json(index.path, kind=dict, most=2**30)
         if data.get("format") == FORMAT:
             files, shards = {key: known_file(known) for key, known in data["files"].items()}, data["shards"]
             if not (isinstance(shards, dict) and all(map(is_known_shard, shards.values()))):

@@ -6,6 +6,7 @@ import logging
 import re
 from typing import Any
 
+from mousai.checks import short
 from mousai.theory import chord_tones
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
         else:
             clean = value.strip() if isinstance(value, str) else None
         if clean is None:
-            raise ValueError(f"{where}: the field '{name}' cannot be {value!r}")
+            raise ValueError(f"{where}: the field '{name}' cannot be {short(value)}")
         if clean:
             result[name] = clean
     for name in TIMED_FIELDS:

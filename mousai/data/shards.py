@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import re
@@ -15,9 +16,14 @@ from typing import Any
 from mousai.audio import io
 from mousai.checks import Problems
 from mousai.data.index import Index, cache_folder, is_url
-from mousai.data.sidecars import KINDS, NEVER_AUDIO, decoded, sidecar_metadata
+from mousai.data.sidecars import KINDS, NEVER_AUDIO, SIDECAR_BYTES, decoded, sidecar_metadata
 from mousai.files import writing
 from mousai.leftovers import sweep
+from mousai.trust import PIPES, is_allowed
+
+MAX_SHARDS = 10**6
+SCHEMES = ("http", "https", "ftps", "sftp", "scp", "s3", "gs", "htgs", "hf", "ais", "file")
+ODD_IN_URLS = re.compile(r"[\s\"'`$;|&<>\\\x00-\x1f]")
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +60,12 @@ def read_shard(shard: Path) -> list[tuple[str, dict[str, str], list[tuple[str, i
                     samples.setdefault(name, {})[f".{suffix.lower()}"] = member
             for name, members in samples.items():
                 sides = {suffix: members[suffix] for suffix in KINDS if suffix in members}
+                for member in members.values():
+                    if member.issparse():
+                        raise ValueError(f"{shard}:{member.name}: is stored with holes, which is not read; make the archive without --sparse")
+                for side in sides.values():
+                    if side.size > SIDECAR_BYTES:
+                        raise ValueError(f"{shard}:{side.name}: is larger than {SIDECAR_BYTES / 2**20:g} MiB, which is the most that is read of a side-car")
                 texts = {suffix: decoded(archive.extractfile(side).read(), f"{shard}:{side.name}") for suffix, side in sides.items()}
                 others = [(suffix, member) for suffix, member in members.items() if not suffix.endswith(NEVER_AUDIO)]
                 read.append((name, texts, [(suffix, member.offset_data, member.size, member.name) for suffix, member in others]))
@@ -66,20 +78,51 @@ def local_shards(pattern: str) -> list[Path]:
     """The shards of a pattern as files: local ones where they are, URLs fetched once into the shard folder.
 
     That folder is $MOUSAI_SHARDS, by default `shards` in $MOUSAI_CACHE, ~/.cache/mousai. Raises FileNotFoundError naming all local
-    shards that are missing, OSError for a URL that does not answer, ImportError without webdataset.
+    shards that are missing, OSError for a URL that does not answer, ValueError for one that is not opened, ImportError
+    without webdataset.
     """
-    try:
-        import webdataset
-    except ImportError:
-        raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
     shards: list[str] = []
-    for url in webdataset.shardlists.expand_urls(pattern):
+    for url in expanded(pattern):
         shards += sorted(glob(url)) if "*" in url and not is_url(url) else [url]
     missing = [shard for shard in shards if not is_url(shard) and not Path(shard).is_file()]
     if missing or not shards:
         names = "\n  ".join(missing)
         raise FileNotFoundError(f"{pattern}: {len(missing)} of {len(shards)} shards are missing:\n  {names}")
     return [fetch_shard(shard) if is_url(shard) else Path(shard) for shard in shards]
+
+
+def expanded(pattern: str) -> list[str]:
+    """The paths and URLs of a pattern, `::` between several and braces written out; ValueError for too many."""
+    try:
+        from webdataset import shardlists
+    except ImportError:
+        raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
+    many = f"{pattern[:200]}: stands for more than {MAX_SHARDS:,} shards, which is the most"
+    if sum(abs(int(last) - int(first)) for first, last in re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", pattern)) > MAX_SHARDS:
+        raise ValueError(many)
+    urls = []
+    for part in pattern.split("::"):
+        check_url(part)
+        urls += itertools.islice(shardlists.braceexpand.braceexpand(shardlists.envsubst(part)), MAX_SHARDS + 1)
+        if len(urls) > MAX_SHARDS:
+            raise ValueError(many)
+    for url in urls:
+        check_url(url)
+    return urls
+
+
+def check_url(url: str) -> None:
+    """ValueError for a URL that may not be opened: a command that nobody has allowed, or what a shell would take for one."""
+    if not is_url(url):
+        return
+    scheme = url.partition(":")[0].lower()
+    if scheme == "pipe":
+        if not is_allowed(PIPES):
+            raise ValueError(f"{url[:200]}: is a command, which may do anything here; if you know what it does, say --allow-pipe")
+    elif scheme not in SCHEMES:
+        raise ValueError(f"{url[:200]}: expected a URL that begins with {', '.join(SCHEMES)}")
+    elif odd := ODD_IN_URLS.search(url):
+        raise ValueError(f"{url[:200]}: holds {odd[0]!r}, which a shell might take for a command; write it as %{ord(odd[0]):02X}")
 
 
 def fetch_shard(url: str) -> Path:

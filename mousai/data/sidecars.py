@@ -10,6 +10,8 @@ from mousai.data.metadata import normalise
 from mousai.files import parse_json
 
 KINDS = (".json", ".txt")
+SIDECAR_BYTES = 2**22  # at most
+MANIFEST_BYTES = 2**30
 NEVER_AUDIO = (".json", ".jsonl", ".txt", ".md", ".csv")  # what lies beside the audio of a folder or shard
 
 

@@ -19,8 +19,8 @@ from mousai.data.folders import folder_files
 from mousai.data.index import Index, is_url, open_index
 from mousai.data.metadata import from_tags, normalise
 from mousai.data.shards import local_shards, shard_files
-from mousai.data.sidecars import decoded
-from mousai.files import parse_json
+from mousai.data.sidecars import MANIFEST_BYTES, decoded
+from mousai.files import parse_json, read_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -165,7 +165,7 @@ def manifest_files(manifest: Path) -> list[Found]:
     if not manifest.is_file():
         raise FileNotFoundError(f"no such manifest: {manifest}")
     found, lines, missing, problems = [], {}, [], []
-    for number, line in enumerate(decoded(manifest.read_bytes(), manifest).split("\n"), 1):
+    for number, line in enumerate(decoded(read_bytes(manifest, MANIFEST_BYTES), manifest).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"

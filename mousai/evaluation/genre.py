@@ -20,9 +20,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mousai.audio import io
+from mousai.checks import short
+from mousai.data.sidecars import MANIFEST_BYTES, decoded
 from mousai.evaluation.features import FLOOR, HOP, NUM_STATISTICS, SAMPLE_RATE, decibels, mel_power, statistics
 from mousai.evaluation.phases import counted, silent
-from mousai.files import parse_json, write_tensors
+from mousai.files import parse_json, read_bytes, write_tensors
 from mousai.types import Callback
 
 NOISE = "noise"  # the label beside the styles
@@ -93,7 +95,7 @@ def read_clips(
 def rows_of(manifest: Path, needed: Mapping[str, type]) -> list[dict[str, Any]]:
     """The lines of a practice set's manifest; ValueError for one that is damaged, or has a field that is `needed` not or of another type."""
     rows = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(decoded(read_bytes(manifest, MANIFEST_BYTES), manifest).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{manifest}, line {number}"
@@ -102,7 +104,7 @@ def rows_of(manifest: Path, needed: Mapping[str, type]) -> list[dict[str, Any]]:
             if name not in row:
                 raise ValueError(f"{where}: has no field '{name}'; a practice set from `mousai data synth` has it")
             if not isinstance(row[name], kind):
-                raise ValueError(f"{where}: the field '{name}' cannot be {row[name]!r}")
+                raise ValueError(f"{where}: the field '{name}' cannot be {short(row[name])}")
         rows.append(row)
     return rows
 

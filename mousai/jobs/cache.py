@@ -33,7 +33,9 @@ from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import leave, processes
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
+from mousai.trust import DOWNLOADS, allowing
 from mousai.types import Codec, Condition, Conditioner, ConditionShape
+from mousai.words import say
 
 REPORT_SECONDS = 10.0
 BATCH_SIZES = {"cpu": 1, "cuda": 16}  # segments that are encoded at once, by the kind of device; 4 on others
@@ -81,7 +83,8 @@ def cache(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a latent cache is a folder")
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
-    conditioner = loaded.conditioner.build().to(accelerator.device)
+    with allowing(DOWNLOADS):  # for the recipe is the user's own
+        conditioner = loaded.conditioner.build().to(accelerator.device)
     opened = open_sources(loaded.data.sources, accelerator)
     header = header_of(loaded, codec, conditioner, accelerator.device)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
@@ -298,4 +301,4 @@ class Progress:
         spent = max(1e-9, self.last - self.began)
         left = spent / max(1.0, self.done) * max(0.0, self.total - self.done)
         if self.shown:
-            print(f"{int(self.done + 1e-6)}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", file=sys.stderr)
+            say(f"{int(self.done + 1e-6)}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", to=sys.stderr)

@@ -33,6 +33,7 @@ from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recip
 from mousai.training.budget import PLAN, is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
+from mousai.words import say
 
 
 def train(
@@ -58,7 +59,7 @@ def train(
             outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
         accelerator.wait_for_everyone()
         if outcome.reason != "signal" and accelerator.is_main_process:
-            print(f"wrote {exported(out, loaded)}", file=sys.stderr)
+            say(f"wrote {exported(out, loaded)}", to=sys.stderr)
     leave(accelerator)
     return outcome
 
@@ -246,7 +247,7 @@ def keep_samples(sounds: Mapping[str, Tensor], sample_rate: int, out: Path, step
 def introduce(name: str, module: nn.Module, data: str) -> None:
     """One line on what is trained on what."""
     size = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    print(f"{name} of {size / 1e6:.2f} M weights; {data}", file=sys.stderr)
+    say(f"{name} of {size / 1e6:.2f} M weights; {data}", to=sys.stderr)
 
 
 def checked_folder(out: str | Path) -> Path:
@@ -269,7 +270,7 @@ def note_changes(recipe: Recipe, out: Path) -> None:
     if (out / "config.yaml").exists() and (out / "state").exists():
         for key, before, now in changes(recipe, out):
             if key != "train.time_limit_minutes":
-                print(f"going on with another {key}: {before} -> {now}", file=sys.stderr)
+                say(f"going on with another {key}: {before} -> {now}", to=sys.stderr)
 
 
 def flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

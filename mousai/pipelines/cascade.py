@@ -27,7 +27,7 @@ from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
 from mousai.request.music import MUSIC_CHECKS, Music
 from mousai.request.piece import Piece
-from mousai.trust import trusting
+from mousai.trust import DOWNLOADS, allowing, trusting
 from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
 
 CLIPS_AT_ONCE = {"cpu": (4, 60.0), "cuda": (16, 600.0)}  # at most so many, and about so many seconds of them
@@ -159,20 +159,20 @@ class Cascade(System):
 
 def load(
     path_or_name: str | Path, device: torch.device | str | None = None, dtype: torch.dtype | str | None = None, *, trust: bool = False,
-    compile: bool = False,
+    download: bool = False, compile: bool = False,
 ) -> Cascade:  # fmt: skip
     """The cascade of a model folder, or of a name: "starter" is the model that comes with the package.
 
     `device` is the first CUDA device, else the CPU, unless it is said; `dtype` (float32, bfloat16, float16) is bfloat16
     on a CUDA device that computes in it, else float32. With `trust`, a model may name classes outside mousai, whose code
-    then runs. With `compile`, the networks are compiled when they are first used, see docs/performance.md.
+    then runs; with `download`, a text encoder that it names and that is not here is fetched. With `compile`, the networks are compiled when they are first used, see docs/performance.md.
     FileNotFoundError or ValueError says what is wrong.
     """
     where, precision = place_and_precision(device, dtype)
     check_model(path_or_name)
     folder = checkpoint.model_folder(path_or_name)
     settings, state = checkpoint.load_model(folder)
-    with trusting(trust):
+    with trusting(trust), allowing(*([DOWNLOADS] if download else [])):
         codec, generator = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in ("codec", "generator"))
         conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
     check_conditions(conditioner.gives, generator.accepts, str(path_or_name))

@@ -13,7 +13,7 @@ from mousai.audio import io
 from mousai.audio.level import level_gain, rms_of
 from mousai.audio.splice import splice
 from mousai.files import file_hash
-from mousai.request.clip import DEFAULT_SECONDS, Request
+from mousai.request.clip import DEFAULT_SECONDS, MAX_SECONDS, Request
 from mousai.request.music import Music
 from mousai.types import Codec
 
@@ -38,6 +38,8 @@ def begin(request: Request, codec: Codec, rms: float | None, device: torch.devic
     place = request.init if request.init is not None else request.inpaint
     if place is None:
         return Start(max(1, round((request.seconds or DEFAULT_SECONDS) * codec.sample_rate)))
+    if not isinstance(place, Tensor):
+        request.check_length(io.info(place).seconds)  # before it is read, of which the request needs MAX_SECONDS at most
     recording = read(place, codec)
     total = recording.shape[-1]
     request.check_length(total / codec.sample_rate)
@@ -75,9 +77,9 @@ def finish(audio: Tensor, start: Start, sample_rate: int) -> Tensor:
 
 
 def read(place: Tensor | str | Path, codec: Codec) -> Tensor:
-    """The recording `(c, s)` that a path or a tensor means, with the codec's channels."""
+    """The recording `(c, s)` that a path or a tensor means, with the codec's channels; of a longer file its first MAX_SECONDS."""
     if not isinstance(place, Tensor):
-        return io.read(place, codec.sample_rate, codec.channels)
+        return io.read(place, codec.sample_rate, codec.channels, num_samples=round(MAX_SECONDS * codec.sample_rate))
     audio = place[0] if place.ndim == 3 and len(place) == 1 else place
     if audio.ndim != 2 or not audio.is_floating_point() or audio.shape[-1] == 0:
         raise ValueError(f"recording: expected floating-point audio (c, s) at {codec.sample_rate} Hz, came {place.dtype} {tuple(place.shape)}")

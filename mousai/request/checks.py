@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mousai.checks import check_name, check_number, checked_text
+from mousai.checks import check_name, check_number, checked_text, short
 from mousai.config import check_keys
 from mousai.request.clip import MAX_SECONDS, SEEDS
 from mousai.request.music import MUSIC_CHECKS
@@ -24,8 +24,7 @@ Check = Callable[[str, Any], Any]  # (name, value) → the value as it is kept; 
 def came(value: Any) -> str:
     """What a message says of a value, short whatever it is."""
     kind = {type(None): "null", dict: "a mapping", list: "a list", tuple: "a list"}.get(type(value))
-    text = kind or repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    return kind or short(value)
 
 
 def settle(values: Mapping[str, Any], checks: Mapping[str, Check]) -> tuple[dict[str, Any], list[str]]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mousai.checks import Problems
 from mousai.config import parse_yaml
+from mousai.files import read_bytes
 from mousai.request.checks import PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, settle, unknown_keys
 from mousai.request.piece import Piece, slug, too_short
 
@@ -84,10 +85,6 @@ class _JobFile:
             data = parse_json(text) if is_json else parse_yaml(text, "")
         except ValueError as error:
             raise self.hopeless(str(error).lstrip(": ")) from error
-        except RecursionError as error:
-            raise self.hopeless("is nested too deeply") from error
-        except (LookupError, AttributeError, TypeError) as error:  # how PyYAML takes a text that is not what its !!tag says
-            raise self.hopeless("holds a value that its tag does not allow") from error
         if not isinstance(data, dict):
             expected = f"expected a mapping with pieces, or a piece with prompt or sections, came {came(data)}"
             raise self.hopeless(EMPTY if data is None else expected)
@@ -120,9 +117,11 @@ class _JobFile:
         if not self.path.exists():
             raise FileNotFoundError(f"no such file: {self.path}")
         try:
-            text = self.path.read_bytes().decode("utf-8-sig")
+            text = read_bytes(self.path).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise self.hopeless(f"expected text in UTF-8, byte {error.start} is not") from error
+        except ValueError as error:
+            raise Problems([tidy(str(error))]) from error
         return text
 
     def hopeless(self, line: str) -> Problems:

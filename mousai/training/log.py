@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mousai.files import write_text
+from mousai.files import read_bytes, write_text
 
+LOG_BYTES = 2**30  # at most
 Row = dict[str, float]
 
 
@@ -16,7 +17,7 @@ def read_log(path: str | Path) -> tuple[list[Row], int]:
     path = Path(path)
     if not path.exists():
         return [], 0
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    lines = [line for line in read_bytes(path, LOG_BYTES).decode(errors="replace").splitlines() if line.strip()]
     rows = [row for line in lines if (row := row_of(line)) is not None]
     return rows, len(lines) - len(rows)
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mousai.files import append_text
 from mousai.training.log import cut_log
+from mousai.words import printable, say
 
 if TYPE_CHECKING:
     from mousai.training.config import TrainConfig
@@ -116,9 +117,9 @@ class Report:
         if not line:
             return
         if self.progress:
-            self.progress.console.print(line, highlight=False)
+            self.progress.console.print(printable(line), highlight=False, markup=False)
         elif self.accelerator.is_main_process:
-            print(line, file=sys.stderr, flush=True)
+            say(line, to=sys.stderr)
 
 
 def mean_of(parts: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, float]:

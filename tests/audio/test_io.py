@@ -288,3 +288,11 @@ def test_reading_leaves_no_file_open(tmp_path: Path) -> None:
         with pytest.raises(io.AudioError):
             io.read(bad)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("rate", [1, 999, 2_000_000])
+def test_a_small_file_does_not_become_a_large_one(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(20_000, np.float32), rate)
+    for read in (io.info, io.read):
+        with pytest.raises(io.AudioError, match=f"says that it has {rate} samples a second; from 1000 to 1000000 are read"):
+            read(tmp_path / "a.wav")

@@ -117,6 +117,20 @@ def test_a_fault_of_ours_is_not_dressed_up_as_wrong_input(monkeypatch) -> None:
         cli.main(["info", "x"])
 
 
+def test_what_others_wrote_is_escaped_wherever_it_is_shown(tmp_path: Path) -> None:
+    """By a process whose output holds ASCII alone: that stops nothing either."""
+    (tmp_path / "list.jsonl").write_text(json.dumps({"file": "a.wav", "split": "\x1b[31mred \x9b1m 音"}))
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", [[0.1, 0.1]] * 800, 8000)
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "MOUSAI_CACHE": str(tmp_path / "cache")}
+    for arguments in (["data", "scan", "list.jsonl"], ["data", "scan", "list.jsonl", "--json"], ["data", "scan", "no\x1b[31m"]):
+        done = subprocess.run([sys.executable, "-m", "mousai", *arguments], cwd=tmp_path, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True)
+        said = done.stdout + done.stderr
+        assert b"\x1b" not in said and b"\x9b" not in said and b"Traceback" not in said and said.isascii() and b"[31m" in said, said
+    assert done.returncode == 2
+
+
 def test_synth_says_what_it_made(tmp_path: Path) -> None:
     done = run("data", "synth", "--out", str(tmp_path / "set"), "--count", "2", "--seconds", "1", "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr

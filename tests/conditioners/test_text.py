@@ -13,6 +13,7 @@ from torch import nn
 
 from mousai.conditioners import text
 from mousai.conditioners.text import TextConditioner, TextConfig
+from mousai.trust import DOWNLOADS, allowing
 
 TEXTS = ["slow piano", "fast electronic dance music with a heavy bass", ""]
 HAS_MINILM = importlib.util.find_spec(text.MINILM_PACKAGE) is not None
@@ -173,7 +174,7 @@ def test_loading_is_silent(tiny_t5, capfd):
 
 
 def test_names_and_folders_that_are_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="neither in the Hugging Face cache"):
+    with allowing(DOWNLOADS), pytest.raises(FileNotFoundError, match="neither in the Hugging Face cache"):
         TextConditioner(TextConfig("no-such-owner/no-such-model"))
     with pytest.raises(FileNotFoundError, match="no text encoder at"):
         TextConditioner(TextConfig(str(tmp_path / "nothing")))
@@ -191,6 +192,30 @@ def refused(folder, message, **options):
     with pytest.raises(ValueError, match=message) as caught:
         TextConditioner(TextConfig(str(folder), **options))
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_is_looked_for_here_alone(monkeypatch):
+    """Unless somebody has allowed downloads."""
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: pytest.fail("the network was asked"))
+    with pytest.raises(FileNotFoundError, match="'no-such-owner/no-such-model' is not in the Hugging Face cache of this machine; to have it fetched say --download"):
+        TextConditioner(TextConfig("no-such-owner/no-such-model"))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_code_of_a_folder_is_never_run_nor_asked_about(copy, monkeypatch, known):
+    settings = json.loads((copy / "config.json").read_text())
+    settings |= {"auto_map": {"AutoConfig": "evil.Config", "AutoModel": "evil.Model"}} | ({} if known else {"model_type": "evil"})
+    (copy / "config.json").write_text(json.dumps(settings))
+    tokens = json.loads((copy / "tokenizer_config.json").read_text()) | {"auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(tokens))
+    (copy / "evil.py").write_text(f"open({str(copy / 'pwned')!r}, 'w')\nclass Config: pass\nclass Model: pass\nclass Tokenizer: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    if known:
+        TextConditioner(TextConfig(str(copy)))
+    else:
+        refused(copy, "wants code of its own to be run, which is never done|cannot be loaded")
+    assert not (copy / "pwned").exists()
 
 
 def test_an_empty_folder_is_refused(tmp_path):

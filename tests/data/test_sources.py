@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import tarfile
 import threading
 from pathlib import Path
@@ -21,6 +22,7 @@ from mousai.audio import io
 from mousai.data.metadata import normalise
 from mousai.checks import Problems
 from mousai.data.sources import open_source
+from mousai.trust import PIPES, allowing
 
 
 def save(path: Path, seconds: float = 0.2, rate: int = 48000, seed: int = 0, **tags: str) -> Path:
@@ -216,6 +218,52 @@ def test_local_shards_are_read_in_place(tmp_path: Path, pattern: str) -> None:
     assert [key for key, _ in source.skipped] == ["set-0.tar/cut.flac"]
     assert torch.equal(source.read(source.tracks[1]), wanted)
     assert torch.equal(source.read(source.tracks[1], 0.1, 50), wanted[:, 4800:4850])
+
+
+@pytest.mark.parametrize(("pattern", "message"), [
+    ("pipe:touch pwned; cat a.tar", "is a command.*say --allow-pipe"),
+    ("a.tar::pipe:touch pwned; cat a.tar", "is a command"),
+    ("PIPE:touch pwned; cat a.tar", "is a command"),
+    ("{pipe:touch pwned;,}cat a.tar", "is a command"),
+    ("http://127.0.0.1:9/$(touch pwned).tar", r"holds '\$', which a shell might take for a command; write it as %24"),
+    ("s3://bucket/a'b.tar", "a shell might"),
+    ("gopher://127.0.0.1/a.tar", "expected a URL that begins with http, https"),
+    ("http://127.0.0.1:9/a-{0..99999999999}.tar", "stands for more than 1,000,000 shards"),
+    ("http://127.0.0.1:9/" + "{0..99}" * 6 + ".tar", "stands for more than 1,000,000 shards"),
+])  # fmt: skip
+def test_places_that_may_not_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    shard(tmp_path / "a.tar", x__wav=b"")
+    with pytest.raises(ValueError, match=message):
+        open_source(pattern)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_command_that_is_allowed_is_a_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOUSAI_SHARDS", str(tmp_path / "kept"))
+    place = shards(tmp_path)[1]
+    with allowing(PIPES):
+        assert [track.metadata for track in open_source(f"pipe:cat {place}")] == [{"caption": "the second"}]
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="makes the archive with tar, which is not there")
+def test_archives_with_holes_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, message in (("x.json", "x.json: is stored with holes"), ("x.wav", "x.wav: is stored with holes")):
+        with open(name, "wb") as file:
+            file.truncate(6 * 10**9)
+        subprocess.run(["tar", "--create", "--sparse", "--file", "a.tar", name], check=True)
+        assert os.path.getsize("a.tar") < 10**6
+        with pytest.raises(ValueError, match=message):
+            open_source("a.tar")
+    (tmp_path / "x.json").write_bytes(b" " * (2**22 + 1))
+    subprocess.run(["tar", "--create", "--file", "b.tar", "x.json"], check=True)
+    with pytest.raises(ValueError, match="x.json: is larger than 4 MiB, which is the most that is read of a side-car"):
+        open_source("b.tar")
+    Path("x.wav").unlink()
+    save(tmp_path / "x.wav", 0.1)
+    with pytest.raises(Problems, match="x.json: is larger than 4 MiB"):
+        open_source(tmp_path)
 
 
 def test_a_shard_that_is_no_tar(tmp_path: Path) -> None:

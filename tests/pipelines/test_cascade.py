@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import soundfile
@@ -18,6 +19,7 @@ from mousai.networks.unet1d import UNet1d
 from mousai.pipelines import recording, system
 from mousai.pipelines.cascade import Cascade, load, load_codec
 from mousai.pipelines.long_form import resolved
+from mousai.request import clip
 from mousai.request.clip import Request
 from mousai.request.piece import Piece, Section
 
@@ -337,3 +339,14 @@ def test_the_codec_alone(tiny_cascade, tmp_path, model, sound):
     nothing = edited(codec_only, tmp_path / "nothing", lambda settings: settings.pop("codec"))
     with pytest.raises(ValueError, match="has no codec; it has none of these"):
         load_codec(nothing)
+
+
+def test_of_a_long_recording_no_more_is_read_than_a_clip_can_be(tmp_path, monkeypatch):
+    io.write(tmp_path / "long.flac", torch.zeros(2, 5 * 48_000))
+    for module in (recording, clip):
+        monkeypatch.setattr(module, "MAX_SECONDS", 2.0)
+    codec = SimpleNamespace(sample_rate=48_000, channels=2, hop=1024, encode=lambda audio: audio[:, :1, ::1024])
+    start = recording.begin(clip.Request("calm", seconds=1, init=tmp_path / "long.flac"), codec, None, torch.device("cpu"))
+    assert start.num_samples == 48_000 and recording.read(tmp_path / "long.flac", codec).shape == (2, 96_000)
+    with pytest.raises(ValueError, match="the recording lasts 5 s, the limit is 2 s"):
+        recording.begin(clip.Request("calm", init=tmp_path / "long.flac"), codec, None, torch.device("cpu"))

@@ -111,6 +111,11 @@ def test_a_file_of_prompts(tmp_path: Path):
         read_prompts(tmp_path / "none.txt")
 
 
+def test_a_file_without_end_has_no_prompts() -> None:
+    with pytest.raises(ValueError, match="/dev/zero: is larger than 64 MiB"):
+        read_prompts("/dev/zero")
+
+
 def test_most_requests_are_checked_without_torch():
     program = "import sys; from mousai.request.clip import Request; Request('x', 3, negative='y', steps=4); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -280,7 +280,7 @@ def test_lines_stay_short_and_can_be_shown():
     data = {"title": "a\n\ud800" + 99 * "b", "prompt": "a", "seconds": "x" * 9999}
     long, title = problems(json.dumps({"pieces": [data]}), "a.json")
     label = f'a.json: piece 1 "a ?{36 * "b"}…": '
-    assert long.startswith(f"{label}seconds: expected a number from 1 to 86400 s, came 'xxx") and long.endswith("x…") and len(long) == 400
+    assert long.startswith(f"{label}seconds: expected a number from 1 to 86400 s, came 'xxx") and long.endswith("x…") and len(long) <= 400
     assert title == f"{label}title: is not valid UTF-8 text"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mousai.request.checks import Problems
+from mousai.checks import Problems
 from mousai.request.piece import Piece, Section, slug
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mousai.audio.growing import HEADER_BYTES, GrowingWav, header
-from mousai.files import sync
+from mousai.files import append_text
 
 SUM = re.compile(rb"(\d{1,15}) ([0-9a-f]{32})\n")  # samples so far, hash of the last block
 Say = Callable[[str], None]
@@ -51,12 +51,7 @@ class Audio:
         first = self.num_samples
         self.wav.append(block)
         line = f"{self.num_samples} {self._digest(first, self.num_samples)}\n"
-        try:
-            with self.sums.open("ab") as file:
-                file.write(line.encode())
-                sync(file)
-        except OSError as error:
-            raise type(error)(f"cannot write {self.sums}: {error.strerror}") from None
+        append_text(self.sums, line, synced=True)
 
     def _digest(self, first: int, stop: int) -> str:
         digest = hashlib.blake2b(digest_size=16)

@@ -22,7 +22,7 @@ from mousai.jobs.render.job import Listener, dry_run, render
 from mousai.jobs.render.piece import Work
 from mousai.jobs.render.plan import status
 from mousai.pipelines import cascade
-from mousai.request.checks import Problems
+from mousai.checks import Problems
 from mousai.request.piece import Piece
 
 ROOT = Path(mousai.__file__).parents[1]

@@ -1,0 +1,49 @@
+"""`mousai data`: the commands that look at a data set, or make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from mousai.cli.options import Json, between, option, print_help, progress_bar, report
+
+app = typer.Typer(help="Look at a data set, or make one for practice.")
+app.callback(invoke_without_command=True)(print_help)
+
+
+@app.command("scan")
+def data_scan(
+    source: Annotated[str, typer.Argument(help="A folder, a .jsonl manifest, or WebDataset shards.")],
+    split: Annotated[Optional[str], option("Of this split alone.")] = None,
+    workers: Annotated[Optional[int], option("Threads; one a core unless given.", callback=between(1, 1024))] = None,
+    as_json: Json = False,
+) -> None:
+    """Decode every file of a data set and report hours, rates, damage and how much is labelled."""
+    from mousai.jobs.data import scan
+
+    with progress_bar("files") as progress:
+        found = scan(source, split, workers, progress)
+    report(vars(found), str(found), as_json)
+
+
+@app.command("synth")
+def data_synth(
+    out: Annotated[Path, option("The folder to write to; the same command again goes on.", "--out", "-o")],
+    count: Annotated[int, option("Clips.", callback=between(1, 10_000_000))] = 800,
+    seed: Annotated[int, option("The clips follow from it.", callback=between(0, 2**63 - 1))] = 0,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 12.0,
+    workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
+    format: Annotated[str, option("opus, ogg, flac, wav.")] = "opus",
+    soundfont: Annotated[Optional[str], option("An .sf2 or .sf3 file that plays it, or `auto` for an installed one; else the set's own instruments.")] = None,
+    stems: Annotated[bool, option("Each part to a file of its own, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compose and render a practice set that is free of licences, with captions."""
+    from mousai.jobs.synth import synthesise
+
+    with progress_bar("clips") as progress:
+        made = synthesise(out, count, seed, seconds, workers, format, progress, soundfont, stems)
+    played = f", played by {made.soundfont}" if made.soundfont else ""
+    report(vars(made), f"{made.made} clips made, {made.kept} kept, {made.hours:.2f} h in all{played}: {made.manifest}", as_json)
