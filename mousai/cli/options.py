@@ -96,7 +96,7 @@ def phases() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
 
         def begin(what: str) -> Callable[[int, int], None]:
             if not console.is_terminal:
-                print(f"mousai: {what.rpartition(': ')[0] or what}", file=sys.stderr, flush=True)
+                say(f"mousai: {what.rpartition(': ')[0] or what}", to=sys.stderr)
             progress.reset(task, description=what, total=None)
             return lambda done, total: progress.update(task, completed=done, total=total)
 
