@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,6 +25,8 @@ from mousai.leftovers import sweep
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 SHARD_BYTES = 16 * 2**20
@@ -71,12 +74,20 @@ def save_model(
 
 
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The config (with its `format`) and the weights, on the CPU; FileNotFoundError or ValueError says what is wrong."""
+    """The config (with its `format`) and the weights, on the CPU; FileNotFoundError or ValueError says what is wrong.
+
+    Weights are compared with their hashes, where there are any; of a config that was changed by hand a line in the log says so.
+    """
     folder = Path(folder)
     config = load_config(folder)
+    hashes = _read_hashes(folder) if (folder / HASHES).exists() else {}
+    if CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
+        logger.warning("%s was changed after it was written: its SHA-256 is not the one in %s", folder / CONFIG, HASHES)
     state: dict[str, Tensor] = {}
     for name, keys in _weight_files(folder).items():
         tensors = _load_tensors(folder / name)
+        if name in hashes and file_hash(folder / name) != hashes[name]:
+            raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {HASHES}; copy or export the model again")
         if keys is not None and (lost := set(keys) - set(tensors)):
             raise ValueError(f"{folder / name}: has no tensor {min(lost)!r}, which {INDEX} promises")
         state.update(tensors)
@@ -154,7 +165,7 @@ def save_state(folder: str | Path, step: int, tensors: Mapping[str, Tensor], met
     with writing_folder(path) as new:
         _save_tensors(new / "state.safetensors", tensors)
         record = {"format": FORMAT, "step": step, "sha256": file_hash(new / "state.safetensors"), "meta": dict(meta)}
-        write_json(new / "meta.json", record)
+        write_json(new / "meta.json", {**record, "own_sha256": _hash_of(record)})
     tidy(folder, keep)
     return path
 
@@ -182,15 +193,24 @@ def load_state(folder: str | Path) -> tuple[int, dict[str, Tensor], dict[str, An
     try:
         record = read_json(path / "meta.json", kind=dict)
         whole = record["sha256"] == file_hash(path / "state.safetensors")
+        own = record.pop("own_sha256", None)  # states of earlier versions have none
     except (OSError, ValueError, KeyError) as error:
         if not path.exists() and _states(Path(folder)):  # a run that goes on has written a newer one meanwhile
             return load_state(folder)
         raise ValueError(f"{path} is damaged ({type(error).__name__}: {error}); {advice}") from error
     if record.get("format") != FORMAT:
         raise ValueError(f"{path}: expected format {FORMAT}, came {short(record.get('format'))}; it needs another version of mousai")
+    step, meta = record.get("step"), record.get("meta")
+    if own not in (None, _hash_of(record)) or type(step) is not int or path.name != f"step-{step:07}" or not isinstance(meta, dict):
+        raise ValueError(f"{path / 'meta.json'} is damaged: it is not what was written; {advice}")
     if not whole:
         raise ValueError(f"{path / 'state.safetensors'} is damaged: its SHA-256 is not the one in meta.json; {advice}")
-    return record["step"], _load_tensors(path / "state.safetensors"), record["meta"]
+    return step, _load_tensors(path / "state.safetensors"), meta
+
+
+def _hash_of(record: Mapping[str, Any]) -> str:
+    """The SHA-256 of values of JSON, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def newest_state(folder: str | Path) -> tuple[int, Path] | None:

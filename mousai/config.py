@@ -9,6 +9,7 @@ import copy
 import dataclasses
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -101,7 +102,9 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return {_convert(k, arguments[0], where): _convert(v, arguments[1], _join(where, str(k))) for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else from_dict(hint, value, where)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) in (int, float):
+        if not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{where}: expected a finite number, came {short(value)}")
         return float(value)
     if type(value) is hint or (hint in (dict, list) and isinstance(value, hint)):
         return value

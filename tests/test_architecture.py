@@ -197,7 +197,7 @@ ELSEWHERE = {
     ("mousai.locks", "fcntl"): "locks are there",
     ("mousai.locks", "msvcrt"): "locks are there",
     ("mousai.leftovers", "os.rename"): "gives a folder back the name that a kill left it without",
-    ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, no file",
+    ("mousai.checkpoint", "hashlib.sha256"): "names a model by its config and its hashes, and values of a file that holds their hash, no file",
     ("mousai.recipe", "hashlib.sha256"): "names a codec by its weights and what it reads of its config, no file",
     ("mousai.data.shards", "hashlib.sha256"): "names a URL, no file",
     ("mousai.data.index", "hashlib.sha256"): "names a place, no file",

@@ -120,7 +120,7 @@ def test_places_that_are_no_model(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-def test_cut_missing_and_altered_weights_are_named(tmp_path: Path) -> None:
+def test_cut_missing_and_altered_weights_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     save_model(tmp_path / "whole", CONFIG, make_state(), "", shard_bytes=9000)
     shard = sorted((tmp_path / "whole").glob("model-*.safetensors"))[1].name
 
@@ -144,6 +144,12 @@ def test_cut_missing_and_altered_weights_are_named(tmp_path: Path) -> None:
     data[-1] ^= 1
     (altered / shard).write_bytes(data)
     assert len(verify(altered)) == 1 and shard in verify(altered)[0]
+    with pytest.raises(ValueError, match=f"{shard} is damaged: its SHA-256 is not the one in hashes.json; copy or export"):
+        load_model(altered)
+
+    edited = copy("edited")
+    (edited / "config.yaml").write_text((edited / "config.yaml").read_text() + "more: 1\n")
+    assert load_model(edited)[0]["more"] == 1 and "was changed after it was written" in caplog.text
 
     unlisted = copy("unlisted")
     (unlisted / "hashes.json").unlink()
@@ -196,6 +202,15 @@ def test_a_damaged_state_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="step-0000002 is damaged"):
         load_state(tmp_path)
     shutil.rmtree(newest)
+    assert load_state(tmp_path)[0] == 1
+    meta = tmp_path / "step-0000001" / "meta.json"
+    record = json.loads(meta.read_text())
+    for edited in ({"meta": {"betas": [0.5, 0.5]}}, {"step": 7}, {"step": "1"}, {"meta": []}, {"own_sha256": None, "step": 7}):
+        meta.write_text(json.dumps(record | edited))
+        with pytest.raises(ValueError, match="meta.json is damaged: it is not what was written; remove the folder"):
+            load_state(tmp_path)
+    del record["own_sha256"]  # of an earlier version
+    meta.write_text(json.dumps(record))
     assert load_state(tmp_path)[0] == 1
     (tmp_path / "step-0000001" / "meta.json").write_text(json.dumps({"sha256": checkpoint.file_hash(tmp_path / "step-0000001" / "state.safetensors"), "format": 2}))
     with pytest.raises(ValueError, match="expected format 1, came 2"):

@@ -71,9 +71,9 @@ class GrowingWav:
             fields = HEADER.unpack(head)
             size = fields[-1] if fields[0] == b"RIFF" else fields[6]
             declared, sample_rate, channels = size // self.frame_bytes, fields[13], fields[12]
-            if head == header(declared, self.sample_rate, self.channels):
+            if is_header(head, declared, self.sample_rate, self.channels):
                 return min(declared, (os.fstat(self.file.fileno()).st_size - HEADER_BYTES) // self.frame_bytes)
-            if channels and head == header(size // (4 * channels), sample_rate, channels):
+            if channels and is_header(head, size // (4 * channels), sample_rate, channels):
                 raise ValueError(
                     f"{self.path} holds {channels} channels at {sample_rate} Hz, expected {self.channels} at {self.sample_rate} Hz"
                 )
@@ -147,6 +147,14 @@ class GrowingWav:
             yield
         except OSError as error:
             raise type(error)(f"cannot write {self.path}: {error.strerror}") from None
+
+
+def is_header(head: bytes, num_samples: int, sample_rate: int, channels: int) -> bool:
+    """Whether `head` is what `header` makes of the rest; not where that is more than it can hold."""
+    try:
+        return head == header(num_samples, sample_rate, channels)
+    except struct.error:
+        return False
 
 
 def header(num_samples: int, sample_rate: int, channels: int) -> bytes:

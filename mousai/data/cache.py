@@ -17,7 +17,10 @@ Format 1 had no `tensors`: its items have latents and tokens in float16, and so 
 
 from __future__ import annotations
 
+import json
+import re
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,6 +32,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mousai import locks
+from mousai.checks import short
 from mousai.files import read_json, write_json, write_tensors
 from mousai.leftovers import sweep
 from mousai.types import Condition
@@ -38,8 +42,9 @@ FIRST_TENSORS = {"latents": "float16", "tokens": "float16"}  # of format 1
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
 HEADER, INDEX, LOCK = "cache.json", "index.json", ".lock"
+SHARD = re.compile(r"shard-\d+-\d+\.safetensors")
 
-Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), metadata
+Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), crc, metadata
 
 
 def is_part(name: str) -> bool:
@@ -78,7 +83,8 @@ class CacheWriter:
         if self.items and (self.bytes + size > self.shard_bytes or time.monotonic() - self.since > self.shard_seconds):
             self.flush()
         self.tensors |= stored
-        self.items.append({**item, "frames": latents.shape[-1], "lengths": rows})
+        row = {**item, "frames": latents.shape[-1], "lengths": rows}
+        self.items.append({**row, "crc": checksum(row, {name.partition("/")[2]: tensor for name, tensor in stored.items()})})
         self.bytes += size
 
     def flush(self) -> None:
@@ -130,7 +136,10 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     header = _read_json(folder / HEADER, dict)
     if (version := header.pop("format", None)) not in (1, FORMAT):
         raise ValueError(f"{folder / HEADER}: expected format {FORMAT}, came {version}; it needs another version of mousai")
-    return {**header, "tensors": FIRST_TENSORS} if version == 1 else header
+    tensors = FIRST_TENSORS if version == 1 else header.get("tensors")
+    if not isinstance(tensors, dict) or not all(isinstance(getattr(torch, str(dtype), None), torch.dtype) for dtype in tensors.values()):
+        raise ValueError(f"{folder / HEADER} is damaged: its tensors are no names with dtypes; remove {folder} and run `mousai cache` again")
+    return {**header, "tensors": tensors}
 
 
 def check_header(folder: str | Path, expected: Mapping[str, Any], advice: str) -> None:
@@ -146,10 +155,22 @@ def check_header(folder: str | Path, expected: Mapping[str, Any], advice: str) -
 def read_items(folder: str | Path) -> list[Item]:
     """The items of a cache, in the order of their ids; where one was made twice, the later."""
     folder = Path(folder)
-    items = {item["id"]: item for item in (_read_json(folder / INDEX, list) if (folder / INDEX).exists() else [])}
-    for path in sorted(folder.glob("shard-*.json")):
-        items |= {item["id"]: item for item in _read_json(path, list)}
+    items: dict[str, Item] = {}
+    for path in ([folder / INDEX] if (folder / INDEX).exists() else []) + sorted(folder.glob("shard-*.json")):
+        for item in _read_json(path, list):
+            if not is_item(item):
+                raise ValueError(f"{path} is damaged: {short(item)} is no item of a cache; remove {folder} and run `mousai cache` again")
+            items[item["id"]] = item
     return [items[name] for name in sorted(items)]
+
+
+def is_item(row: Any) -> bool:
+    """Whether a row of an index is an item as this cache writes it: with a shard of this folder, and numbers that can be."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "source", "split", "shard")):
+        return False
+    lengths = row.get("lengths")
+    counts = [row.get("frames"), *lengths] if isinstance(lengths, list) else [None]
+    return bool(SHARD.fullmatch(row["shard"])) and all(type(count) is int and count >= 0 for count in counts)
 
 
 def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
@@ -169,12 +190,24 @@ def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
     return items
 
 
+def checksum(item: Item, tensors: Mapping[str, Tensor]) -> int:
+    """The CRC-32 of an item's tensors, as they are stored, and of what is needed to read them."""
+    crc = zlib.crc32(json.dumps([item["id"], item["frames"], item["lengths"]]).encode())
+    for name in sorted(tensors):
+        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), crc)
+    return crc
+
+
 class CacheReader:
-    """Reads the tensors of items; shards are opened on first use, so that it can go to another process."""
+    """Reads the tensors of items; shards are opened on first use, so that it can go to another process.
+
+    An item is compared with its checksum when it is first read. Items of earlier versions have none.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder, self.names = Path(folder), list(read_header(folder)["tensors"])
         self.shards: dict[str, Any] = {}
+        self.checked: set[str] = set()
 
     def latents(self, item: Item, start: int = 0, frames: int | None = None) -> Tensor:
         """Latents `(d, frames)` from frame `start` on, float32; of a discrete codec its codes `(k, frames)`."""
@@ -208,14 +241,22 @@ class CacheReader:
         try:
             if path not in self.shards:
                 self.shards[path] = safe_open(path, framework="pt")
+            if item["id"] not in self.checked:
+                self._check(item, path)
             return self.shards[path].get_slice(f"{item['id']}/{what}")
         except FileNotFoundError:
             raise FileNotFoundError(f"{path} is missing; run `mousai cache` again") from None
         except SafetensorError as error:
             raise ValueError(f"{path} is damaged ({error}); remove {self.folder} and run `mousai cache` again") from error
 
+    def _check(self, item: Item, path: Path) -> None:
+        tensors = {name: self.shards[path].get_tensor(f"{item['id']}/{name}") for name in self.names}
+        if item.get("crc") not in (None, checksum(item, tensors)):
+            raise ValueError(f"{path} is damaged (item {item['id']} does not have its checksum); remove {self.folder} and run `mousai cache` again")
+        self.checked.add(item["id"])
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "shards": {}}
+        return {**self.__dict__, "shards": {}, "checked": set()}
 
 
 def floats(tensor: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ codec's fingerprint and the gain that brought the audio to the level the codec w
 
 from __future__ import annotations
 
+import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +35,7 @@ from mousai.types import MAX_STEPS
 
 FORMAT = "1"
 SUFFIX = "safetensors"
+CHECK_BYTES = 2**26  # of latents that are checked at a time
 BLOCK_SECONDS = 10.0  # of audio read, or latents decoded, at a time
 
 T = TypeVar("T")
@@ -153,8 +156,27 @@ def gathered(pieces: Iterable[Tensor]) -> Tensor:
 
 
 def save_latents(latents: Tensor, header: dict[str, str], path: Path) -> None:
-    """Writes a latent file, whole or not at all; FileExistsError where something has the name."""
-    write_tensors(path, {"latents": latents.contiguous()}, header, new=True)
+    """Writes a latent file with its checksum, whole or not at all; FileExistsError where something has the name."""
+    latents = latents.contiguous()
+    write_tensors(path, {"latents": latents}, header | {"crc": str(checksum(header, [latents]))}, new=True)
+
+
+def checksum(header: Mapping[str, str], latents: Iterable[Tensor]) -> int:
+    """The CRC-32 of what a latent file says and of its latents, given as one `(d, l)` or as some of its rows after the other."""
+    crc = zlib.crc32(json.dumps({key: value for key, value in header.items() if key != "crc"}, sort_keys=True).encode())
+    for rows in latents:
+        crc = zlib.crc32(rows.contiguous().view(torch.uint8).numpy(), crc)
+    return crc
+
+
+def check_latents(path: Path) -> None:
+    """ValueError for a latent file that is not what was written; files of earlier versions do not tell."""
+    with safe_open(path, framework="pt") as file:
+        header, latents = file.metadata(), file.get_slice("latents")
+        count, length = latents.get_shape()
+        size = max(1, CHECK_BYTES // (4 * max(1, length)))
+        if header.get("crc") not in (None, str(checksum(header, (latents[row : row + size] for row in range(0, count, size))))):
+            raise ValueError(f"{path} is damaged: it does not have its checksum; run `mousai encode` again")
 
 
 def decode(
@@ -240,8 +262,9 @@ def read_header(path: Path) -> LatentFile:
         read = LatentFile(path, header["codec"], rate, channels, num_samples, shape[1], shape[0], float(header["gain"]), header["source"])
         if not (rate > 0 and 0 < num_samples and 0 < read.gain < math.inf):
             raise ValueError
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         raise ValueError(f"{path}: its header is not that of latents that `mousai encode` of this version wrote") from None
+    check_latents(path)
     return read
 
 

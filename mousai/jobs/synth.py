@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 from threadpoolctl import threadpool_limits
 
+from mousai.audio import io
 from mousai.data.synth.instruments import SAMPLE_RATE
 from mousai.data.synth.render import describe_clip, make_clip
 from mousai.data.synth.soundfont import load, locate
@@ -87,7 +88,7 @@ def synthesise(
     _claim(settings.out, settings.note())
     (settings.out / "audio").mkdir(exist_ok=True)
     rows = [_row(settings, index) for index in range(count)]
-    missing = [row for row in rows if not _is_there(settings.out, row)]
+    missing = [row for row in rows if not _is_whole(settings.out, row)]
     _sweep(settings.out)
     manifest = settings.out / "manifest.jsonl"
     try:
@@ -110,6 +111,18 @@ def _list(manifest: Path, rows: list[dict]) -> None:
 
 def _is_there(out: Path, row: dict) -> bool:
     return all((out / file).exists() for file in (row["file"], *row.get("stems", {}).values()))
+
+
+def _is_whole(out: Path, row: dict) -> bool:
+    """Whether a clip and its stems are there and as long as they have to be; one that is damaged is made again."""
+    wanted = round(row["duration"] * SAMPLE_RATE)
+    for file in (row["file"], *row.get("stems", {}).values()):
+        try:
+            if io.info(out / file).num_samples != wanted:
+                return False
+        except (io.AudioError, OSError):
+            return False
+    return True
 
 
 def _sweep(out: Path) -> None:

@@ -23,6 +23,10 @@ WHOLE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
 LOAD = dcp.StateDictOptions(full_state_dict=True, strict=False)  # a weight without a gradient so far has no state yet
 
 
+class NonFiniteState(ValueError):
+    """What a state is made of is infinite or not a number; the one on disk is from before."""
+
+
 class TrainingState:
     """The state of a run under `folder`, one sub-folder a step, the newest kept; `module` is not wrapped in DDP."""
 
@@ -58,15 +62,24 @@ class TrainingState:
         self._check(tensors)
         fill(self.module, part(tensors, "model."))
         fill(self.average.ema_model, part(tensors, "ema."))
-        optimizer = unflatten(part(tensors, "optimizer."), meta["optimizer"])
-        dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD)
-        self.average.step.fill_(meta["ema_step"])
-        self.average.initted.fill_(meta["ema_step"] > 0)
+        settings = [{name: value for name, value in group.items() if name != "params"} for group in self.optimizer.param_groups]
+        try:
+            optimizer = unflatten(part(tensors, "optimizer."), meta["optimizer"])
+            dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD)
+            self.average.step.fill_(meta["ema_step"])
+            self.average.initted.fill_(meta["ema_step"] > 0)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{self.folder}: the meta.json of step {step} does not fit the state ({type(error).__name__}: {error}); remove that step's folder") from error
+        for group, own in zip(self.optimizer.param_groups, settings, strict=True):
+            group.update(own)  # the recipe's, not those that the state was made with
         self.saved_step = step
         return step
 
     def save(self, step: int, meta: Mapping[str, object]) -> str:
-        """Writes the state of `step` beside and renames it; all processes call this, the first one writes."""
+        """Writes the state of `step` beside and renames it; all processes call this, the first one writes.
+
+        NonFiniteState, and nothing written, where any of it is infinite or not a number.
+        """
         weights = dcp.get_model_state_dict(self.module, options=WHOLE)
         average = dcp.get_model_state_dict(self.average.ema_model, options=WHOLE)
         optimizer = dcp.get_optimizer_state_dict(self.module, self.optimizer, options=WHOLE)
@@ -74,11 +87,17 @@ class TrainingState:
             tensors = {f"model.{name}": value for name, value in weights.items()}
             tensors |= {f"ema.{name}": value for name, value in average.items()}
             tensors |= {f"optimizer.{kind}.{name}": value for name, kinds in optimizer["state"].items() for kind, value in kinds.items()}
+            self._check_finite(step, tensors)
             meta = {**meta, "optimizer": optimizer["param_groups"], "ema_step": int(self.average.step)}
             checkpoint.save_state(self.folder, step, tensors, meta)
         self.accelerator.wait_for_everyone()
         self.saved_step = step
         return self.saved_as
+
+    def _check_finite(self, step: int, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise NonFiniteState(f"step {step}: {name} holds what is no number any more; {self.kept_as}: lower train.lr or train.weight_decay, and run the same command again")
 
     def _check(self, tensors: Mapping[str, Tensor]) -> None:
         saved = {name: tuple(value.shape) for name, value in part(tensors, "ema.").items()}

@@ -126,6 +126,17 @@ def test_a_kill_before_the_first_header_is_whole(tmp_path: Path, length: int) ->
     assert torch.equal(io.read(tmp_path / "a.wav"), noise(5))
 
 
+def test_any_flipped_bit_of_a_header_is_noticed_in_words(tmp_path: Path) -> None:
+    with GrowingWav(tmp_path / "a.wav", 48_000, 2) as file:
+        file.append(noise(100))
+    whole = (tmp_path / "a.wav").read_bytes()
+    for place in range(HEADER_BYTES):
+        for bit in range(8):
+            (tmp_path / "a.wav").write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit]) + whole[place + 1 :])
+            with pytest.raises(ValueError, match="a.wav"):
+                GrowingWav(tmp_path / "a.wav", 48_000, 2)
+
+
 def test_truncation(tmp_path: Path) -> None:
     with GrowingWav(tmp_path / "a.wav", 48_000, 2) as file:
         file.append(noise(100))

@@ -189,9 +189,41 @@ def test_damage_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[:100])
     with pytest.raises(ValueError, match=f"{shard} is damaged"):
         data[0]
+    for item in ({"shard": "../../x.safetensors"}, {"frames": "many"}, {"frames": -1}, {"lengths": 3}, {"id": None}):
+        (tmp_path / "index.json").write_text(json.dumps([read_items(tmp_path)[0] | item]))
+        with pytest.raises(ValueError, match="index.json is damaged: .* is no item of a cache"):
+            read_items(tmp_path)
+        (tmp_path / "index.json").unlink()
     (tmp_path / "index.json").write_text("[{")
     with pytest.raises(ValueError, match="index.json is damaged: .*run `mousai cache` again"):
         read_items(tmp_path)
+
+
+def test_a_changed_byte_of_an_item_is_found_when_it_is_first_read(tmp_path):
+    fill_whole(tmp_path, [20, 30])
+    shard = next(tmp_path.glob("*.safetensors"))
+    whole = shard.read_bytes()
+    for place in range(len(whole) - 1, len(whole) - 4000, -97):
+        shard.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        reader = CacheReader(tmp_path)
+        with pytest.raises(ValueError, match="is damaged .*; remove .* and run `mousai cache` again"):
+            for item in read_items(tmp_path):
+                reader.latents(item)
+    shard.write_bytes(whole)
+    reader, items = CacheReader(tmp_path), read_items(tmp_path)
+    reader.latents(items[0])
+    assert reader.checked == {items[0]["id"]}
+    with pytest.raises(ValueError, match="does not have its checksum"):
+        reader.latents(items[1] | {"frames": 31})
+    del items[1]["crc"]  # of an earlier version
+    reader.latents(items[1])
+
+
+@pytest.mark.parametrize("tensors", [None, [], {"latents": "load"}, {"latents": 3}])
+def test_a_header_of_other_things_is_damaged(tmp_path, tensors):
+    (tmp_path / "cache.json").write_text(json.dumps({"format": 2, **HEADER, "tensors": tensors}))
+    with pytest.raises(ValueError, match="cache.json is damaged"):
+        CacheReader(tmp_path)
 
 
 @pytest.mark.parametrize("wrong", [{"captions": 0}, {"crop_frames": 0}, {"segment_seconds": 0.0}, {"rms": -1.0}, {"caption_drop": 1.0}, {"sources": ()}])

@@ -154,6 +154,7 @@ def test_files_of_latents_that_are_none(tiny_cascade, latents, tmp_path):
     save_file({"other": tensor}, bad, header)
     with pytest.raises(ValueError, match="header is not that of latents"):
         read_header(bad)
+    del header["crc"]
     save_file({"latents": tensor[:, :-1].contiguous()}, bad, header)
     with pytest.raises(ValueError, match="9600 samples of this codec have latents .8, 10., came .8, 9."):
         list(decode([bad], tiny_cascade, tmp_path))
@@ -188,6 +189,22 @@ def test_wrong_input_is_one_line_code_2_and_leaves_nothing(arguments, words, lat
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == "" and len(err.splitlines()) == 1 and words in err
     assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_changed_byte_of_latents_is_found(tiny_cascade, latents, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "CHECK_BYTES", 100)  # some rows at a time
+    whole = latents.read_bytes()
+    read_header(latents)
+    for place in (len(whole) - 1, len(whole) - 300, whole.index(b'"gain":"') + 12):
+        latents.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match="is damaged: it does not have its checksum; run `mousai encode` again"):
+            read_header(latents)
+    with safe_open(latents, framework="pt") as file:
+        header = file.metadata()
+        tensor = file.get_tensor("latents")
+    del header["crc"]
+    save_file({"latents": tensor}, latents, header)
+    read_header(latents)  # of an earlier version
 
 
 def test_a_bad_file_stops_no_other(tiny_cascade, tmp_path, monkeypatch, capsys):

@@ -40,6 +40,17 @@ def test_a_set_is_resumed_and_extended_and_read_as_a_source(tmp_path) -> None:
     assert track.metadata["key"] == rows[0]["key"] and track.num_samples == 48000
 
 
+def test_a_damaged_clip_is_made_again(tmp_path) -> None:
+    made = synthesise(tmp_path, 3, seconds=1, workers=1)
+    clips = sorted((tmp_path / "audio").iterdir())
+    whole = [clip.read_bytes() for clip in clips]
+    clips[0].write_bytes(b"")
+    clips[1].write_bytes(whole[1][: len(whole[1]) // 2])
+    again = synthesise(tmp_path, 3, seconds=1, workers=1)
+    assert (made.made, again.made, again.kept) == (3, 2, 1)
+    assert [clip.read_bytes()[100:] == before[100:] for clip, before in zip(clips, whole)][2] and all(clip.stat().st_size > 1000 for clip in clips)
+
+
 def test_stems_lie_beside_the_mix_and_sum_to_it(tmp_path) -> None:
     settings = {"seed": 1, "seconds": 2.0, "workers": 1, "format": "flac", "stems": True}
     manifest = synthesise(tmp_path, 5, **settings).manifest

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import mousai
+from mousai import checkpoint
 from mousai.data.loader import batches
 from mousai.randomness import generator_of, seed_of
 from mousai.training import loop
@@ -175,6 +176,27 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path):
     state = state_of(tmp_path)
     assert all(value.isfinite().all() for value in state.values())
     assert main(tmp_path)["step"] == 30  # without the poison it goes on
+
+
+def test_a_state_is_finite_or_not_written(tmp_path):
+    main(tmp_path, "steps=7")
+    with pytest.raises(ValueError, match="step 8: .* holds what is no number any more; the state of step 7 in .* is kept: lower train.lr"):
+        main(tmp_path, "weight_decay=1e300", "save_every=1")
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["step-0000007"]
+    for wrong in ("final_lr=.inf", "weight_decay=.inf", "clip=.nan", "ema.power=.inf"):
+        with pytest.raises(ValueError, match="expected a finite number, came"):
+            main(tmp_path, wrong)
+
+
+def test_a_run_goes_on_by_the_recipe_s_settings(tmp_path):
+    """Not by those that its state was made with."""
+    main(tmp_path / "one", "steps=7")
+    main(tmp_path / "two", "steps=7")
+    main(tmp_path / "one", "steps=8", "betas=[0.5, 0.5]")
+    main(tmp_path / "two", "steps=8")
+    assert not equal(state_of(tmp_path / "one"), state_of(tmp_path / "two"))
+    group = checkpoint.load_state(tmp_path / "one/state")[2]["optimizer"][0]
+    assert group["betas"] == [0.5, 0.5]
 
 
 def test_a_state_of_another_model_is_refused_in_one_line(tmp_path):
