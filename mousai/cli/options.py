@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,9 +83,12 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+LINE_SECONDS = 60.0  # between two lines on one part of a job, where there is no terminal
+
+
 @contextmanager
 def phases() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
-    """A bar on stderr for each part of a long job, where that is a terminal, else a line when it begins; gives `begin(what)`."""
+    """A bar on stderr for each part of a long job; a line when it begins and every minute where that is no terminal. Gives `begin(what)`."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -95,12 +99,24 @@ def phases() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
         task = progress.add_task("", total=None)
 
         def begin(what: str) -> Callable[[int, int], None]:
-            if not console.is_terminal:
-                say(f"mousai: {what.rpartition(': ')[0] or what}", to=sys.stderr)
             progress.reset(task, description=what, total=None)
-            return lambda done, total: progress.update(task, completed=done, total=total)
+            return in_lines(what) if not console.is_terminal else lambda done, total: progress.update(task, completed=done, total=total)
 
         yield begin
+
+
+def in_lines(what: str) -> Callable[[int, int], None]:
+    """Says on stderr that a part of a job begins; gives what says every minute how far it is."""
+    say(f"mousai: {what.rpartition(': ')[0] or what}", to=sys.stderr)
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > LINE_SECONDS:
+            last = time.monotonic()
+            say(f"mousai: {what} {done} of {total}", to=sys.stderr)
+
+    return tell
 
 
 def between(low: float, high: float, above: bool = False) -> Callable[[Optional[float]], Optional[float]]:

@@ -32,11 +32,11 @@ Heard = Mapping[str, Any]  # of one clip: every name of MEASURES, and what was a
 
 
 def hear(audio: Tensor, sample_rate: int, asked: Music = Music()) -> dict[str, Any]:
-    """`MEASURES` of audio `(c, s)`, and the tempo and key that were `asked_…` for and `found_…`; None for what is not known.
+    """`MEASURES` of audio `(c, s)`, its `peak`, and the tempo and key that were `asked_…` for and `found_…`; None for what is not known.
 
     Without an asked tempo or key nothing is known of how well it is met.
     """
-    found = {**_beat(audio, sample_rate, asked.bpm), **_pitch(audio, sample_rate, asked.key)}
+    found = {**_beat(audio, sample_rate, asked.bpm), **_pitch(audio, sample_rate, asked.key), "peak": audio.abs().max().item()}
     return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in found.items()}
 
 

@@ -90,7 +90,7 @@ def training_set(manifest: Path, phase: Phase = silent) -> TrainingSet:
     path = manifest.with_name(f"outlines-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
         rows = [row for row in rows_of(manifest, {"file": str, "split": str}) if row["split"] == "train"]
-        files = counted([row["file"] for row in rows], phase("outlines of the training set, made once: clips"))
+        files = counted([row["file"] for row in rows], phase("reading the training set to look for copies, once: clips"))
         made = {file: outline(io.read(manifest.parent / file, SAMPLE_RATE, 2)).half().contiguous() for file in files}
         write_tensors(path, made)
     try:

@@ -130,8 +130,8 @@ def practice_classifier(manifest: Path, steps: int = 400, phase: Phase = silent)
     path = manifest.with_name(f"genre-classifier-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
         seconds = min(LISTEN_SECONDS, *(row["duration"] for row in rows_of(manifest, {"duration": int | float})))
-        clips = read_clips(manifest, "train", seconds, LABEL, phase("the judge of styles, made once a set: clips"))
-        save_classifier(train_classifier(clips, steps, progress=phase("the judge of styles, made once a set: steps")), path)
+        clips = read_clips(manifest, "train", seconds, LABEL, phase("reading what the judge of styles is trained on, once a set: clips"))
+        save_classifier(train_classifier(clips, steps, progress=phase("training the judge of styles: steps")), path)
     return load_classifier(path), path
 
 

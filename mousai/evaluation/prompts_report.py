@@ -42,6 +42,8 @@ def _lead(report: Mapping[str, Any], made: Row) -> str:
     if key:
         met = sum(clip["key_met"] for clip in key)
         lines.append(f"- The asked key or its relative is met by **{with_interval(sum(clip['key_relative'] for clip in key), len(key))}**, the key itself by {met}; by chance 8 %.")
+    if loud := [clip["peak"] for clip in made.heard if clip["peak"] > 1]:
+        lines.append(f"- {len(loud)} clips have peaks above full scale, up to {max(loud):.1f}; in their files they are brought down to it.")
     return "\n".join(lines)
 
 

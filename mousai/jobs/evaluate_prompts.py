@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mousai.audio.level import at_level
 from mousai.data.sources import Source, open_source
 from mousai.evaluation.clips import draw_clips
 from mousai.evaluation.features import SAMPLE_RATE
-from mousai.evaluation.genre import load_classifier
+from mousai.evaluation.genre import GenreClassifier, load_classifier
 from mousai.evaluation.heard import by_label
 from mousai.evaluation.listen import listening_page
 from mousai.evaluation.metrics import confusion_table, table_accuracy
@@ -81,8 +81,8 @@ def evaluate_prompts(
     sets = {MADE: list(_generated(cascade, request, asked, out / "clips", phase("making clips: steps")))}
     for other in beside:
         system = heard_at_its_rate(load(other, device, dtype, compile=compile))
-        plain = Request(request.prompts, seconds, seed, batch)
         folder = out / f"clips-{system.name}-{system.fingerprint[:6]}"
+        plain = Request(request.prompts, seconds, seed, batch)
         sets[str(other)] = list(_generated(system, plain, asked, folder, phase(f"making clips, {other}: steps")))
     sets[PRACTICE] = beginnings(source, per_class, seconds)
     if through_codec:
@@ -90,14 +90,9 @@ def evaluate_prompts(
     if real is not None:
         sets[REAL] = _crops(real, seconds, len(asked), seed)
     rows = {name: listened(counted(clips, phase(f"listening, {name}: clips")), ear) for name, clips in sets.items()}
-    clips = sets[MADE]
-    of_the_set = {name: row for name, row in rows.items() if name != REAL}
-    near = through_codec and seconds >= LEAST_SECONDS
     if listen:
         chosen = _side_by_side(cascade, source, asked, sets, listen, settings.codec_steps, phase("clips to listen to: prompts"))
         listening_page(folder_for(out / "listen"), f"{cascade.name} {cascade.fingerprint} {seed}", chosen, SAMPLE_RATE, seed)
-    heard = confusion_table([clip.label for clip in asked], rows[MADE].named, ear.config.labels)
-    confusion_png(heard, ear.config.labels, out / "prompts.png", "prompted styles named by the classifier")
     report = {
         "evaluates": "prompts",
         **provenance(model, data, split, seed, cascade.codec, settings.codec_steps),
@@ -107,21 +102,39 @@ def evaluate_prompts(
         "generator_steps": settings.steps,
         **{name: value for name, value in config.to_dict(settings).items() if name not in ("steps", "codec_steps", "resamples")},
         "rows": {name: row.to_dict() for name, row in rows.items()},
-        "two_samples": two_samples(of_the_set, CODEC, ear) if through_codec else None,
-        "nearest": nearests(of_the_set, CODEC, training_set(manifest, phase), phase) if near else None,
-        "by_style": by_label(rows[MADE].heard, [clip.label for clip in asked]),
-        "accuracy": table_accuracy(heard),
-        "interval_95": wilson(int(heard.diagonal().sum()), len(clips)),
-        "chance": 1 / len({clip.label for clip in asked}),
-        "labels": list(ear.config.labels),
-        "confusion": heard.tolist(),
+        **_compared(rows, ear, manifest, seconds, phase),
+        **_styles(rows, asked, ear, out / "prompts.png"),
         "classifier": str(classifier),
-        "recordings": _named(rows[PRACTICE]),
-        "recordings_through_codec": _named(rows[CODEC]) if through_codec else None,
-        "distances_db": seed_distances(asked, [clip.audio for clip in clips]),
+        "distances_db": seed_distances(asked, [clip.audio for clip in sets[MADE]]),
         "clips": [{"label": clip.label, "named": name, "prompt": clip.prompt, "seed": request.seed_of(i)} for i, (clip, name) in enumerate(zip(asked, rows[MADE].named))],
     }  # fmt: skip
     return write(out, report, text_of(report, rows))
+
+
+def _compared(rows: Mapping[str, Row], ear: GenreClassifier, manifest: Path, seconds: float, phase: Phase) -> dict[str, Any]:
+    """Whether the sets differ and whether they are copied, where there is the practice set after the codec to compare with."""
+    of_the_set = {name: row for name, row in rows.items() if name != REAL}
+    if CODEC not in rows:
+        return {"two_samples": None, "nearest": None}
+    near = nearests(of_the_set, CODEC, training_set(manifest, phase), phase) if seconds >= LEAST_SECONDS else None
+    return {"two_samples": two_samples(of_the_set, CODEC, ear), "nearest": near}
+
+
+def _styles(rows: Mapping[str, Row], asked: Sequence[Asked], ear: GenreClassifier, picture: Path) -> dict[str, Any]:
+    """How many styles the judge names, the confusion of them also drawn, and what is heard of each."""
+    made, labels = rows[MADE], [clip.label for clip in asked]
+    table = confusion_table(labels, made.named, ear.config.labels)
+    confusion_png(table, ear.config.labels, picture, "prompted styles named by the classifier")
+    return {
+        "by_style": by_label(made.heard, labels),
+        "accuracy": table_accuracy(table),
+        "interval_95": wilson(made.right, made.labelled),
+        "chance": 1 / len(set(labels)),
+        "labels": list(ear.config.labels),
+        "confusion": table.tolist(),
+        "recordings": _named(rows[PRACTICE]),
+        "recordings_through_codec": _named(rows[CODEC]) if CODEC in rows else None,
+    }
 
 
 def heard_at_its_rate(cascade: Cascade) -> Cascade:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mousai
-from mousai.cli import main as cli
+from mousai.cli import main as cli, options
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,3 +140,13 @@ def test_synth_says_what_it_made(tmp_path: Path) -> None:
     assert json.loads(run("data", "synth", "--out", str(tmp_path / "set"), "--count", "2", "--seconds", "1", "--json").stdout)["kept"] == 2
     refused = run("data", "synth", "--out", str(tmp_path / "other"), "--soundfont", str(tmp_path / "none.sf2"))
     assert refused.returncode == 2 and "expected an .sf2 or .sf3 file" in refused.stderr and not (tmp_path / "other").exists()
+
+
+def test_a_long_job_says_which_part_begins_and_every_minute_how_far_it_is(monkeypatch, capsys) -> None:
+    with options.phases() as begin:
+        tell = begin("measuring noise: clips")
+        tell(1, 3)
+        monkeypatch.setattr(options, "LINE_SECONDS", -1.0)
+        tell(2, 3)
+        begin("drawing")
+    assert capsys.readouterr().err.splitlines() == ["mousai: measuring noise", "mousai: measuring noise: clips 2 of 3", "mousai: drawing"]
