@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -61,11 +61,18 @@ def _pitch(audio: Tensor, sample_rate: int, key: str | None) -> dict[str, Any]:
     return found | {"key_correlation": fits[KEYS.index(asked)].item(), "key_met": best == asked, "key_relative": best in (asked, relative(*asked))}
 
 
-def tempo_by_chance(clips: Sequence[Heard]) -> float | None:
-    """How often a clip's tempo meets what was asked of another, octaves allowed: what `tempo_met` has to be better than."""
-    known = [(clip["found_bpm"], clip["asked_bpm"]) for clip in clips if clip["asked_bpm"] is not None]
-    pairs = [relation(found or math.nan, asked) for i, (found, _) in enumerate(known) for j, (_, asked) in enumerate(known) if i != j]
-    return sum(how in ("same", "octave") for how in pairs) / len(pairs) if pairs else None
+def by_chance(clips: Sequence[Heard]) -> dict[str, float | None]:
+    """How often a clip meets what was asked of another, tempo (octaves allowed) and key (or its relative): what is met has to be more."""
+
+    def share(name: str, meets: Callable[[Any, Any], bool]) -> float | None:
+        known = [(clip[f"found_{name}"], clip[f"asked_{name}"]) for clip in clips if clip[f"asked_{name}"] is not None]
+        pairs = [found is not None and meets(found, asked) for i, (found, _) in enumerate(known) for j, (_, asked) in enumerate(known) if i != j]
+        return sum(pairs) / len(pairs) if pairs else None
+
+    return {
+        "tempo_by_chance": share("bpm", lambda found, asked: relation(found, asked) in ("same", "octave")),
+        "key_by_chance": share("key", lambda found, asked: key_of(found) in (key_of(asked), relative(*key_of(asked)))),
+    }
 
 
 def summary(clips: Sequence[Heard]) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def summary(clips: Sequence[Heard]) -> dict[str, Any]:
         known = [float(clip[name]) for clip in clips if clip[name] is not None]
         means[name] = sum(known) / len(known) if known else None
     asked = {f"asked_{name}": sum(clip[f"asked_{name}"] is not None for clip in clips) for name in ("bpm", "key")}
-    return {"clips": len(clips), **asked, **means, "tempo_by_chance": tempo_by_chance(clips)}
+    return {"clips": len(clips), **asked, **means, **by_chance(clips)}
 
 
 def by_label(clips: Sequence[Heard], labels: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -80,8 +80,10 @@ def prompts_for(
     wanted = per_class // seeds_per_prompt
     asked = []
     for label, tracks in tracks_by_label(source).items():
-        said = {track.metadata.get("caption", ""): track for track in reversed(tracks)}
-        usable = [text for text in reversed(said) if text and _plain(text) != _plain(label)]
+        said: dict[str, Track] = {}
+        for track in tracks:
+            said.setdefault(track.metadata.get("caption", ""), track)
+        usable = [text for text in said if text and _plain(text) != _plain(label)]
         if not usable:
             raise ValueError(f"{source.name}: no track of the class {label} has a caption to prompt with")
         for i in range(wanted):

@@ -32,19 +32,21 @@ def _lead(report: Mapping[str, Any], made: Row) -> str:
     drawn = [name for name in ("tempos", "keys") if report[f"{name}_drawn"]]
     words = f"; {' and '.join(drawn)} in the prompts drawn, none of a caption's own" if drawn else ""
     lines = [f"{len(made.labels)} clips of {report['seconds']:g} s, {report['generator_steps']} generator steps at guidance {report['guidance']:g}{words}.", ""]
-    tempo = [clip for clip in made.heard if clip["asked_bpm"] is not None]
-    key = [clip for clip in made.heard if clip["asked_key"] is not None]
-    if tempo:
+    figures = report["rows"][MADE]
+    if tempo := [clip for clip in made.heard if clip["asked_bpm"] is not None]:
         octaves = sum(clip["tempo_met"] and not clip["tempo_exact"] for clip in tempo)
-        chance = report["rows"][MADE]["tempo_by_chance"]
-        said = f", {octaves} of them an octave apart; by chance {100 * chance:.0f} %" if chance is not None else ""
-        lines.append(f"- The asked tempo is met by **{with_interval(sum(clip['tempo_met'] for clip in tempo), len(tempo))}**{said}.")
-    if key:
-        met = sum(clip["key_met"] for clip in key)
-        lines.append(f"- The asked key or its relative is met by **{with_interval(sum(clip['key_relative'] for clip in key), len(key))}**, the key itself by {met}; by chance 8 %.")
+        met = with_interval(sum(clip["tempo_met"] for clip in tempo), len(tempo))
+        lines.append(f"- The asked tempo is met by **{met}**, {octaves} of them an octave apart{_chance(figures['tempo_by_chance'])}.")
+    if key := [clip for clip in made.heard if clip["asked_key"] is not None]:
+        met, alone = with_interval(sum(clip["key_relative"] for clip in key), len(key)), sum(clip["key_met"] for clip in key)
+        lines.append(f"- The asked key or its relative is met by **{met}**, the key itself by {alone}{_chance(figures['key_by_chance'])}.")
     if loud := [clip["peak"] for clip in made.heard if clip["peak"] > 1]:
         lines.append(f"- {len(loud)} clips have peaks above full scale, up to {max(loud):.1f}; in their files they are brought down to it.")
     return "\n".join(lines)
+
+
+def _chance(share: float | None) -> str:
+    return "" if share is None else f"; by chance {100 * share:.0f} %"
 
 
 def _two_samples(found: Mapping[str, Any]) -> str:

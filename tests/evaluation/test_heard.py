@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from mousai.evaluation.heard import MEASURES, by_label, hear, summary, table, tempo_by_chance
+from mousai.evaluation.heard import MEASURES, by_chance, by_label, hear, summary, table
 from mousai.request.music import Music
 
 RATE = 48000
@@ -50,8 +50,10 @@ def test_means_are_over_what_is_known() -> None:
     clips = [hear(song(bpm), RATE, asked) for bpm, asked in ((90, Music(bpm=90)), (140, Music(bpm=140)), (140, Music()))]
     mean = summary(clips)
     assert (mean["clips"], mean["asked_bpm"], mean["asked_key"]) == (3, 2, 0)
-    assert mean["tempo_met"] == 1 and mean["key_met"] is None and mean["tempo_by_chance"] == 0 == tempo_by_chance(clips)
-    assert tempo_by_chance(clips[:1]) is None
+    assert mean["tempo_met"] == 1 and mean["key_met"] is None and mean["tempo_by_chance"] == 0
+    assert by_chance(clips[:1]) == {"tempo_by_chance": None, "key_by_chance": None}
+    keys = [hear(song(120, semitone), RATE, Music(key=key)) for semitone, key in ((0, "C major"), (0, "A minor"), (2, "D major"))]
+    assert by_chance(keys)["key_by_chance"] == pytest.approx(2 / 6)
     assert summary([])["pulse"] is None
     assert by_label(clips, ["b", "a", "a"]).keys() == {"a", "b"} and by_label(clips, ["b", "a", "a"])["a"]["clips"] == 2
 
