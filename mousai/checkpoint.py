@@ -78,7 +78,7 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
     Weights are compared with their hashes, where there are any; of a config that was changed by hand a line in the log says so.
     """
-    folder = Path(folder)
+    folder = model_folder(folder)
     config = load_config(folder)
     hashes = _read_hashes(folder) if (folder / HASHES).exists() else {}
     if CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
@@ -96,7 +96,7 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def load_config(folder: str | Path) -> dict[str, Any]:
     """The config of a model folder alone; FileNotFoundError or ValueError says what is wrong with the folder."""
-    folder = Path(folder)
+    folder = model_folder(folder)
     if not folder.exists():
         sweep(folder.parent, folder.name)  # which gives back a model that a killed command was replacing
     if not folder.exists():
@@ -115,7 +115,7 @@ def load_config(folder: str | Path) -> dict[str, Any]:
 
 def fingerprint(folder: str | Path) -> str:
     """12 hexadecimal digits that name a model: from its config and the stored hashes of its weights."""
-    folder = Path(folder)
+    folder = model_folder(folder)
     config, hashes = load_config(folder), _read_hashes(folder)
     weights = [[name, hashes.get(name, "")] for name in sorted(_weight_files(folder))]
     return hashlib.sha256(json.dumps([config, weights], sort_keys=True).encode()).hexdigest()[:12]
@@ -123,7 +123,7 @@ def fingerprint(folder: str | Path) -> str:
 
 def verify(folder: str | Path) -> list[str]:
     """What is wrong with a model folder, one line each; empty if every file is there and has its hash."""
-    folder = Path(folder)
+    folder = model_folder(folder)
     try:
         load_config(folder)
         hashes = _read_hashes(folder)

@@ -181,7 +181,7 @@ def test_sub_packages_are_empty(path: Path) -> None:
     assert path.read_text(encoding="utf-8").strip() == ""
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "mousai.words"])
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in ("mousai.words", "mousai.__main__")])
 def test_whatever_is_printed_is_printable(module: str) -> None:
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

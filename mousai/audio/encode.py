@@ -29,6 +29,7 @@ FORMATS = {  # by suffix: libsndfile's name and the subtypes that are offered, t
     "flac": ("FLAC", ("PCM_16", "PCM_24")),
     "ogg": ("OGG", ("VORBIS",)),
     "opus": ("OGG", ("OPUS",)),
+    "mp3": ("MP3", ("MPEG_LAYER_III",)),
 }
 SAMPLE_BYTES = {"PCM_16": 2, "PCM_24": 3, "FLOAT": 4}
 OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
@@ -55,7 +56,7 @@ class Target:
         if self.path.is_dir():
             raise IsADirectoryError(f"{path} is a folder, expected the name of an audio file")
         self.format, self.subtype = resolve_format(self.path, format, subtype)
-        self.comment = None if metadata is None else json.dumps(metadata, ensure_ascii=False)
+        self.comment = None if metadata is None else json.dumps(metadata, ensure_ascii=self.format == "MP3")  # libsndfile takes its tags for Latin-1
         if self.comment and len(self.comment.encode()) > METADATA_MAX_BYTES:
             raise ValueError(f"{path}: the metadata may have {METADATA_MAX_BYTES} bytes, came {len(self.comment.encode())}")
         if self.subtype == "OPUS" and sample_rate not in OPUS_RATES:
@@ -104,7 +105,7 @@ class Target:
         with self.complaint():
             if self.subtype == "OPUS":
                 cut_opus(part, padding * 48000 // self.sample_rate)
-            if chapters:
+            if chapters and self.format != "MP3":
                 add_chapters(part, chapters, self.sample_rate)
         return peak
 

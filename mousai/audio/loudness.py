@@ -27,6 +27,10 @@ from torch import Tensor
 
 CHANNEL_WEIGHTS = (1.0, 1.0, 1.0, 1.41, 1.41)  # left, right, centre, left and right surround
 MOST_CHANNELS = len(CHANNEL_WEIGHTS)
+CEILING_DB = -1.0
+TRIALS = 4  # of the limiter's gain
+NEAR_LU = 0.1
+MOST_MAKE_UP = 6.0  # dB
 STEPS = 10  # a second, in which energies are summed
 ABSOLUTE_GATE_LUFS = -70.0
 RELATIVE_GATE_LU = -10.0
@@ -146,6 +150,21 @@ def limited(blocks: Iterable[Tensor], sample_rate: int, gain: float, ceiling_db:
         came = f"{gain}, {ceiling_db} dB and {sample_rate} Hz"
         raise ValueError(f"expected a gain of 0 or more, a finite ceiling and a sample rate above 0, came {came}")
     return _limited(blocks, max(1, round(SMOOTHING_SECONDS * sample_rate / FRAME)), gain, 10 ** (ceiling_db / 20))
+
+
+def brought_to(audio: Tensor, sample_rate: int, target_lufs: float, ceiling_db: float = CEILING_DB) -> Tensor:
+    """Audio `(c, s)` at a loudness, its true peak held at the ceiling; what the limiter takes is made up for, by `MOST_MAKE_UP` dB at most.
+
+    What has no loudness, silence or less than 0.4 s, is only limited.
+    """
+    plain = gain = gain_for(measure([audio], sample_rate, len(audio)), target_lufs)
+    for _ in range(TRIALS):
+        made = torch.cat(list(limited([audio], sample_rate, gain, ceiling_db)), dim=1)
+        off = target_lufs - measure([made], sample_rate, len(audio)).integrated_lufs
+        if abs(off) < NEAR_LU or not math.isfinite(off):
+            break
+        gain = min(gain * 10 ** (off / 20), plain * 10 ** (MOST_MAKE_UP / 20))
+    return made
 
 
 def _limited(blocks: Iterable[Tensor], smoothing: int, gain: float, ceiling: float) -> Iterator[Tensor]:

@@ -36,7 +36,7 @@ class Written:
 class AudioWriter:
     """A file to write audio to piece by piece: `with AudioWriter("a.flac") as out: out.write(audio)`.
 
-    The format follows the suffix (or `format`: wav, flac, ogg, opus), `subtype` is PCM_16, PCM_24 or FLOAT where there
+    The format follows the suffix (or `format`: wav, flac, ogg, opus, mp3), `subtype` is PCM_16, PCM_24 or FLOAT where there
     is a choice. A peak above 1 scales the whole file, with a warning that says so, except in a float WAV. `metadata`
     travels with the file as JSON and `read_metadata` gives it back. The file appears under its name when the block
     ends without an error, and `written` then tells what became of it; otherwise nothing is left. Samples wait in a
@@ -90,7 +90,7 @@ class AudioWriter:
             raise ValueError(f"{self.path}: no audio was given to write")
         scale = 1 / self.peak if self.peak > 1 and self.target.subtype != "FLOAT" else 1.0
         self.place(scale)
-        if scale < 1:
+        if 20 * math.log10(scale) < -0.05:  # or it would be said to be by 0.0 dB
             logger.warning(
                 "%s: the peak of %.2f is above full scale, all of it scaled by %.1f dB",
                 self.path, self.peak, 20 * math.log10(scale),
@@ -135,7 +135,7 @@ def write_blocks(
     Memory and disk hold no second copy of the audio, so the peak cannot be waited for: a sample beyond ±1 (by more than
     1e-4, which is brought to 1) is a ValueError everywhere but in a float WAV, and so is another number of samples, NaN
     and whatever `AudioWriter` refuses; OSError where the place cannot be written. `format`, `subtype` and `metadata` are
-    as in `AudioWriter`; `chapters` come back as `io.info(path).chapters`. Nothing is left behind by an error.
+    as in `AudioWriter`; `chapters` come back as `io.info(path).chapters`, but of MP3, which has none. Nothing is left behind by an error.
     """
     target = Target(path, sample_rate, channels, format, subtype, metadata)
     check_chapters(chapters, num_samples, path)

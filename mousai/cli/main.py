@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doct
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         with trusting("--trust" in said), allowing(*allowed):
             code = app(arguments, prog_name="mousai", standalone_mode=False)
     except TyperException as error:
-        code = _complain(error.format_message(), error.exit_code)
+        code = _complain(error.format_message() + _hint(error, arguments), error.exit_code)
     except (ValueError, OSError, ImportError) as error:
         if debug:
             raise
@@ -59,6 +60,14 @@ def main(arguments: list[str] | None = None) -> None:
     if code == 130:
         _complain("interrupted; what was finished is kept", code)
     sys.exit(code or 0)
+
+
+def _hint(error: TyperException, arguments: list[str]) -> str:
+    """What to do about a prompt or file that was taken for an option."""
+    taken = next((argument for argument in arguments if re.match(r"-[^\W\d]\S|--?\S* \S", argument)), None)
+    if taken is None or type(error).__name__ != "NoSuchOption":
+        return ""
+    return f"; what begins with a dash and is no option goes behind --: mousai {arguments[0]} … -- {taken!r}"
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -104,7 +113,7 @@ def generate(
     seconds: Annotated[Optional[float], option("Length; 10 unless a recording gives it.", "--seconds", "-s")] = None,
     seed: Annotated[int, option("Of the first clip; the others count on from it.")] = 0,
     out: Annotated[Optional[Path], option("A folder, or a file name for one prompt; this folder unless given.", "--out", "-o")] = None,
-    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus, mp3; wav unless the file name says another.", "--format", "-f")] = None,
     spectrogram: Annotated[bool, option("Draw a picture beside each file.", "--spectrogram")] = False,
     model: Model = "starter",
     sampling: Optional[dict[str, Any]] = None,
@@ -113,6 +122,7 @@ def generate(
     inpaint: Annotated[Optional[Path], option("A recording of which a span is made anew.")] = None,
     begin: Annotated[Optional[float], option("Where the span begins, in seconds.", "--from")] = None,
     end: Annotated[Optional[float], option("Where it ends.", "--to")] = None,
+    loudness: Annotated[Optional[float], option("LUFS of each clip, its true peak at -1 dBTP at most; as the model makes it unless given.")] = None,
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -129,7 +139,7 @@ def generate(
     if (begin is None) != (end is None):
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
-    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), **sampling)
+    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, **sampling)
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:
@@ -168,7 +178,7 @@ def encode(
 def decode(
     files: Annotated[list[Path], typer.Argument(help="Files of latents.", metavar="FILE...")],
     out: Annotated[Optional[Path], option("A folder, or a file name for one file; this folder unless given.", "--out", "-o")] = None,
-    format: Annotated[Optional[str], option("wav, flac, ogg, opus; wav unless the file name says another.", "--format", "-f")] = None,
+    format: Annotated[Optional[str], option("wav, flac, ogg, opus, mp3; wav unless the file name says another.", "--format", "-f")] = None,
     steps: Annotated[Optional[int], option("Sampling steps; the codec's own number unless given.")] = None,
     seed: Annotated[int, option("Of the noise that decoding starts from.")] = 0,
     model: Model = "starter",

@@ -34,13 +34,15 @@ def prepare_output() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
-    handler.setFormatter(_Printable("mousai: %(message)s"))
+    handler.setFormatter(_Printable())
     logging.basicConfig(handlers=[handler])
 
 
 class _Printable(logging.Formatter):
+    """Who says it, mousai or a library, and what."""
+
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(f"{record.name.partition('.')[0]}: {super().format(record)}")
 
 
 def _as_json(data: Any) -> str:

@@ -19,7 +19,7 @@ from mousai.words import clock, real_time, say
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
 
 Out = Annotated[Optional[Path], option("A folder, or a file name for one piece; this folder unless given.", "--out", "-o")]
-Format = Annotated[Optional[str], option("wav, flac, ogg, opus; flac unless the file name says another.", "--format", "-f")]
+Format = Annotated[Optional[str], option("wav, flac, ogg, opus, mp3; flac unless the file name says another.", "--format", "-f")]
 Method = Annotated[Optional[str], option("joint: windows are denoised together; continuation: one after the other.")]
 Window = Annotated[Optional[float], option("Seconds made at once; what the model was trained on unless given.")]
 Overlap = Annotated[Optional[float], option("Seconds that windows share; a quarter unless given.")]

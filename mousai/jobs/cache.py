@@ -31,6 +31,7 @@ from mousai.data.loader import Opened, open_sources
 from mousai.data.sources import Source, Track
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import leave, processes
+from mousai.pipelines.system import check_parts
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
 from mousai.trust import DOWNLOADS, allowing
@@ -85,6 +86,7 @@ def cache(
     codec = load_part("codec", loaded.codec.path).to(accelerator.device)
     with allowing(DOWNLOADS):  # for the recipe is the user's own
         conditioner = loaded.conditioner.build().to(accelerator.device)
+    check_parts(loaded.generator.build(), codec, conditioner)
     opened = open_sources(loaded.data.sources, accelerator)
     header = header_of(loaded, codec, conditioner, accelerator.device)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():

@@ -185,7 +185,7 @@ def decode(
 ) -> Iterator[Coded]:  # fmt: skip
     """Decodes latent files to audio of exactly the length that was encoded, and yields each when it is there.
 
-    Arguments and errors as of `encode`; `format` is wav, flac, ogg or opus. ValueError for latents that another codec made.
+    Arguments and errors as of `encode`; `format` is wav, flac, ogg, opus or mp3. ValueError for latents that another codec made.
     """
     sources, problems = as_paths(files), []
     check_number("steps", steps, 1, MAX_STEPS, whole=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from mousai.audio import io
 from mousai.jobs.places import free, ready, split_out, taken
-from mousai.request.clip import Request
+from mousai.request.clip import SEEDS, Request
 from mousai.request.piece import slug
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from mousai.pipelines.cascade import Cascade
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_FORMAT = "wav"
 
@@ -54,7 +57,7 @@ def generate(
 ) -> Iterator[Made]:
     """Makes the clips of a request and yields each when its file is there.
 
-    `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg or opus. No file is
+    `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg, opus or mp3. No file is
     overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
     counts sampling steps. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
     before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
@@ -62,6 +65,8 @@ def generate(
     """
     folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
     check_recording(request)
+    if request.seed + len(request) > SEEDS:
+        logger.warning("seeds go on from 0 after %d: %d clips have those from 0 on", SEEDS - 1, request.seed + len(request) - SEEDS)
     from mousai.device import limit_threads
     from mousai.pipelines.cascade import check_model, load, place_and_precision
 

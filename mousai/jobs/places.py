@@ -13,7 +13,7 @@ from mousai.audio.write import FORMATS
 from mousai.leftovers import sweep
 
 LOCK = ".lock"
-OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp3", "mp4", "oga", "w64", "webm", "wma")
+OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp4", "oga", "w64", "webm", "wma")
 
 
 def split_out(out: str | Path | None, count: int, format: str | None, default: str, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple[Path, str | None, str]:

@@ -24,7 +24,7 @@ from mousai.request.music import MUSIC_CHECKS
 from mousai.request.piece import Piece
 from mousai.types import SETTING_CHECKS
 
-CLIP_SETTINGS = ("seed", "strength", *SETTING_CHECKS, *MUSIC_CHECKS)
+CLIP_SETTINGS = ("seed", "strength", "loudness", *SETTING_CHECKS, *MUSIC_CHECKS)
 MADE_BY_INPAINTING = ("sampler", "eta")  # which a request for it leaves away
 WORDS = {"mousai": "version of mousai", "torch": "version of torch", "device": "device", "dtype": "precision", "machine": "kind of machine"}
 BLOCK_SAMPLES = 480_000

@@ -190,7 +190,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
     generator = first_weights(recipe.generator, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
     if generator.latent_channels != windows.header["latent_channels"]:
-        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels as the codec's, came {generator.latent_channels}")
+        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels (its network's in_channels) as the codec's, came {generator.latent_channels}")
     check_conditions(windows.gives, generator.accepts, f"latent cache {data.cache}")
     check_frames(generator, windows.header["hop"], windows.header["sample_rate"])
     if hasattr(generator, "prepare"):

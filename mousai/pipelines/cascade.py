@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mousai import checkpoint, config
 from mousai.audio import io
+from mousai.audio.loudness import brought_to
 from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
@@ -47,6 +48,7 @@ class Cascade(System):
         strength: float | None = None,
         inpaint: Tensor | str | Path | None = None,
         span: tuple[float, float] | None = None,
+        loudness: float | None = None,
         callback: Callback | None = None,
         **settings: Any,
     ) -> Tensor:
@@ -60,12 +62,12 @@ class Cascade(System):
         With `init`, a recording (a path, or `(c, s)` at `sample_rate`), it is varied: the larger `strength`, above 0 to
         1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
         and everything else stays, to the sample. Either way the length is the recording's, unless `seconds` of `init`
-        are asked for.
+        are asked for. `loudness` is that of each clip in LUFS, its true peak then at most -1 dBTP; unless given, what the model makes.
 
         `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
         """
         config.check_keys(settings, (*SETTING_CHECKS, *MUSIC_CHECKS))
-        request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, **settings)
+        request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, loudness, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
     def clips(self, request: Request, callback: Callback | None = None) -> Iterator[Tensor]:
@@ -99,7 +101,10 @@ class Cascade(System):
             audio = self.codec.decode(
                 latents, start.num_samples, seeds=seeds, steps=settings.codec_steps, callback=count(sample_steps, decode_steps)
             )
-            yield finish(audio.float().cpu(), start, self.sample_rate)
+            made = finish(audio.float().cpu(), start, self.sample_rate)
+            if request.loudness is not None:
+                made = torch.stack([brought_to(clip, self.sample_rate, request.loudness) for clip in made])
+            yield made
 
     def settings(self, request: Request) -> tuple[SamplingSettings, float]:
         """What a request's sampling settings and its strength come to: with everything said that it leaves to the model.
@@ -150,6 +155,8 @@ class Cascade(System):
         made: dict[str, Any] = {"prompt": request.prompts[index], "seed": request.seed_of(index), "seconds": round(seconds, 6)}
         made |= {name: value for name, value in config.to_dict(settings).items() if name != "resamples"}
         made |= self.music(request, index).said()
+        if request.loudness is not None:
+            made["loudness"] = request.loudness
         if request.init is not None:
             made |= {**named("init", request.init), "strength": strength}
         if request.inpaint is not None:

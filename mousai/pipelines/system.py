@@ -140,6 +140,15 @@ class System:
         return settings
 
 
+def check_parts(generator: Generator, codec: Codec, conditioner: Conditioner) -> None:
+    """ValueError unless a generator can be trained on what a codec and a conditioner make, as far as that is known before it is made."""
+    if generator.latent_channels != codec.latent_channels:
+        raise ValueError(f"generator: expected {codec.latent_channels} latent channels (its network's in_channels) as the codec's, came {generator.latent_channels}")
+    gives = conditioner.gives  # texts may all be shorter than they may be
+    check_conditions(replace(gives, max_tokens=min(gives.max_tokens, generator.accepts.max_tokens)), generator.accepts, "conditioner")
+    check_frames(generator, codec.hop, codec.sample_rate)
+
+
 def check_frames(generator: Generator, hop: int, sample_rate: int) -> None:
     """ValueError unless the latent frames of a codec last as long as a generator that tells time by them reckons."""
     wanted = getattr(generator, "frame_seconds", None)
@@ -155,7 +164,10 @@ def check_conditions(gives: ConditionShape, accepts: ConditionShape, where: str)
     """
     if gives.tokens != accepts.tokens:
         wanted, given = (f"text features of {shape.tokens}" if shape.tokens else "no tokens" for shape in (accepts, gives))
-        raise ValueError(f"{where}: the generator expects {wanted}, this text encoder has {given.removeprefix('text features of ')}")
+        raise ValueError(
+            f"{where}: the generator expects {wanted} (its network's embedding_features), this text encoder has {given.removeprefix('text features of ')}; "
+            "set the one, or name another encoder as conditioner.name"
+        )
     if gives.max_tokens > accepts.max_tokens:
         raise ValueError(f"{where}: the generator takes {accepts.max_tokens} tokens (its max_tokens), conditions have up to {gives.max_tokens}")
     for kind in ("vectors", "curves"):

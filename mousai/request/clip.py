@@ -29,7 +29,7 @@ class Request(SamplingSettings, Music):
 
     Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
     recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
-    which the `span` (from, to) in seconds is made anew. Recordings are paths, or tensors `(c, s)` at the codec's rate.
+    which the `span` (from, to) in seconds is made anew. `loudness` brings each clip to so many LUFS. Recordings are paths, or tensors `(c, s)` at the codec's rate.
     How to sample is said in the fields of `SamplingSettings`, tempo, key, metre and chords in those of `Music`.
     """
 
@@ -41,6 +41,7 @@ class Request(SamplingSettings, Music):
     strength: float | None = None
     inpaint: Tensor | str | Path | None = None
     span: tuple[float, float] | None = None
+    loudness: float | None = None  # LUFS of each clip
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts
@@ -48,6 +49,7 @@ class Request(SamplingSettings, Music):
         check_number("seconds", self.seconds, 0.001, MAX_SECONDS, unit=" s")
         check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
         check_number("batch", self.batch, 1, MAX_BATCH, whole=True)
+        check_number("loudness", self.loudness, -70, 0, unit=" LUFS")
         SamplingSettings.__post_init__(self)
         Music.__post_init__(self)
         self._check_recordings()
@@ -68,9 +70,10 @@ class Request(SamplingSettings, Music):
         begin, end = checked_pair("span", self.span)
         if not 0 <= begin < end < math.inf:
             raise ValueError(f"span: expected seconds with 0 <= from < to, came from {begin:g} to {end:g}")
-        for name in ("seconds", "sampler", "eta"):
+        given = {"seconds": "the recording gives the length", "loudness": "the recording gives it, and stays as it is"}
+        for name in ("seconds", "loudness", "sampler", "eta"):
             if getattr(self, name) is not None:
-                what = "the recording gives the length" if name == "seconds" else "inpainting samples by DDIM with eta 1"
+                what = given.get(name, "inpainting samples by DDIM with eta 1")
                 raise ValueError(f"{name}: leave it away with inpaint; {what}")
 
     def __len__(self) -> int:

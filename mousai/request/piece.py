@@ -80,7 +80,7 @@ class Piece(SamplingSettings, Music):
     extend: str | None = None  # path of a recording that the piece goes on from
     loudness: float | None = -14.0  # LUFS, integrated; None = as it comes
     true_peak: float = -1.0  # dBTP, the ceiling
-    format: str | None = None  # wav, flac, ogg or opus; None = whoever renders it chooses
+    format: str | None = None  # wav, flac, ogg, opus or mp3; None = whoever renders it chooses
     number: int = 1  # read_jobs counts with it what would otherwise be called the same
 
     def __post_init__(self) -> None:

@@ -146,7 +146,7 @@ def test_metadata_of_others_is_none_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "error", "message"),
     [
-        ("a.mp4", {}, ValueError, "wav, flac, ogg, opus"),
+        ("a.mp4", {}, ValueError, "wav, flac, ogg, opus, mp3"),
         ("a", {}, ValueError, "wav, flac, ogg, opus"),
         ("a.wav", {"format": "flac"}, ValueError, "the name says wav"),
         ("a.flac", {"subtype": "FLOAT"}, ValueError, "PCM_16 or PCM_24"),
@@ -250,3 +250,20 @@ def test_a_name_of_full_length_is_written_with_chapters(tmp_path: Path, suffix: 
     io.write_blocks(path, [torch.zeros(1, 4800)], 4800, 48_000, 1, chapters=[io.Chapter(0, "a"), io.Chapter(2400, "b")])
     assert [chapter.title for chapter in io.info(path).chapters] == ["a", "b"]
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_mp3_is_as_long_as_what_went_in_and_carries_its_recipe(tmp_path: Path) -> None:
+    made = {"prompt": "é 音", "note": "x" * 15_000}
+    for num_samples in (1, 1152, 100_001):
+        audio = 0.3 * torch.sin(torch.arange(num_samples) / 20).expand(2, -1)
+        io.write_blocks(tmp_path / "a.mp3", [audio], num_samples, 48_000, 2, metadata=made, chapters=[io.Chapter(0, "one")])
+        assert io.info(tmp_path / "a.mp3").num_samples == num_samples and io.read_metadata(tmp_path / "a.mp3") == made
+        if num_samples > 10_000:
+            torch.testing.assert_close(io.read(tmp_path / "a.mp3"), audio, atol=0.1, rtol=0)  # of a tone that breaks off
+    with pytest.raises(ValueError, match="6 channels at 48000 Hz cannot be written in this format"):
+        io.AudioWriter(tmp_path / "b.mp3", 48_000, 6)
+
+
+def test_a_peak_that_is_above_by_nothing_is_not_spoken_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    io.write(tmp_path / "a.wav", torch.full((2, 100), 1.001))
+    assert not caplog.records

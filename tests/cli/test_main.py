@@ -131,6 +131,29 @@ def test_what_others_wrote_is_escaped_wherever_it_is_shown(tmp_path: Path) -> No
     assert done.returncode == 2
 
 
+@pytest.mark.parametrize("delay", ["mousai.cli.main", "torch"])
+def test_an_interruption_while_importing_is_one_line(tmp_path: Path, delay: str) -> None:
+    """A library that takes its time, in which Ctrl-C is pressed."""
+    program = f"""if True:
+        import os, runpy, signal, sys
+        class Slow:
+            def find_spec(self, name, path=None, target=None):
+                if name == {delay!r}:
+                    os.kill(os.getpid(), signal.SIGINT)
+        sys.meta_path.insert(0, Slow())
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.argv = ["mousai", "generate", "calm", "--out", {str(tmp_path)!r}]
+        runpy.run_module("mousai", run_name="__main__", alter_sys=True)"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.startswith("mousai: interrupted") and len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_libraries_speak_in_their_own_name() -> None:
+    program = "import logging\nfrom mousai.cli.options import prepare_output\nprepare_output()\nlogging.getLogger('matplotlib.cbook').warning('no \\x1b[31m home')\nlogging.getLogger('mousai.data').warning('skipped x')"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "matplotlib: no \\x1b[31m home\nmousai: skipped x\n"
+
+
 def test_synth_says_what_it_made(tmp_path: Path) -> None:
     done = run("data", "synth", "--out", str(tmp_path / "set"), "--count", "2", "--seconds", "1", "--workers", "1", "--json")
     assert done.returncode == 0, done.stderr

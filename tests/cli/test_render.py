@@ -71,10 +71,10 @@ SECONDS = "seconds: expected a number from 1 to 86400 s, came"
 JOBS = {  # what stands in the file, and what is said of it
     "prompt: a\nseconds: 20\ntitel: x\n": ["unknown key 'titel': did you mean 'title'?"],
     "sections: [{promt: a, seconds: 20}]": ["section 1: unknown key 'promt': did you mean 'prompt'?"],
-    "pieces:\n- {prompt: [a], seconds: x, title: 4, seed: 1.5, loop: 3, format: mp3}": [
+    "pieces:\n- {prompt: [a], seconds: x, title: 4, seed: 1.5, loop: 3, format: mp4}": [
         "piece 1: prompt: expected one value, came a list", f"piece 1: {SECONDS} 'x'", "piece 1: title: expected text, came 4",
         "piece 1: seed: expected a whole number from 0 to 4294967295, came 1.5", "piece 1: loop: expected true or false, came 3",
-        "piece 1: format: expected wav, flac, ogg, opus; came 'mp3'",
+        "piece 1: format: expected wav, flac, ogg, opus, mp3; came 'mp4', did you mean 'mp3'?",
     ],
     "prompt: a\nseconds: 0\n": [f"{SECONDS} 0"],
     "prompt: a\nseconds: -3\n": [f"{SECONDS} -3"],
@@ -137,9 +137,9 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     *((("render", "a", "--seconds", value), f"{SECONDS} {value}") for value in ("0", "-1", "1e+09", "nan", "inf", "0.5")),
     (("render", "a", "--seconds", "long"), "Invalid value for '--seconds' / '-s': Input should be a valid number, unable to parse string as a number"),
     ((*P, "--method", "jont"), "method: expected joint, continuation; came 'jont', did you mean 'joint'?"),
-    ((*P, "--format", "mp4"), "unknown format 'mp4': expected wav, flac, ogg, opus"),
-    ((*P, "--out", "song.mp3"), "song.mp3: .mp3 cannot be written; use wav, flac, ogg, opus"),
-    ((*P, "--out", "../words.txt"), "../words.txt is a file; name a folder, or a file that ends in .wav, .flac, .ogg, .opus"),
+    ((*P, "--format", "mp4"), "unknown format 'mp4': expected wav, flac, ogg, opus, mp3"),
+    ((*P, "--out", "song.m4a"), "song.m4a: .m4a cannot be written; use wav, flac, ogg, opus, mp3"),
+    ((*P, "--out", "../words.txt"), "../words.txt is a file; name a folder, or a file that ends in .wav, .flac, .ogg, .opus, .mp3"),
     ((*P, "--out", "../words.txt/x"), "cannot write to ../words.txt/x: Not a directory; name another place with --out"),
     ((*P, "--out", "/proc/x"), "cannot write to /proc/x: No such file or directory; name another place with --out"),
     ((*P, "--out", f"{'x' * 250}.wav"), f"{'x' * 250}.wav: the name is too long; 246 bytes before its suffix fit, it has 250"),

@@ -176,7 +176,7 @@ WRONG = [
     (["decode", "a.wav"], "no latents that"),
     (["decode", "a.safetensors", "--steps", "0"], "steps: expected a whole number from 1"),
     (["decode", "a.safetensors", "--seed", "-1"], "seed"),
-    (["decode", "a.safetensors", "--format", "mp3"], "unknown format"),
+    (["decode", "a.safetensors", "--format", "m4a"], "unknown format"),
     (["decode", "a.safetensors", "--model", "none"], "no such model folder"),
 ]
 

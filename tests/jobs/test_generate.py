@@ -14,6 +14,7 @@ import torch
 
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.audio.loudness import measure
 from mousai.cli import main as cli
 from mousai.jobs import generate as job, places
 from mousai.jobs.generate import generate
@@ -51,12 +52,20 @@ def test_a_file_for_each_prompt_with_its_recipe_inside(tiny_cascade, tmp_path, m
         torch.testing.assert_close(io.read(clip.path), again * clip.scale, atol=2**-15, rtol=0)
 
 
-@pytest.mark.parametrize("format", ["wav", "flac", "ogg", "opus"])
+@pytest.mark.parametrize("format", ["wav", "flac", "ogg", "opus", "mp3"])
 def test_formats(format, tiny_cascade, tmp_path):
     (made,) = generate(Request("calm", 0.2, **QUICK), tiny_cascade, tmp_path / f"x.{format}")
     found = io.info(made.path)
     assert made.path == tmp_path / f"x.{format}" and found.sample_rate == 48000 and found.channels == 2 and found.num_samples == 9600
     assert io.read_metadata(made.path)["prompt"] == "calm"
+
+
+def test_a_clip_is_as_loud_as_is_asked_for(tiny_cascade, tmp_path, caplog):
+    (made,) = generate(Request("calm", 2.0, seed=2**32 - 1, loudness=-20, **QUICK), tiny_cascade, tmp_path)
+    found = measure([io.read(made.path)], 48_000, 2)
+    assert abs(found.integrated_lufs + 20) < 0.2 and io.read_metadata(made.path)["loudness"] == -20 and not caplog.records
+    list(generate(Request(["calm", "fast"], 0.1, seed=2**32 - 1, **QUICK), tiny_cascade, tmp_path))
+    assert caplog.messages == ["seeds go on from 0 after 4294967295: 1 clips have those from 0 on"]
 
 
 def test_nothing_is_overwritten(tiny_cascade, tmp_path):
@@ -189,8 +198,12 @@ WRONG = [
     (["generate", "x", "--batch", "0"], "batch"),
     (["generate", "x", "--guidance", "-1"], "guidance"),
     (["generate", "x", "--seed", "-1"], "seed"),
-    (["generate", "x", "--format", "mp3"], "unknown format 'mp3'"),
-    (["generate", "x", "--out", "a.mp3"], ".mp3 cannot be written"),
+    (["generate", "x", "--format", "m4a"], "unknown format 'm4a'"),
+    (["generate", "x", "--out", "a.m4a"], ".m4a cannot be written"),
+    (["generate", "x", "--loudness", "3"], "loudness: expected a number from -70 to 0 LUFS"),
+    (["generate", "x", "--inpaint", "short.wav", "--from", "0", "--to", "0.5", "--loudness", "-9"], "loudness: leave it away with inpaint"),
+    (["generate", "-dark ambient"], "goes behind --: mousai generate … -- '-dark ambient'"),
+    (["generate", "x" * 250 + "y", "--out", "z" * 253 + ".wav"], "the name has 257 bytes, a file's may have 255 there"),
     (["generate", "x", "y", "--out", "a.wav"], "name a folder"),
     (["generate", "x", "--out", "empty.txt"], "empty.txt is a file"),
     (["generate", "x", "--out", "empty.txt/sub", "-m", "TINY"], "cannot write to"),

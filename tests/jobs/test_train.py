@@ -21,7 +21,7 @@ from mousai.jobs.export import export
 from mousai.jobs.train import train
 from mousai.leftovers import host_mark
 from mousai.locks import locked
-from mousai.recipe import load_part
+from mousai.recipe import codec_fingerprint, load_part
 from mousai.training import budget
 from mousai.training.config import TrainConfig
 from mousai.types import Condition
@@ -169,6 +169,21 @@ def test_a_generator_refuses_another_codec_s_cache(generator_recipe, codec_folde
     save_codec(codec_folder, seed=2)
     with pytest.raises(ValueError, match=r"latent cache .* was made by codec [0-9a-f]{12}, the recipe uses [0-9a-f]{12}; run `mousai cache` again"):
         train(generator_recipe, tmp_path / "run")
+
+
+def test_a_generator_that_does_not_fit_is_refused_before_the_cache(generator_recipe, tmp_path):
+    for settings, message in [
+        (["generator.unet.embedding_features=16"], r"conditioner: the generator expects text features of 16 \(its network's embedding_features\), this text encoder has 32; set the one, or name another encoder as conditioner.name"),
+        (["generator.unet.in_channels=8"], r"generator: expected 4 latent channels \(its network's in_channels\) as the codec's, came 8"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cache(generator_recipe, settings)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_shipped_model_is_a_codec_by_its_name():
+    assert codec_fingerprint("starter") == codec_fingerprint(checkpoint.SHIPPED["starter"])
+    assert not checkpoint.verify("starter")
 
 
 def test_a_generator_that_does_not_fit_its_cache_is_refused_before_it_trains(generator_recipe, tmp_path):

@@ -93,7 +93,7 @@ def test_transitions_never_overlap_nor_leave_their_sections():
         ({"extend": 7}, ["extend: expected the path of a recording, came 7"]),
         ({"loudness": 1}, ["loudness: expected a number from -70 to 0 LUFS, came 1"]),
         ({"true_peak": 0.1}, ["true_peak: expected a number from -60 to 0 dBTP, came 0.1"]),
-        ({"format": "mp3"}, ["format: expected wav, flac, ogg, opus; came 'mp3'"]),
+        ({"format": "mp4"}, ["format: expected wav, flac, ogg, opus, mp3; came 'mp4', did you mean 'mp3'?"]),
         ({"title": " "}, ["title: is empty; leave it away, and the piece is called after its prompt"]),
         ({"title": "a\x07"}, ["title: expected a line of text, came 'a\\x07'"]),
         ({"window": 0, "overlap": 0}, [

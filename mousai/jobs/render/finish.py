@@ -12,16 +12,13 @@ from torch import Tensor
 from mousai.audio import io
 from mousai.audio.encode import FORMATS
 from mousai.audio.growing import GrowingWav
-from mousai.audio.loudness import Loudness, LoudnessMeter, gain_for, limited, measure
+from mousai.audio.loudness import MOST_MAKE_UP, NEAR_LU, TRIALS, Loudness, LoudnessMeter, gain_for, limited, measure
 from mousai.files import write_json
 from mousai.jobs.render.plan import Target
 from mousai.pictures.overview import Overview
 from mousai.pipelines.long_form import Rendering
 
 TITLE_CHARACTERS = 60  # of a prompt, in a chapter's title
-TRIALS = 4  # of the limiter's gain
-NEAR_LU = 0.1
-MOST_MAKE_UP = 6.0  # dB
 WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # how recordings of more than 16 bits are kept
 FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording", "earlier")  # what the samples follow from beside the piece
 

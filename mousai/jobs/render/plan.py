@@ -30,7 +30,7 @@ NAMES = ("title", "number")  # of a piece: what it is called, not what it is
 NAME_MAX_BYTES = 255  # of a file system
 FACTS_BYTES = 1000  # of a file's metadata beside the piece
 FLOAT_BYTES = 4  # of samples and latents, while a piece is made
-SAMPLE_BYTES = {"wav": 2.0, "flac": 1.46, "ogg": 0.25, "opus": 0.21}  # about, of a sample of a channel in a finished file
+SAMPLE_BYTES = {"wav": 2.0, "flac": 1.46, "ogg": 0.25, "opus": 0.21, "mp3": 0.25}  # about, of a sample of a channel in a finished file
 
 
 @dataclass(frozen=True)
