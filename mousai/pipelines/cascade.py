@@ -91,7 +91,7 @@ class Cascade(System):
                 part,
                 frames,
                 seeds=seeds,
-                negative=None if negative is None else negative.expand(b),
+                negative=None if negative is None else self.against(negative.expand(b), part),
                 settings=settings,
                 init=None if start.latents is None else start.latents.expand(b, -1, -1),
                 strength=strength,

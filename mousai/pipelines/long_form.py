@@ -150,7 +150,9 @@ class Rendering:
         read = self.system.encode_texts(texts)
         of = {text: read[index : index + 1] for index, text in enumerate(texts)} | {None: None, "": None}
         told = [of[each.prompt] for each in sections]
-        return [None if each is None else self._in_music(each, index) for index, each in enumerate(told)], [of[each.negative] for each in sections]
+        told = [None if each is None else self._in_music(each, index) for index, each in enumerate(told)]
+        negatives = [of[each.negative] for each in sections]
+        return told, [other if each is None or other is None else self.system.against(other, each) for each, other in zip(told, negatives)]
 
     def _in_music(self, condition: Condition, index: int) -> Condition:
         """A section's condition in the piece's music, or in what its own prompt says, whose first bar then begins with it."""

@@ -120,6 +120,17 @@ class System:
         return replace(condition, numbers={**condition.numbers, **numbers}, curves=curves)
 
     @property
+    def against(self, negative: Condition, condition: Condition) -> Condition:
+        """The condition of negative prompts in the music of the b items that they belong to, but for what their own words say of it.
+
+        So guidance leads away from the words alone: without it, a negative prompt that says no tempo would be less of a beat.
+        """
+        if not self.hears_music:
+            return negative
+        said = negative.numbers
+        numbers = {name: torch.where(said[name].isnan(), value, said[name]) if name in said else value for name, value in condition.numbers.items()}
+        return replace(negative, numbers=numbers, curves={**negative.curves, **condition.curves})
+
     def own_settings(self) -> SamplingSettings:
         """The model's own settings, the decoder's steps among them; what is None it does not have."""
         return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))

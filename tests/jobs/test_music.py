@@ -11,7 +11,9 @@ from mousai.data.loader import batches
 from mousai.jobs.cache import cache
 from mousai.jobs.train import train
 from mousai.pipelines.cascade import load
+from mousai.pipelines.long_form import Rendering
 from mousai.recipe import load_recipe
+from mousai.request.piece import Piece, Section
 from mousai.types import Condition
 
 MUSIC = {"type": "music_text", "max_length": 16}
@@ -52,13 +54,20 @@ def test_windows_know_where_they_are_in_the_music(recipe, tmp_path):
     assert heard == ([1, 4, 7, 9] if middle > chord_begins else [2, 5, 9])
 
 
-def test_a_generator_is_trained_with_it_and_makes_music(recipe, tmp_path):
+def test_a_generator_is_trained_with_it_and_makes_music(recipe, tmp_path, monkeypatch):
     cache(recipe)
     outcome = train(recipe, tmp_path / "run")
     assert outcome.reason == "done"
     cascade = load(tmp_path / "run/model")
     assert cascade.generator.accepts.numbers and cascade.conditioner.gives.numbers
     assert cascade.generate("piano, 90 bpm, D minor", 0.5).shape == (1, 2, 8000)
+
+    real, against = cascade.generator.sample, []
+    monkeypatch.setattr(cascade.generator, "sample", lambda *told, negative=None, **how: against.append(negative) or real(*told, negative=negative, **how))
+    cascade.generate(["piano, 90 bpm", "piano, 60 bpm"], 0.5, guidance=2.0, negative="drums")
+    assert against[0].numbers["bpm"].tolist() == [90, 60] and against[0].numbers["downbeat"].tolist() == [0, 0]
+    rendering = Rendering(cascade, Piece([Section("piano, 75 bpm", 2.0, "drums")], guidance=2.0, window=1.0))
+    assert [each.numbers["bpm"].item() for each in (*rendering.conditions, *rendering._negatives)] == [75, 75]
 
 
 def test_frames_of_another_length_are_refused_in_one_line(recipe, tmp_path):
