@@ -162,6 +162,7 @@ class SamplingSettings:
     interval: tuple[float, float] | None = setting("Times between which guidance is on.", show="LOW HIGH")
     apg: float | None = setting("How much of what guidance adds along the prediction is taken out, 0 to 1.", range=(0, 1))
     apg_norm: float | None = setting("Largest change of the data by guidance, root mean square; 0 = no limit.", range=(0, 100))
+    hold: float | None = setting("How far each channel of guided latents is brought back to its level without guidance, 0 to 1.", range=(0, 1))
     resamples: int | None = setting("Times that each step is done where a part is known.", range=(1, 100), whole=True)
     codec_steps: int | None = setting("Sampling steps of the decoder.", range=(1, MAX_STEPS), whole=True)
 

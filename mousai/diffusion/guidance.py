@@ -11,13 +11,20 @@ A negative prompt is no case of its own: it is a condition in the place of the l
   of the paper), and a change of a root mean square above `apg_norm` (r of the paper, over the root of the number of
   values) is brought down to it. The paper's momentum is left out: it is a state over the steps, which windows of long
   pieces, whose rows come in any order, and inpainting, which goes back, do not have.
+- `hold`: how far each channel of an item's guided data is brought back to the root mean square that it has in the data of
+  its conditional prediction. Rescale and APG look at all channels at once, and do not see that one of them runs away, as
+  the one that says how loud it is does in latents of log magnitudes.
 
-Each of the last two looks at an item as a whole: in long pieces, at a window.
+Each of the last three looks at all frames of an item: in long pieces, of a window.
+
+`HELD` is what holds guidance of 1 to 8 (docs/diffusion.md has the figures): of a model that says nothing of these, and, by
+`settled`, of any where more guidance is asked for than the model's own settings are made for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,7 +33,9 @@ from mousai.diffusion.process import Process
 from mousai.diffusion.samplers import Predict
 from mousai.types import RowPredict, SamplingSettings
 
-OFF = SamplingSettings(guidance=1.0, interval=(0.0, 1.0), rescale=0.0, apg=0.0, apg_norm=0.0)  # where nothing is said
+OFF = SamplingSettings(guidance=1.0, interval=(0.0, 1.0), rescale=0.0, apg=0.0, apg_norm=0.0, hold=0.0)  # where nothing is said
+HELD = SamplingSettings(interval=(0.0, 1.0), rescale=0.0, apg=1.0, apg_norm=0.0, hold=1.0)
+TEMPERS = tuple(HELD.said())
 
 # (x (b, d, l), t (b,), which of the conditions each row has (b,), first frame of each row) -> the prediction (b, d, l)
 PredictRows = Callable[[Tensor, Tensor, Tensor, Sequence[int]], Tensor]
@@ -57,6 +66,19 @@ def guided(process: Process, predict_rows: PredictRows, settings: SamplingSettin
     return predict
 
 
+def settled(said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
+    """The settings that are said over a model's own.
+
+    Where more guidance is said than is the model's own, and nothing of what tempers it, what the model leaves off of that is as
+    in `HELD`. A model that has no such setting gets none.
+    """
+    settings = said.over(own)
+    if said.guidance is None or own.guidance is None or said.guidance <= own.guidance or any(name in TEMPERS for name in said.said()):
+        return settings
+    held = {name: getattr(HELD, name) for name in TEMPERS if getattr(own, name) == getattr(OFF, name)}
+    return replace(settings, **held)
+
+
 def for_sampler(predict_rows: RowPredict, item: Tensor, negative: Tensor) -> Predict:
     """A sampler's `predict(x, t)` for a batch whose rows are told `item` and `negative` and begin at frame 0."""
     return lambda x, t: predict_rows(x, t.expand(len(x)), item, negative, [0] * len(x))
@@ -75,6 +97,8 @@ def mixed(process: Process, settings: SamplingSettings, x: Tensor, t: Tensor, co
         result = cond + (settings.guidance - 1) * change
     else:
         result = other + settings.guidance * (cond - other)
+    if settings.hold:
+        result = held(process, x, t, cond, result, settings.hold)
     return rescaled(result, cond, settings.rescale) if settings.rescale else result
 
 
@@ -85,6 +109,16 @@ def rescaled(mixed: Tensor, cond: Tensor, phi: float) -> Tensor:
     std_mixed = mixed.std(axes, keepdim=True, correction=0)
     factor = torch.where(std_mixed > 0, std_cond / std_mixed, torch.ones_like(std_mixed))
     return mixed * (phi * factor + (1 - phi))
+
+
+def held(process: Process, x: Tensor, t: Tensor, cond: Tensor, guided: Tensor, part: float) -> Tensor:
+    """A `guided` prediction such that each channel of its data has, as far as `part`, the root mean square of that of `cond`'s."""
+    data = process.data(x, guided, t)
+    wanted, found = (each.square().mean(-1, keepdim=True).sqrt() for each in (process.data(x, cond, t), data))
+    factor = torch.where(found > 0, wanted / found, torch.ones_like(found))
+    gain = torch.as_tensor(process.data_gain(x, t)).expand_as(data[:, :1, :1])
+    change = part * (factor - 1) * data / torch.where(gain != 0, gain, torch.ones_like(gain))
+    return guided + torch.where(gain != 0, change, torch.zeros_like(change))  # at t = 0 no prediction changes the data
 
 
 def projected(process: Process, x: Tensor, t: Tensor, cond: Tensor, change: Tensor, apg: float, apg_norm: float) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mousai.diffusion.guidance import guided
+from mousai.diffusion.guidance import HELD, TEMPERS, guided
 from mousai.diffusion.process import PROCESSES
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
@@ -31,7 +31,7 @@ from mousai.types import Callback, Codec, Condition, ConditionShape, RowPredict,
 if TYPE_CHECKING:
     from mousai.networks.unetv0 import UNetV0
 
-OWN = replace(PLAIN, guidance=5.0)  # what a config does not say
+OWN = replace(PLAIN, guidance=5.0)  # what a config does not say; of what tempers guidance, that of `HELD` where none of it is said
 WINDOWS_KEPT = 256  # of which a sampling keeps what is told beside the latents
 
 
@@ -52,7 +52,8 @@ class LatentDiffusionConfig:
     sample: SamplingSettings = OWN  # how to sample when nothing else is asked for
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sample", self.sample.over(OWN))
+        tempered = any(name in TEMPERS for name in self.sample.said())
+        object.__setattr__(self, "sample", self.sample.over(OWN if tempered else HELD.over(OWN)))
         if self.subtract_input and self.objective != "v":
             raise ValueError(f"subtract_input: belongs to objective v, came objective {self.objective}")
         if self.emphasis < 0:

@@ -15,6 +15,7 @@ from torch import nn
 import mousai
 from mousai.checks import did_you_mean
 from mousai.conditioners.music import bar_chords, numbers_of
+from mousai.diffusion import guidance
 from mousai.request.music import Music, in_words, settled
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
@@ -119,7 +120,6 @@ class System:
             curves["chords"] = torch.stack(chords).to(self.device)
         return replace(condition, numbers={**condition.numbers, **numbers}, curves=curves)
 
-    @property
     def against(self, negative: Condition, condition: Condition) -> Condition:
         """The condition of negative prompts in the music of the b items that they belong to, but for what their own words say of it.
 
@@ -131,19 +131,20 @@ class System:
         numbers = {name: torch.where(said[name].isnan(), value, said[name]) if name in said else value for name, value in condition.numbers.items()}
         return replace(negative, numbers=numbers, curves={**negative.curves, **condition.curves})
 
+    @property
     def own_settings(self) -> SamplingSettings:
         """The model's own settings, the decoder's steps among them; what is None it does not have."""
         return self.generator.sampling.over(SamplingSettings(codec_steps=self.codec.default_steps or None))
 
     def resolved(self, said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
-        """The settings that are said over the model's `own`; ValueError for one that this model does not have."""
+        """The settings that are said over the model's `own`, see `guidance.settled`; ValueError for one that this model does not have."""
         samplers = self.generator.samplers
         if said.sampler not in (None, *samplers):
             raise ValueError(f"sampler: this model is sampled by {', '.join(samplers)}; came {said.sampler!r}{did_you_mean(said.sampler, samplers)}")
         for name, value in said.said().items():
             if getattr(own, name) is None and name not in ("negative", "sampler"):
                 raise ValueError(f"{name}: this model has no such setting; leave it away (came {value})")
-        settings = said.over(own)
+        settings = guidance.settled(said, own)
         if settings.guidance in (None, 1.0) and settings.negative is not None:
             if said.negative is not None:
                 raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")

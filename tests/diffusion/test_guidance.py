@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mousai.diffusion import samplers
-from mousai.diffusion.guidance import for_sampler, guided, mixed
+from mousai.diffusion.guidance import HELD, OFF, for_sampler, guided, mixed, settled
 from mousai.diffusion.process import V
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
@@ -122,7 +122,27 @@ def test_rescale_moves_each_item_to_the_conditions_deviation(x, phi):
         torch.testing.assert_close(y[i] / y[i].std(), plain[i] / plain[i].std())
 
 
-@pytest.mark.parametrize("settings", [{"rescale": 1.0}, {"apg": 1.0, "apg_norm": 1.0}])
+@pytest.mark.parametrize("part", [0.4, 1.0])
+@pytest.mark.parametrize("t", [torch.tensor(0.3), torch.tensor([0.2, 1.0])], ids=str)
+def test_hold_brings_each_channel_of_the_data_to_its_level_without_guidance(x, process, part, t):
+    if process.name == "epsilon" and t.ndim:
+        t = torch.tensor([0.2, 0.9])  # at 1 noise says nothing of the data
+    x, t, generator = x.double(), t.expand(2), torch.Generator().manual_seed(1)
+    cond, other = (torch.randn(x.shape, generator=generator).double() * torch.tensor([1.0, 0.1, 5.0])[:, None] for _ in range(2))
+    plain, held = (mixed(process, SamplingSettings(guidance=6.0, hold=hold).over(PLAIN), x, t, cond, other) for hold in (0.0, part))
+    wanted, loud, found = (process.data(x, each, t) for each in (cond, plain, held))
+    level = lambda data: data.square().mean(-1).sqrt()  # noqa: E731
+    torch.testing.assert_close(level(found), part * level(wanted) + (1 - part) * level(loud), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found / level(found)[..., None], loud / level(loud)[..., None], rtol=1e-3, atol=1e-4)
+
+
+def test_at_the_data_there_is_nothing_to_hold(x):
+    zero = torch.zeros(2)
+    every = SamplingSettings(guidance=6.0, hold=1.0).over(PLAIN)
+    torch.testing.assert_close(mixed(V, every, x, zero, 2 * x, x), 7 * x)
+
+
+@pytest.mark.parametrize("settings", [{"rescale": 1.0}, {"hold": 1.0}, {"apg": 1.0, "apg_norm": 1.0}])
 def test_silence_stays_finite(settings):
     zero = lambda x, t, which, first: torch.zeros_like(x)  # noqa: E731
     predict = for_sampler(guided(V, zero, SamplingSettings(guidance=3.0, **settings)), ITEM, NEGATIVE)
@@ -134,7 +154,7 @@ def test_the_state_stays_float32_under_a_half_precision_net(x):
     assert for_sampler(guided(V, half, SamplingSettings(guidance=3.0)), ITEM, NEGATIVE)(x, T).dtype == torch.float32
 
 
-@pytest.mark.parametrize("settings", [{"rescale": 0.7}, {"apg": 0.8, "apg_norm": 0.2}])
+@pytest.mark.parametrize("settings", [{"rescale": 0.7}, {"hold": 1.0}, {"apg": 0.8, "apg_norm": 0.2}])
 def test_items_are_guided_each_for_itself(x, settings):
     predict = guided(V, Net(), SamplingSettings(guidance=4.0, **settings))
     together = for_sampler(predict, ITEM, NEGATIVE)(x, T)
@@ -153,3 +173,41 @@ def test_guidance_of_a_gaussian_is_what_it_is_for_the_data(exact, process):
     noise = randn((1, 4000), seeded_generators([0, 1])).double()
     y = samplers.sample("dpmpp_2m", process, predict, noise, schedule("cosine", 60))
     assert y.mean().item() == pytest.approx(2.0, abs=0.02) and y.std().item() == pytest.approx(0.2, abs=0.01)
+
+
+# -- what holds it -----------------------------------------------------------------------------------------------------
+
+OWN = SamplingSettings(steps=9, guidance=1.5).over(OFF)
+
+
+@pytest.mark.parametrize("said", [{}, {"steps": 3}, {"guidance": 1.5}, {"guidance": 1.0}, {"guidance": 5.0, "rescale": 0.0}, {"guidance": 5.0, "interval": (0.0, 1.0)}], ids=str)
+def test_a_models_own_settings_and_what_is_said_stay(said):
+    said = SamplingSettings(**said)
+    assert settled(said, OWN) == said.over(OWN)
+
+
+def test_more_guidance_than_the_models_own_is_held():
+    found = settled(SamplingSettings(guidance=5.0, steps=3), OWN)
+    assert found == SamplingSettings(guidance=5.0, steps=3).over(HELD)
+    assert settled(found, OWN) == found  # what a recipe says comes out the same
+    own = SamplingSettings(guidance=3.0, interval=(0.3, 1.0), rescale=0.7).over(OFF)
+    assert settled(SamplingSettings(guidance=8.0), own) == SamplingSettings(guidance=8.0, interval=(0.3, 1.0), rescale=0.7).over(HELD)
+    bare = SamplingSettings(steps=9, guidance=2.0)  # of a generator that tempers nothing
+    assert settled(SamplingSettings(guidance=8.0), bare) == SamplingSettings(guidance=8.0).over(bare)
+
+
+@pytest.mark.parametrize("scale", [2.0, 3.0, 5.0, 8.0])
+def test_held_guidance_keeps_the_level_of_data(exact, process, scale):
+    """The prompt's data are at 0.7 of the others' level in a direction of their own: plainly guided they grow with the scale."""
+    generator = torch.Generator().manual_seed(0)
+    told, others = (torch.randn(1, 4, 64, generator=generator) for _ in range(2))
+    near, far = (exact.gaussian(process, mean, 0.3) for mean in (told, 0.7 * (told + others) / 2**0.5))
+
+    def level(settings):
+        predict = for_sampler(guided(process, lambda x, t, which, first: torch.where((which == COND)[:, None, None], near(x, t), far(x, t)), settings), ITEM[:1], NEGATIVE[:1])
+        noise = randn((4, 64), seeded_generators([0])).double()
+        return samplers.sample("ddim", process, predict, noise, schedule("linear", 40)).std().item() / told.std().item()
+
+    held, plain = level(SamplingSettings(guidance=scale).over(HELD)), level(SamplingSettings(guidance=scale))
+    assert plain > 1 + 0.3 * (scale - 1)
+    assert 0.8 < held < 1.3

@@ -98,4 +98,42 @@ def test_what_cannot_be_is_refused(told, change, message):
 
 
 def test_everything_is_said_of_a_plain_sample():
-    assert set(PLAIN.said()) == {"steps", "guidance", "sampler", "schedule", "eta", "rescale", "interval", "apg", "apg_norm", "resamples"}
+    assert set(PLAIN.said()) == {"steps", "guidance", "sampler", "schedule", "eta", "rescale", "interval", "apg", "apg_norm", "hold", "resamples"}
+
+
+# -- strength ----------------------------------------------------------------------------------------------------------
+
+
+def timbre(process, exact, wanted, num_frames):
+    """A prompt's data: one value that all frames have in common, N(wanted, 1), and 0.3 of each frame's own; the posterior mean."""
+
+    def data_of(x, a, s):
+        known = a / (0.3**2 * a**2 + s**2)
+        common = (wanted + known * x.sum(-1, keepdim=True)) / (1 + num_frames * a * known)
+        return common + 0.3**2 * known * (x - a * common)
+
+    return exact.of(process, data_of)
+
+
+@pytest.mark.parametrize("num_frames", [8, 100])
+def test_each_strength_is_nearer_to_the_prompt(process, exact, num_frames):
+    """A recording whose common value is 3, varied towards 0: what holds over all frames is seen through noise."""
+    predict, generator = timbre(process, exact, 0.0, num_frames), torch.Generator().manual_seed(0)
+    init = 3 + 0.3 * torch.randn(64, 1, num_frames, generator=generator, dtype=torch.float64)
+
+    def left(t_start):
+        noise, times = torch.randn(init.shape, generator=generator, dtype=torch.float64), schedule("linear", 30, t_start, process)
+        return samplers.sample("ddim", process, predict, process.add_noise(init, noise, times[0]), times).mean().item()
+
+    lefts = [left(start_time(step / 10)) for step in range(1, 11)]
+    assert all(after < before + 0.15 for before, after in zip(lefts, lefts[1:]))  # but for what 64 draws leave
+    assert lefts[0] > 2.9 and abs(lefts[-1]) < 0.4
+    if num_frames == 8:
+        assert left(0.5) > lefts[4] + 0.2  # where the strength itself was the time
+
+
+def test_a_strength_comes_back_from_its_time():
+    for strength in (0.01, 0.4, 0.6, 0.7, 1.0):
+        assert strength_from(start_time(strength)) == pytest.approx(strength, abs=1e-12) and strength <= start_time(strength) <= 1
+    for time in (0.4, 0.5, 0.6, 0.7):  # as recipes of before have it: to the bit of what a schedule keeps
+        assert torch.equal(schedule("linear", 30, start_time(strength_from(time))), schedule("linear", 30, time))

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from mousai.config import from_dict, to_dict
+from mousai.diffusion.guidance import HELD
 from mousai.diffusion.process import PROCESSES
 from mousai.diffusion.samplers import SAMPLERS
-from mousai.diffusion.sampling import predict_for
+from mousai.diffusion.sampling import PLAIN, predict_for
 from mousai.diffusion.schedules import schedule
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
 from mousai.networks.step_cache import StepCache
@@ -20,7 +21,7 @@ def tiny(**changes) -> LatentDiffusion:
         in_channels=4, channels=(16, 16), factors=(1, 2), items=(1, 1), attentions=(0, 1), cross_attentions=(1, 1),
         attention_heads=2, attention_features=8, embedding_features=6, modulation_features=32,
     )  # fmt: skip
-    return LatentDiffusion(LatentDiffusionConfig(unet, max_tokens=5, sample=SamplingSettings(steps=4, guidance=3.0), **changes))
+    return LatentDiffusion(LatentDiffusionConfig(unet, max_tokens=5, sample=SamplingSettings(steps=4, guidance=3.0, rescale=0.0), **changes))
 
 
 def condition(b=2, n=3) -> Condition:
@@ -232,3 +233,12 @@ def test_a_config_without_an_objective_is_that_of_v_and_another_is_said():
         from_dict(LatentDiffusionConfig, data | {"objective": "velocity"})
     with pytest.raises(ValueError, match="subtract_input: belongs to objective v"):
         from_dict(LatentDiffusionConfig, data | {"objective": "flow", "subtract_input": True})
+
+
+def test_a_config_that_says_nothing_of_what_tempers_guidance_has_what_holds_it():
+    unet = tiny().config.unet
+    for said in ({}, {"guidance": 2.0}):
+        sample = LatentDiffusionConfig(unet, sample=SamplingSettings(**said)).sample
+        assert sample == SamplingSettings(guidance=said.get("guidance", 5.0)).over(HELD).over(PLAIN)
+    plain = LatentDiffusionConfig(unet, sample=SamplingSettings(guidance=1.5, rescale=0.0, interval=(0.0, 1.0))).sample  # as models before APG say it
+    assert plain == SamplingSettings(guidance=1.5).over(PLAIN)

@@ -61,7 +61,7 @@ def lead_of(cascade, whole, recording) -> Lead:
 def test_everything_that_is_left_to_the_model_is_said(cascade):
     left = Piece([Section("slow piano", 20.0)])
     found, settings = resolved(cascade, left)
-    named = ("steps", "guidance", "schedule", "rescale", "interval", "apg", "apg_norm", "codec_steps", "method", "window", "overlap")
+    named = ("steps", "guidance", "schedule", "rescale", "interval", "apg", "apg_norm", "hold", "codec_steps", "method", "window", "overlap")
     assert all(getattr(left, name) is None and getattr(found, name) is not None for name in named)
     assert (found.method, found.steps, found.guidance, found.codec_steps) == ("joint", 4, 3.0, 3)
     assert found.window == pytest.approx(DEFAULT_WINDOW * HOP / RATE) and found.overlap == found.window / 4
