@@ -52,6 +52,20 @@ def schedule(name: str, steps: int, t_start: float = 1.0, process: Process = V) 
     return times.to(torch.float32)
 
 
+def start_time(strength: float) -> float:
+    """The time from which a recording is varied by a strength from 0 to 1: t = sin(pi strength / 2).
+
+    What holds over many frames, a timbre, a key, a style, is seen through noise that hides every single value, so that a
+    prompt has a say in it late: at t = 0.7 still none. By the sine the strength is spread over the times where things change.
+    """
+    return math.sin(math.pi / 2 * strength)
+
+
+def strength_from(t_start: float) -> float:
+    """The strength of which `start_time` is this."""
+    return 2 / math.pi * math.asin(t_start)
+
+
 def _even_in_noise_level(name: str, steps: int, t_start: float, process: Process) -> Tensor:
     """Times whose noise level sigma / alpha is evenly spaced in its logarithm or its 7th root."""
     high, low = process.path.level(min(t_start, _TOP)), process.path.level(_BOTTOM * t_start)

@@ -14,6 +14,7 @@ from typing import Any
 import mousai
 from mousai import checkpoint
 from mousai.audio import io
+from mousai.diffusion.schedules import strength_from
 from mousai.files import file_hash
 from mousai.jobs import generate as clips
 from mousai.jobs.places import split_out
@@ -117,6 +118,8 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
     """The request for the clip of a recipe, its recording where it is now."""
     settings: dict[str, Any] = {name: made[name] for name in CLIP_SETTINGS if made.get(name) is not None}
     kind = next((name for name in ("init", "inpaint") if name in made), None)
+    if kind == "init" and "start" not in made:  # of versions in which the strength was the time to start from
+        settings["strength"] = strength_from(made["strength"])
     if kind is not None:
         settings[kind] = recording_at(file, made[kind], made.get("recording_hash"), recording)
     else:

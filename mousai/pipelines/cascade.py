@@ -21,6 +21,7 @@ from mousai.audio import io
 from mousai.audio.loudness import brought_to
 from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
+from mousai.diffusion.schedules import start_time
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
 from mousai.pipelines.recording import begin, finish, named
 from mousai.pipelines.system import System, check_conditions
@@ -94,7 +95,7 @@ class Cascade(System):
                 negative=None if negative is None else self.against(negative.expand(b), part),
                 settings=settings,
                 init=None if start.latents is None else start.latents.expand(b, -1, -1),
-                strength=strength,
+                strength=start_time(strength),
                 keep=start.keep,
                 callback=count(0, sample_steps),
             )
@@ -158,7 +159,7 @@ class Cascade(System):
         if request.loudness is not None:
             made["loudness"] = request.loudness
         if request.init is not None:
-            made |= {**named("init", request.init), "strength": strength}
+            made |= {**named("init", request.init), "strength": strength, "start": start_time(strength)}
         if request.inpaint is not None:
             made |= {**named("inpaint", request.inpaint), "from": request.span[0], "to": request.span[1], "resamples": settings.resamples}
         return made | self.facts

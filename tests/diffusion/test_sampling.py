@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from mousai.diffusion import samplers
 from mousai.diffusion.guidance import guided
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
-from mousai.diffusion.schedules import NAMES
+from mousai.diffusion.schedules import NAMES, schedule, start_time, strength_from
 from mousai.types import Condition, SamplingSettings
 
 STD = 0.1
