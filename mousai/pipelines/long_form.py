@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from mousai.audio import io
-from mousai.audio.level import level_gain, rms_of_blocks
-from mousai.audio.splice import FADE_SECONDS, LEVEL_SECONDS, crossfade, level_difference
+from mousai.audio.level import rms_of_blocks
+from mousai.audio.splice import FADE_SECONDS, crossfade
 from mousai.device import windows_at_once
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
+from mousai.pipelines.joining import FAR_SECONDS, Lead, gain_from, gains_after
 from mousai.pipelines.recording import music_of
 from mousai.pipelines.system import System
 from mousai.request.checks import MIN_WINDOW_SECONDS
@@ -40,14 +41,6 @@ RECORDING_BLOCK = 480_000  # samples
 LEAD_SHARE = 0.5  # of the first window that a recording fills where a piece goes on from it
 
 
-@dataclass(frozen=True)
-class Lead:
-    """What a piece goes on from: the last audio `(c, s)` of a recording and its level, see `Rendering.lead_samples`."""
-
-    audio: Tensor
-    rms: float
-
-
 class Rendering:
     """One piece on a system: everything that its samples follow from, and the samples.
 
@@ -62,7 +55,7 @@ class Rendering:
         self.num_samples = max(1, round(piece.seconds * rate))
         self.gain, self.prefix, self.recording, self.lead = 1.0, None, None, None
         if lead is not None:
-            self.gain, self.recording = level_gain(lead.rms, system.rms), lead.audio
+            self.gain, self.recording = lead.gain(system.rms), lead.audio
             latents = self.codec.encode(lead.audio[None].to(self.device) * self.gain)[0]
             self.lead, self.prefix = latents.shape[-1], latents[:, :-EDGE_FRAMES]
         self.grid, self.lead = grid_of(system, self.piece, self.lead)
@@ -173,6 +166,11 @@ class Rendering:
         return 0 if self.recording is None else self._fade
 
     @property
+    def tail(self) -> Tensor:
+        """The recording's own last `join` samples `(c, s)`."""
+        return torch.zeros(self.codec.channels, 0) if self.recording is None else self.recording[:, -self.join :]
+
+    @property
     def _fade(self) -> int:
         return min(round(FADE_SECONDS * self.system.sample_rate), self.lead * self.codec.hop)
 
@@ -193,13 +191,18 @@ class Rendering:
     def frames_read(self, done: int) -> tuple[int, int]:
         """Which of the stream's frames `audio` reads for the samples from number `done` on: none from the first number to the second."""
         ahead = (windows_at_once(self.device) + 1) * self.codec.stride_frames + 2 * self.codec.context_frames
-        opening = self.lead + ahead if self.lead else 0
+        opening = self.lead + math.ceil(self._heard / self.codec.hop) + ahead if self.lead else 0
         return opening, self.codec.resume(self._skip + done - self._late(done))[1]
 
     @property
     def _skip(self) -> int:
         """The stream's samples before those of `audio`."""
         return self.lead * self.codec.hop - self.join
+
+    @property
+    def _heard(self) -> int:
+        """How many samples of what goes on from a recording its level is found by."""
+        return 0 if self.recording is None else min(self.num_samples, round(FAR_SECONDS * self.system.sample_rate))
 
     def _late(self, done: int) -> int:
         """How many samples before number `done` are made with it: a loop's last fade is made as a whole."""
@@ -225,17 +228,19 @@ class Rendering:
             yield next(latents(self.lead))[:, :1]
 
     def _opening(self, latents: Callable[[int], Iterator[Tensor]]) -> Tensor:
-        """What came before the piece, as the codec gives it."""
-        return torch.cat(list(self._decoded(latents, 0, self.lead * self.codec.hop)), dim=-1)
+        """What came before the piece, as the codec gives it, and behind a recording the beginning of what goes on from it."""
+        return torch.cat(list(self._decoded(latents, 0, self.lead * self.codec.hop + self._heard)), dim=-1)
 
     def _joined(self, blocks: Iterator[Tensor], opening: Tensor, done: int) -> Iterator[Tensor]:
-        """The blocks at the recording's level, faded in over its end."""
-        reach = min(opening.shape[-1], round(LEVEL_SECONDS * self.system.sample_rate))
-        recording = self.recording[:, -opening.shape[-1] :]
-        level = 10 ** (level_difference(recording[:, -reach:], opening[:, -reach:]).nan_to_num(0.0) / 20)
-        faded = crossfade(recording[:, -self.join :], opening[:, -self.join :] * level)
+        """The blocks at the loudness of the recording's end, faded in over it."""
+        rate, end = self.system.sample_rate, self.lead * self.codec.hop
+        decoded, new = opening[:, :end], opening[:, end:]
+        gains = gains_after(self.recording, new, rate)
+        faded = crossfade(self.tail, decoded[:, -self.join :] * gain_from(0, 1, gains, rate))
         for block in blocks:
-            yield torch.cat([faded[:, done : done + block.shape[-1]], block[:, max(0, self.join - done) :] * level], dim=-1)
+            old = max(0, min(self.join - done, block.shape[-1]))
+            factors = gain_from(done + old - self.join, block.shape[-1] - old, gains, rate)
+            yield torch.cat([faded[:, done : done + old], block[:, old:] * factors], dim=-1)
             done += block.shape[-1]
 
     def _closed(self, blocks: Iterator[Tensor], opening: Tensor, late: int) -> Iterator[Tensor]:

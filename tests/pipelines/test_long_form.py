@@ -339,8 +339,9 @@ def test_a_piece_goes_on_from_a_recording(cascade, method):
 def test_the_level_is_the_recordings(cascade, method):
     whole, levels = piece(3.0, method=method, extend="there.wav"), {}
     for level in (0.005, 0.1, 0.4):
-        rendering = Rendering(cascade, whole, lead_of(cascade, whole, music(5.0, level)))
-        assert rendering.gain == pytest.approx(0.1 / level, rel=1e-3)
+        lead = lead_of(cascade, whole, music(5.0, level))
+        rendering = Rendering(cascade, whole, lead)
+        assert rendering.gain == pytest.approx(0.1 / rms(lead.audio), rel=1e-3)
         levels[level] = audio(rendering, frames(rendering))
     for level in (0.005, 0.4):  # the same music, but for how loud it is
         torch.testing.assert_close(levels[level] * (0.1 / level), levels[0.1], atol=2e-3, rtol=0)
