@@ -44,6 +44,7 @@ def render(
     loop: Annotated[bool, option("Make the end meet the beginning.", "--loop")] = False,
     loudness: Loudness = None,
     true_peak: TruePeak = None,
+    level_sections: Annotated[Optional[bool], option("Bring sections that are much louder or quieter nearer to the rest; with a loudness unless said.", "--level-sections/--no-level-sections")] = None,
     dry_run: Annotated[bool, option("Say what would be made, how long it takes and how much disk it needs.", "--dry-run")] = False,
     status: Annotated[Optional[Path], option("Say how far the pieces of a folder are.", metavar="FOLDER")] = None,
     model: Model = "starter",
@@ -56,7 +57,7 @@ def render(
     if status is not None:
         _status(status, as_json)
         return
-    said = sampling | _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
+    said = sampling | _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak, level_sections=level_sections))
     pieces = _pieces(what, minutes, seconds, bars, loop, said | _loudness(loudness))
     share_processors()
     place = {"device": device, "dtype": dtype, "compile": compile}

@@ -22,7 +22,7 @@ from mousai.jobs.render.job import Listener, render
 from mousai.jobs.render.state import SUFFIX
 from mousai.request.clip import Request
 from mousai.request.music import MUSIC_CHECKS
-from mousai.request.piece import Piece
+from mousai.request.piece import Piece, as_made
 from mousai.types import SETTING_CHECKS
 
 CLIP_SETTINGS = ("seed", "strength", "loudness", *SETTING_CHECKS, *MUSIC_CHECKS)
@@ -108,7 +108,7 @@ class OtherRecording(ValueError):
 
 def piece_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Piece:
     """The piece of a recipe, its recording where it is now."""
-    piece = Piece.from_dict(made["piece"])
+    piece = Piece.from_dict(as_made(made["piece"]))
     if piece.extend is None:
         return no_recording(file, recording) or piece
     return replace(piece, extend=str(recording_at(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))

@@ -336,6 +336,8 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     if piece.loop:
         window = min(window, piece.seconds * LOOP_SHARE)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
+    if len(piece.sections) > 1 and piece.level_sections is None:
+        said["level_sections"] = piece.loudness is not None and piece.extend is None
     if own.negative and settings.guidance not in (None, 1.0):
         said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
     said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}

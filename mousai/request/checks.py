@@ -138,6 +138,10 @@ def _loop(name: str, value: Any) -> bool:
     return value
 
 
+def _level_sections(name: str, value: Any) -> bool | None:
+    return None if value is None else _loop(name, value)
+
+
 def _extend(name: str, value: Any) -> str | None:
     if value is not None and (not isinstance(value, (str, Path)) or not str(value).strip()):
         raise ValueError(f"{name}: expected the path of a recording, came {came(value)}")
@@ -166,6 +170,7 @@ PIECE_CHECKS: dict[str, Check] = {
     "extend": _extend,
     "loudness": _number(-70, 0, unit=" LUFS"),
     "true_peak": _number(-60, 0, unit=" dBTP", null=False),
+    "level_sections": _level_sections,
     "format": _format,
     "number": _number(1, 10**6, whole=True, null=False),
 }

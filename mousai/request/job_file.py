@@ -22,7 +22,7 @@ from mousai.checks import Problems
 from mousai.config import parse_yaml
 from mousai.files import read_bytes
 from mousai.request.checks import PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, settle, unknown_keys
-from mousai.request.piece import Piece, slug, too_short
+from mousai.request.piece import Piece, as_made, slug, too_short
 
 SETTINGS = tuple(name for name in PIECE_CHECKS if name not in ("title", "number"))
 OF_SECTIONS = ("negative", "transition")  # what a piece may say for all its sections
@@ -89,7 +89,7 @@ class _JobFile:
             expected = f"expected a mapping with pieces, or a piece with prompt or sections, came {came(data)}"
             raise self.hopeless(EMPTY if data is None else expected)
         if is_json and isinstance(data.get("piece"), dict) and not data.keys() & set(TOP):
-            return {}, [("piece", data["piece"])]
+            return {}, [("piece", as_made(data["piece"]))]
         return self.listed(data)
 
     def listed(self, data: dict[str, Any]) -> tuple[dict[str, Any], list[Written]]:

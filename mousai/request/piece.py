@@ -25,7 +25,7 @@ WRITTEN = (
     "sections", "title", "seed", "steps", "guidance", "schedule", "rescale", "interval", "codec_steps", "method", "window", "overlap", "loop", "extend",
     "loudness", "true_peak", "format", "number",
 )  # the fields of a piece as it is written  # fmt: skip
-LATER = tuple(name for name in (*SETTING_CHECKS, *MUSIC_CHECKS) if name not in (*WRITTEN, "negative"))
+LATER = (*(name for name in (*SETTING_CHECKS, *MUSIC_CHECKS) if name not in (*WRITTEN, "negative")), "level_sections")
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
 
 
@@ -82,6 +82,7 @@ class Piece(SamplingSettings, Music):
     true_peak: float = -1.0  # dBTP, the ceiling
     format: str | None = None  # wav, flac, ogg, opus or mp3; None = whoever renders it chooses
     number: int = 1  # read_jobs counts with it what would otherwise be called the same
+    level_sections: bool | None = None  # sections that are much louder or quieter than the rest are brought nearer to it; None = with a loudness
 
     def __post_init__(self) -> None:
         sections = self.sections if isinstance(self.sections, (tuple, list)) else ()
@@ -145,6 +146,12 @@ class Piece(SamplingSettings, Music):
         if lines:
             raise Problems(lines)
         return cls(tuple(sections), **settled)
+
+
+def as_made(data: Any) -> Any:
+    """A piece as the recipe of any version has it: what versions before did not know of was not done."""
+    sections = data.get("sections") if isinstance(data, Mapping) else None
+    return {"level_sections": False} | data if isinstance(sections, (list, tuple)) and len(sections) > 1 else data
 
 
 def too_short(recording: str, seconds: float) -> list[str]:
@@ -213,6 +220,8 @@ def _together(values: Mapping[str, Any], sections: Iterable[Section]) -> list[st
     lines = []
     if values.get("extend") is not None and values.get("loop"):
         lines.append("extend and loop: a recording's end cannot go on at its beginning; leave one of the two away")
+    if values.get("extend") is not None and values.get("level_sections"):
+        lines.append("extend and level_sections: what goes on from a recording keeps its level; leave one of the two away")
     if values.get("guidance") == 1 and any(section.negative for section in sections):
         lines.append("negative: works through guidance, and guidance 1 is none; raise it, or leave the negative prompt away")
     window, overlap = values.get("window"), values.get("overlap")

@@ -14,15 +14,18 @@ from mousai.audio.encode import FORMATS
 from mousai.audio.growing import GrowingWav
 from mousai.audio.loudness import MOST_MAKE_UP, NEAR_LU, TRIALS, Loudness, LoudnessMeter, gain_for, limited, measure
 from mousai.files import write_json
+from mousai.jobs.render.level import SectionMeters, as_it_comes, levelled, section_gains
 from mousai.jobs.render.plan import Target
 from mousai.pictures.overview import Overview
 from mousai.pipelines.long_form import Rendering
+from mousai.request.piece import Piece
 
 TITLE_CHARACTERS = 60  # of a prompt, in a chapter's title
 WIDE = ("PCM_24", "PCM_32", "FLOAT", "DOUBLE")  # how recordings of more than 16 bits are kept
 FACTS = ("model", "fingerprint", "mousai", "torch", "device", "dtype", "machine", "recording", "earlier")  # what the samples follow from beside the piece
 
 Tell = Callable[[float, str], None]
+Blocks = Callable[[], Iterator[Tensor]]  # the audio of a piece, from its beginning each time
 
 
 def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dict[str, Any], tell: Tell) -> dict[str, Any]:
@@ -31,13 +34,18 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
     `tell` hears of every block, and whatever it raises leaves nothing half-written.
     """
     piece, recipe = rendering.piece, recipe_of(rendering, made_from)
-    found, peak = heard(wav, tell)
-    gain = gain_to(piece.loudness, found, piece.true_peak, wav, tell)
-    as_it_comes = piece.loudness is None and peak <= 1  # then not a sample is touched, of a recording least of all
+    recorded = max(0, (made_from["recording"] or {}).get("num_samples", 0) - rendering.join)
+    found, peaks, sections = heard(wav, piece, recorded, tell)
+    gains_db = section_gains(sections, [section.seconds for section in piece.sections]) if piece.level_sections else []
+    blocks = (lambda: levelled(wav.blocks(), piece, gains_db, wav.sample_rate)) if any(gains_db) else wav.blocks
+    even = measure(heard_by(tell, blocks, "measuring loudness"), wav.sample_rate, wav.channels) if any(gains_db) else found
+    gain = gain_to(piece.loudness, even, piece.true_peak, blocks, wav, tell)
     result, overview = LoudnessMeter(wav.sample_rate, wav.channels), picture_of(rendering, wav, recipe)
 
     def mastered() -> Iterator[Tensor]:
-        for block in wav.blocks() if as_it_comes else limited(wav.blocks(), wav.sample_rate, gain, piece.true_peak):
+        untouched = piece.loudness is None and not any(gains_db)
+        loud = limited(blocks(), wav.sample_rate, gain, piece.true_peak)
+        for block in as_it_comes(wav, recorded, rendering.tail, peaks, piece.true_peak) if untouched else loud:
             tell(1.0, "writing the file")
             result.add(block)
             overview.add(block)
@@ -49,22 +57,31 @@ def finish(target: Target, rendering: Rendering, wav: GrowingWav, made_from: dic
     tell(1.0, "drawing the picture")
     overview.save(target.picture)
     loudness = {"target_lufs": piece.loudness, "gain": gain, "before": finite(found), "after": finite(result.loudness)}
+    if any(gains_db):
+        loudness["sections"] = [{"lufs": level if math.isfinite(level) else None, "gain_db": each} for level, each in zip(sections, gains_db)]
     made = job_of(target, wav, recipe | {"asked": made_from["asked"]}, chapters) | {"loudness": loudness}
     write_json(target.job, made)
     return made
 
 
-def heard(wav: GrowingWav, tell: Tell) -> tuple[Loudness, float]:
-    """The loudness of the audio, and its largest sample."""
-    peak = 0.0
+def heard(wav: GrowingWav, piece: Piece, recorded: int, tell: Tell) -> tuple[Loudness, tuple[float, float], list[float]]:
+    """The loudness of the audio, the largest of its first `recorded` samples and of those after them, and the loudness of each section where they are to be levelled."""
+    peaks, place = [0.0, 0.0], 0
+    sections = SectionMeters(piece, wav.sample_rate, wav.channels) if piece.level_sections else None
 
     def blocks() -> Iterator[Tensor]:
-        nonlocal peak
-        for block in heard_by(tell, wav, "measuring loudness"):
-            peak = max(peak, float(block.abs().max()))
+        nonlocal place
+        for block in heard_by(tell, wav.blocks, "measuring loudness"):
+            before = max(0, min(block.shape[-1], recorded - place))
+            for number, part in enumerate((block[:, :before], block[:, before:])):
+                peaks[number] = max(peaks[number], float(part.abs().max()) if part.numel() else 0.0)
+            if sections is not None:
+                sections.add(block)
+            place += block.shape[-1]
             yield block
 
-    return measure(blocks(), wav.sample_rate, wav.channels), peak
+    found = measure(blocks(), wav.sample_rate, wav.channels)
+    return found, (peaks[0], peaks[1]), [] if sections is None else sections.lufs
 
 
 def job_of(target: Target, wav: GrowingWav, facts: dict[str, Any], chapters: Sequence[io.Chapter]) -> dict[str, Any]:
@@ -76,7 +93,7 @@ def job_of(target: Target, wav: GrowingWav, facts: dict[str, Any], chapters: Seq
     }  # fmt: skip
 
 
-def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: GrowingWav, tell: Tell) -> float:
+def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, audio: Blocks, wav: GrowingWav, tell: Tell) -> float:
     """The linear gain that brings audio whose loudness was `found` to the target, with what the limiter takes of it made up for.
 
     The limiter is tried at each gain; more than `MOST_MAKE_UP` on top of what the target asks for is not given.
@@ -85,7 +102,7 @@ def gain_to(target_lufs: float | None, found: Loudness, ceiling_db: float, wav: 
     if target_lufs is None or not math.isfinite(found.integrated_lufs) or found.true_peak_db + 20 * math.log10(gain) <= ceiling_db:
         return gain
     for _ in range(TRIALS):
-        blocks = heard_by(tell, wav, "trying the limiter")
+        blocks = heard_by(tell, audio, "trying the limiter")
         off = target_lufs - measure(limited(blocks, wav.sample_rate, gain, ceiling_db), wav.sample_rate, wav.channels).integrated_lufs
         if abs(off) < NEAR_LU:
             break
@@ -99,9 +116,9 @@ def subtype_of(format: str, made_from: dict[str, Any]) -> str | None:
     return "PCM_24" if wide and "PCM_24" in FORMATS[format][1] else None
 
 
-def heard_by(tell: Tell, wav: GrowingWav, doing: str) -> Iterator[Tensor]:
+def heard_by(tell: Tell, audio: Blocks, doing: str) -> Iterator[Tensor]:
     """The audio's blocks, each told of."""
-    for block in wav.blocks():
+    for block in audio():
         tell(1.0, doing)
         yield block
 

@@ -20,7 +20,7 @@ from mousai.files import file_hash, read_json, write_json
 from mousai.jobs.places import split_out
 from mousai.jobs.render.state import AUDIO, SUFFIX, differences, is_locked
 from mousai.request.checks import MAX_PIECE_SECONDS
-from mousai.request.piece import Piece, too_short
+from mousai.request.piece import Piece, as_made, too_short
 from mousai.types import Codec
 from mousai.words import size
 
@@ -97,7 +97,7 @@ class Target:
     def _made_as(self, made: dict[str, Any]) -> Any:
         """What a job file says that was asked for; where all of it is said now that was left to the model, what came of that."""
         asked, piece = made.get("asked"), made.get("piece")
-        if isinstance(asked, dict) and isinstance(piece, dict) and self.asked == (whole := _asked(piece, asked.get("format"))):
+        if isinstance(asked, dict) and isinstance(piece, dict) and self.asked == (whole := _asked(as_made(piece), asked.get("format"))):
             return whole
         return asked
 

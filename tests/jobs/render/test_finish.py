@@ -142,15 +142,17 @@ def test_a_stop_while_finishing_leaves_nothing_half_written(cascade, tmp_path, n
     assert [path.name for path in tmp_path.iterdir()] == ["audio.wav"]
 
 
-@pytest.mark.parametrize("prompt", ["slow piano", ""])
-def test_a_recording_that_is_extended_stays_as_it_is(prompt, tiny_cascade, tmp_path, no_picture):
-    recording = (music(4.2) * 32768).round().clip(-32768, 32767) / 32768
+@pytest.mark.parametrize(("prompt", "gain"), [("slow piano", 1.0), ("", 1.0), ("slow piano", 8.0)])
+def test_a_recording_that_is_extended_stays_as_it_is(prompt, gain, tiny_cascade, tmp_path, no_picture):
+    """However loud it is: what goes on from one that is cut off at full scale is limited, the recording is not."""
+    recording = (gain * music(4.2) * 32768).round().clip(-32768, 32767) / 32768
     soundfile.write(tmp_path / "tape.flac", recording.T.numpy(), RATE, "PCM_16")
     piece = Piece.from_dict({"prompt": prompt, "seconds": 3, "extend": str(tmp_path / "tape.flac"), "title": "on", "loudness": None, **SETTINGS})
     assert render([piece], tiny_cascade, tmp_path / "out").code == 0
     audio, same = io.read(tmp_path / "out/on.wav", RATE, 2), recording.shape[-1] - round(0.03 * RATE)
     assert audio.shape[-1] == recording.shape[-1] + 3 * RATE
     assert torch.equal(audio[:, :same], recording[:, :same])
+    assert gain == 1 or true_peak_db(recording) > 0 > true_peak_db(audio[:, recording.shape[-1] :])
     made = json.loads((tmp_path / "out/on.job.json").read_text())
     assert [chapter["title"] for chapter in made["chapters"]] == ["tape.flac", prompt] and made["chapters"][1]["seconds"] == pytest.approx(4.2)
     assert made["recording"]["file"] == "tape.flac" and made["boundaries"]["first"] > 4.2
