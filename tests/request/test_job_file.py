@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,11 +68,16 @@ DATA = {"seed": 2, "sections": [{"prompt": "a", "minutes": 1}, {"prompt": "b", "
         ("a.json", json.dumps(DATA)),
         ("a.json", "\ufeff" + json.dumps({"pieces": [DATA], "defaults": None})),
         ("a.JSONL", f"\r\n\n  {json.dumps(DATA)}\r\n\n"),
-        ("a.job.json", json.dumps({"mousai": "1", "model": {"name": "starter"}, "fingerprint": "f", "piece": PIECE.to_dict()})),
+        ("a.job.json", json.dumps({"mousai": "1", "model": {"name": "starter"}, "fingerprint": "f", "piece": PIECE.to_dict() | {"level_sections": None}})),
     ],
 )
 def test_all_forms_say_the_same(name, text):
     assert jobs(text, name) == [PIECE]
+
+
+def test_the_job_file_of_a_version_that_did_not_level_sections_is_of_a_piece_without():
+    (piece,) = jobs(json.dumps({"mousai": "1", "piece": PIECE.to_dict()}), "a.job.json")
+    assert piece == replace(PIECE, level_sections=False)
 
 
 def test_text_may_hold_any_line_separator():

@@ -36,10 +36,10 @@ def practice(tmp_path):
 
 @pytest.mark.parametrize("negative", [[], ["--negative", "noise"]])
 def test_every_way_has_its_row(tool, tiny_cascade, practice, capsys, negative):
-    asked = [str(practice), "--model", str(tiny_cascade), "--guidance", "1", "4", "--steps", "2", "--seconds", "1", "--ways", "plain", "apg 1", "own"]
+    asked = [str(practice), "--model", str(tiny_cascade), "--guidance", "1", "4", "--steps", "2", "--seconds", "1", "--ways", "plain", "apg 1, hold 1", "own"]
     assert tool.main(asked + negative) == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [row[:2] for row in rows] == [["1", "none"], ["4", "plain"], ["4", "apg 1"], ["4", "own"]]
-    plain, projected, own = rows[1:]
-    assert plain[2:] != projected[2:] == own[2:]  # more guidance than the model's own: held
+    assert [row[:2] for row in rows] == [["1", "none"], ["4", "plain"], ["4", "apg 1, hold 1"], ["4", "own"]]
+    plain, held, own = rows[1:]
+    assert plain[2:] != held[2:] == own[2:]  # more guidance than the own of this model, which says nothing of what tempers it
     assert all(float(row[2]) > 0 and row[7].endswith(" of 2") and row[8].endswith(" of 2") for row in rows)

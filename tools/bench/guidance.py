@@ -63,10 +63,11 @@ class Bench:
         self.source = open_source(self.manifest, "valid")
         self.asked = prompts_for(self.source, seeds, seeds)
         self.ear, _ = practice_classifier(self.manifest)
-        self.frames = round(seconds * system.sample_rate / system.codec.hop)
+        multiple = system.generator.frame_multiple
+        self.frames = max(1, round(seconds * system.sample_rate / system.codec.hop / multiple)) * multiple
         music = [system.settled(Music(), each.prompt, number) for number, each in enumerate(self.asked)]
         self.condition = system.in_music(system.encode_texts([each.prompt for each in self.asked]), music, self.frames)
-        clips = [at_level(audio, system.rms) for _, audio in recordings(self.source, 2, seconds)]
+        clips = [at_level(known.audio, system.rms) for known in recordings(self.source, 2, seconds)]
         self.level = torch.stack([clip.square().mean() for clip in clips]).mean().sqrt()
         with torch.no_grad():
             self.std = torch.cat([system.codec.encode(clip[None])[0] for clip in clips], dim=-1).std(-1)
