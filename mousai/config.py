@@ -106,6 +106,8 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         if not abs(value) <= sys.float_info.max:
             raise ValueError(f"{where}: expected a finite number, came {short(value)}")
         return float(value)
+    if hint is int and type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: expected a whole number of at most 64 bits, came {short(value)}")
     if type(value) is hint or (hint in (dict, list) and isinstance(value, hint)):
         return value
     raise ValueError(f"{where}: expected {_name(hint)}, came {_came(value)}")
@@ -119,7 +121,7 @@ def _convert_union(value: Any, choices: tuple, where: str) -> Any:
         return _convert(value, some[0], where)
     for choice in some:
         if type(value) is choice:
-            return value
+            return _convert(value, choice, where)
         if dataclasses.is_dataclass(choice) and isinstance(value, Mapping):
             return from_dict(choice, value, where)
     for choice in some:

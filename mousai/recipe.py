@@ -128,7 +128,7 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
 
     config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
     for key in ("format", "codec", "data", "train"):
-        if key not in data:
+        if data.get(key) is None:
             raise ValueError(f"missing key {key!r}")
     if data["format"] != FORMAT:
         raise ValueError(f"expected format: {FORMAT}, came {short(data['format'])}; it needs another version of mousai")

@@ -45,6 +45,13 @@ def test_a_large_value_is_shown_in_short() -> None:
         assert len(str(caught.value)) < 200
 
 
+def test_numbers_are_finite_and_of_64_bits() -> None:
+    for data in ({"steps": 10**30}, {"steps": 1, "size": -(10**30)}, {"steps": 1, "optimizer": {"learning_rate": float("nan")}}, {"steps": 1, "weights": {"a": float("inf")}}):
+        with pytest.raises(ValueError, match="expected a (finite|whole) number") as caught:
+            from_dict(Train, data)
+        assert len(str(caught.value)) < 200
+
+
 def test_a_file_without_end_is_no_recipe() -> None:
     with pytest.raises(ValueError, match="/dev/zero: is larger than 16 MiB"):
         read_yaml("/dev/zero")

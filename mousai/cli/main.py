@@ -87,7 +87,8 @@ def _in_words(error: Exception) -> str:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
 
 
 @app.callback(invoke_without_command=True)

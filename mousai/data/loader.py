@@ -182,7 +182,18 @@ def batches(
         dataset, batch_sampler=numbers, num_workers=workers, collate_fn=getattr(dataset, "collate", None),
         generator=torch.Generator(), pin_memory=torch.cuda.is_available(), worker_init_fn=leave_signals_to_the_parent,
     )  # fmt: skip
-    return iter(loader)
+    return in_one_line(iter(loader))
+
+
+def in_one_line(stream: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
+    """The batches of a loader; an error of one of its worker processes as it was there, without the traceback that torch makes part of it."""
+    try:
+        yield from stream
+    except (ValueError, OSError) as error:
+        text = str(error)
+        if "in DataLoader worker process" not in text.partition("\n")[0]:
+            raise
+        raise type(error)(text.strip().rpartition("\n")[2].partition(": ")[2]) from error
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -7,6 +7,7 @@ equals one that was not. Optimizer settings are those of Moûsai (arXiv 2301.117
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,9 @@ class NonFiniteLoss(ValueError):
 
 def accelerator_for(config: TrainConfig, folder: str | Path) -> Accelerator:
     """The Accelerator that `train` works on: device, processes, precision and trackers; ImportError for one that is not installed."""
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if config.precision is None and launched not in ("no", "bf16"):
+        raise ValueError(f"the launcher asks for {launched}; training is done in fp32 or bf16: give --mixed_precision bf16, or set train.precision")
     precision = {"fp32": "no", "bf16": "bf16", None: None}[config.precision]
     accelerator = processes(mixed_precision=precision, log_with=list(config.trackers) or None, project_dir=str(folder))
     absent = set(config.trackers) - {"all", *map(str, accelerator.log_with)}  # Accelerate leaves them out silently

@@ -137,3 +137,14 @@ def test_settings_out_of_range_are_refused(wrong):
         AudioDataConfig(**{"sources": ("a",)} | wrong)
     with pytest.raises(ValueError, match="weight"):
         SourceConfig("a", weight=0.0)
+
+
+class Failing(torch.utils.data.Dataset):
+    def __getitem__(self, index):
+        raise FileNotFoundError("a.wav is missing: fetch it")
+
+
+def test_an_error_of_a_worker_is_one_line():
+    with pytest.raises(FileNotFoundError) as caught:
+        next(batches(Failing(), 2, workers=1))
+    assert str(caught.value) == "a.wav is missing: fetch it"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,14 @@ def test_damage_that_is_met_on_the_way_skips_the_file_and_keeps_the_rest(generat
     done = cache(generator_recipe)
     assert (done.items, done.skipped) == (5, 1)
     assert [item["segment"] for item in read_items(tmp_path / "cache") if item["track"] == "3.wav"] == [[1, 2]]
+
+
+def test_a_name_in_another_encoding_is_cached(generator_recipe, tmp_path):
+    (tmp_path / "songs").mkdir()
+    shutil.copy(tmp_path / "music/1.wav", os.fsencode(tmp_path / "songs") + b"/caf\xe9 \x1b[1m.wav")
+    for _ in range(2):
+        assert cache(generator_recipe, [f"data.sources=[{tmp_path / 'songs'}]"]).items == 1
+    assert read_items(tmp_path / "cache")[0]["track"] == "caf\udce9 \x1b[1m.wav"
 
 
 def test_batches_give_what_single_segments_give(generator_recipe, tmp_path):

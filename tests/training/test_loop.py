@@ -178,6 +178,14 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(tmp_path):
     assert main(tmp_path)["step"] == 30  # without the poison it goes on
 
 
+@pytest.mark.parametrize("launched", ["fp16", "fp8"])
+def test_a_precision_that_is_not_trained_in_is_refused(tmp_path, monkeypatch, launched):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", launched)
+    with pytest.raises(ValueError, match=f"the launcher asks for {launched}; training is done in fp32 or bf16"):
+        main(tmp_path, "steps=1")
+    assert main(tmp_path, "steps=1", "precision=fp32")["step"] == 1
+
+
 def test_a_state_is_finite_or_not_written(tmp_path):
     main(tmp_path, "steps=7")
     with pytest.raises(ValueError, match="step 8: .* holds what is no number any more; the state of step 7 in .* is kept: lower train.lr"):
