@@ -86,7 +86,7 @@ def draw(clips: list[tuple[dict, Tensor]], sample_rate: int) -> None:
             panel.set_xticks(beats[::in_bar], [""] * len(beats[::in_bar]), minor=False)
             panel.set_xticks(beats, minor=True)
             panel.tick_params(axis="x", which="major", length=9)
-    figure.savefig(SAMPLES / "sheet.png", format="png", dpi=80)
+    figure.savefig(SAMPLES / "sheet.png", format="png", dpi=64)
 
 
 if __name__ == "__main__":

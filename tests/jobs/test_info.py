@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,5 +115,10 @@ def test_a_text_file_is_neither(tmp_path: Path) -> None:
         describe(tmp_path / "x.txt")
 
 
-def test_the_licence_of_what_a_model_names_is_said():
-    assert describe("starter")["licences"] == {"conditioner": "Apache-2.0"}  # its config is older than the key
+def test_the_licence_of_what_a_model_names_is_said(tmp_path: Path) -> None:
+    assert describe("starter")["licences"] == {"conditioner": "Apache-2.0"}
+    older = shutil.copytree(checkpoint.model_folder("starter"), tmp_path / "older")
+    settings = config.read_yaml(older / "config.yaml")
+    settings.pop("licences")
+    config.write_yaml(older / "config.yaml", settings)
+    assert describe(older)["licences"] == {"conditioner": "Apache-2.0"}
