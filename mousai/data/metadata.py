@@ -15,7 +15,7 @@ TEXT_FIELDS = ("title", "artist", "album", "key", "metre", "tempo", "style", "ca
 LIST_FIELDS = ("genre", "mood", "instruments")
 NUMBER_FIELDS = ("year", "bpm")
 FIELDS = (*TEXT_FIELDS, *LIST_FIELDS, *NUMBER_FIELDS)
-TIMED_FIELDS = {"downbeats": "seconds", "chords": "pairs of seconds and chord"}
+TIMED_FIELDS = {"downbeats": "seconds", "beats": "seconds", "chords": "pairs of seconds and chord"}
 ALIASES = {
     "author": "artist", "performer": "artist", "genres": "genre", "moods": "mood", "instrument": "instruments",
     "bpm_stated": "bpm", "key_stated": "key", "meter": "metre", "time_signature": "metre", "date": "year", "text": "caption", "prompt": "caption",
@@ -29,7 +29,7 @@ def normalise(fields: dict[str, Any], where: str) -> dict[str, Any]:
 
     Lists may come as one text with commas, semicolons or slashes, numbers as text ("2019-05-01" is the year 2019,
     "120 BPM" a tempo of 120). A tempo that is a number becomes the field `bpm`, one in words stays. A field's own
-    name goes before its aliases. `downbeats` and `chords` are kept where they are lists in order of time, and left out
+    name goes before its aliases. `downbeats`, `beats` and `chords` are kept where they are lists in order of time, and left out
     with a line otherwise, for other data sets mean other things by them. Raises ValueError, beginning with `where`, for a value that cannot be its field's.
     """
     named = {name: value for alias, name in ALIASES.items() if (value := fields.get(alias)) not in EMPTY}

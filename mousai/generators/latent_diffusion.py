@@ -22,7 +22,7 @@ from mousai.diffusion.guidance import HELD, TEMPERS, guided
 from mousai.diffusion.process import PROCESSES
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
-from mousai.generators.music import NUMBERS, Music, MusicConfig, channels, chords_of, numbers_of
+from mousai.generators.music import CURVES, NUMBERS, Music, MusicConfig, channels, curve_of, numbers_of
 from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.dit import DiT, DiTConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
@@ -82,7 +82,7 @@ class LatentDiffusion(nn.Module):
         shape = config.shape
         self.latent_channels, self.accepts = shape.in_channels, ConditionShape(tokens=shape.embedding_features, max_tokens=config.max_tokens)
         if config.music is not None:
-            self.accepts = replace(self.accepts, numbers=NUMBERS, curves={"chords": 12})
+            self.accepts = replace(self.accepts, numbers=NUMBERS, curves=CURVES)
             shape = replace(shape, in_channels=shape.in_channels + config.music.channels, out_channels=shape.in_channels)
         if config.dit is None:
             self.unet = build_network(config.network, shape)
@@ -147,9 +147,9 @@ class LatentDiffusion(nn.Module):
         tokens = torch.where(dropped[:, None, None], self._null(b).to(data), fitted.tokens)
         numbers = beside = None
         if self.music is not None:
-            chords = chords_of(condition, 0, data.shape[-1], b)
-            numbers, chords = self.music.dropped(numbers_of(condition, b), chords, dropped, generator)
-            beside = channels(self.config.music, numbers, chords, [0] * b)
+            chords, beat = (curve_of(condition, name, 0, data.shape[-1], b) for name in CURVES)
+            numbers, chords, beat = self.music.dropped(numbers_of(condition, b), chords, beat, dropped, generator)
+            beside = channels(self.config.music, numbers, chords, beat, [0] * b)
         told = self._told(tokens, fitted.mask | dropped[:, None], numbers)
         predicted = self.predict(self.process.add_noise(data, noise, t), t, beside, **told)
         error = self.channel_weights * (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
@@ -196,7 +196,8 @@ class LatentDiffusion(nn.Module):
 
         @lru_cache(maxsize=WINDOWS_KEPT)  # every step asks for the same
         def beside_row(row: int, first: int, count: int) -> Tensor:
-            return channels(self.config.music, numbers[row : row + 1], chords_of(conditions[row], first, count), [first]).to(like.device)
+            curves = (curve_of(conditions[row], name, first, count) for name in CURVES)
+            return channels(self.config.music, numbers[row : row + 1], *curves, [first]).to(like.device)
 
         def predict(x: Tensor, t: Tensor, which: Tensor, first: Sequence[int]) -> Tensor:
             beside = None

@@ -1,8 +1,8 @@
 """What a generator is told of musical time and pitch: tempo, bar and key as numbers, chords as a curve.
 
 Tempo and bar become a metronome, sines and cosines of the beat's phase at several rates, made frame by frame from the
-numbers and a frame's place, so that it goes on across crops, windows and sections; key and chords become the tones that
-they have. All of these are channels beside the latents. Tempo, key and metre also make a vector of each item.
+numbers and a frame's place, so that it goes on across crops, windows and sections, or from a curve where the tempo changes;
+key and chords become the tones that they have. All of these are channels beside the latents. Tempo, key and metre also make a vector of each item.
 
 The numbers of a condition that are heard, NaN where one is not said:
 
@@ -14,7 +14,9 @@ The numbers of a condition that are heard, NaN where one is not said:
 | `root`, `mode` | of the key: pitch class, number of a mode in `theory.MODES` |
 | `start` | seconds at which frame 0 lies, of a crop; 0 unless it is said |
 
-The curve `chords` `(b, 12, l)` has 1 where a pitch class belongs to the chord; a frame of zeros is not said.
+The curve `chords` `(b, 12, l)` has 1 where a pitch class belongs to the chord; a frame of zeros is not said. The curve `beat`
+`(b, 2, l)` has how many beats of any two bars, of which a downbeat is the first, are over where a frame begins, and how many
+pass in the frame; a frame in which none do is not said, and then `bpm` and `downbeat` say it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from mousai.types import Condition
 
 NUMBERS = ("bpm", "downbeat", "metre", "root", "mode", "start")
 TEMPO, KEY = slice(0, 3), slice(3, 5)  # of these
+CURVES = {"chords": 12, "beat": 2}
 # Turns a beat of the metronome's hands, by metre: two bars (or the bar of four), a bar, a beat, what divides it.
 PULSES = {"4/4": (1 / 4, 1 / 2, 1, 2, 4), "3/4": (1 / 6, 1 / 3, 1, 2, 4), "6/8": (1 / 4, 1 / 2, 1, 3, 6), "12/8": (1 / 4, 1 / 2, 1, 3, 6), "2/4": (1 / 4, 1 / 2, 1, 2, 4)}
 TEMPO_RATES, TEMPO_TOP = 32, 60.0  # Fourier features of the tempo in octaves, and the fastest of them in radians
@@ -80,8 +83,10 @@ class Music(nn.Module):
             vector = vector + embedding(number.nan_to_num(embedding.num_embeddings - 1).long())
         return vector
 
-    def dropped(self, numbers: Tensor, chords: Tensor, everything: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Numbers and chords of training items with what is not said of each: `everything` where that `(b,)` is true."""
+    def dropped(
+        self, numbers: Tensor, chords: Tensor, beat: Tensor, everything: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers and curves of training items with what is not said of each: `everything` where that `(b,)` is true."""
         tempo, key, curve = (
             torch.rand(len(numbers), generator=generator) < drop
             for drop in (self.config.drop_tempo, self.config.drop_key, self.config.drop_chords)
@@ -89,7 +94,8 @@ class Music(nn.Module):
         numbers, everything = numbers.clone(), everything.cpu()
         numbers[tempo | everything, TEMPO] = math.nan
         numbers[key | everything, KEY] = math.nan
-        return numbers, chords * ~(curve | key | everything)[:, None, None].to(chords.device)
+        chords, beat = (each * ~gone[:, None, None].to(each.device) for each, gone in ((chords, curve | key | everything), (beat, tempo | everything)))
+        return numbers, chords, beat
 
 
 def numbers_of(condition: Condition | None, b: int = 1) -> Tensor:
@@ -99,37 +105,39 @@ def numbers_of(condition: Condition | None, b: int = 1) -> Tensor:
     return torch.stack([told[name].detach().to("cpu", torch.float64) if name in told else unsaid for name in NUMBERS], dim=-1)
 
 
-def chords_of(condition: Condition | None, first: int, count: int, b: int = 1) -> Tensor:
-    """The chords `(b, 12, count)` from a frame on; zeros where nothing is said of them."""
-    if condition is None or "chords" not in condition.curves:
-        return torch.zeros(b, 12, count)
-    return condition.frames(first, count).curves["chords"]
+def curve_of(condition: Condition | None, name: str, first: int, count: int, b: int = 1) -> Tensor:
+    """A curve of `CURVES` `(b, e, count)` from a frame on; zeros where nothing is said of it."""
+    if condition is None or name not in condition.curves:
+        return torch.zeros(b, CURVES[name], count)
+    return condition.frames(first, count).curves[name]
 
 
-def channels(config: MusicConfig, numbers: Tensor, chords: Tensor, first: Sequence[int]) -> Tensor:
+def channels(config: MusicConfig, numbers: Tensor, chords: Tensor, beat: Tensor, first: Sequence[int]) -> Tensor:
     """What is told beside the latents of b rows, `(b, config.channels, count)` float32 on the CPU.
 
-    `numbers (b, 6)` float64 as of `numbers_of`, `chords (b, 12, count)`, `first` the frame that each row begins with.
+    `numbers (b, 6)` float64 as of `numbers_of`, `chords (b, 12, count)`, `beat (b, 2, count)`, `first` the frame that each row
+    begins with.
     """
     count = chords.shape[-1]
-    parts = [metronome(config, numbers, first, count), key_tones(numbers).expand(-1, -1, count), with_flag(chords.cpu().float())]
+    parts = [metronome(config, numbers, beat, first), key_tones(numbers).expand(-1, -1, count), with_flag(chords.cpu().float())]
     return torch.cat(parts, dim=1)
 
 
-def metronome(config: MusicConfig, numbers: Tensor, first: Sequence[int], count: int) -> Tensor:
+def metronome(config: MusicConfig, numbers: Tensor, beat: Tensor, first: Sequence[int]) -> Tensor:
     """Sine and cosine of the beat's phase times each of a metre's pulses, at each point of a frame, and a flag; zeros where no beat is said.
 
     In float64: after a day's music the phase is still right.
     """
     bpm, downbeat, metre, _, _, start = numbers.unbind(-1)
-    points = (torch.arange(count * config.points, dtype=torch.float64) + 0.5) / config.points
-    frames = torch.as_tensor(first, dtype=torch.float64)[:, None] + points
-    seconds = frames * config.hop / config.sample_rate + start.nan_to_num(0.0)[:, None]
-    beats = (seconds - downbeat[:, None]) * bpm[:, None] / 60
+    count, within = beat.shape[-1], (torch.arange(config.points, dtype=torch.float64) + 0.5) / config.points
+    frames = torch.as_tensor(first, dtype=torch.float64)[:, None, None] + torch.arange(count)[:, None] + within  # (b, count, points)
+    seconds = frames * config.hop / config.sample_rate + start.nan_to_num(0.0)[:, None, None]
+    place, passes = beat.to("cpu", torch.float64)[..., None].unbind(1)  # (b, count, 1)
+    beats = torch.where(passes > 0, place + passes * within, (seconds - downbeat[:, None, None]) * bpm[:, None, None] / 60).flatten(1)
     pulses = torch.tensor(list(PULSES[name] for name in METRES), dtype=torch.float64)[metre.nan_to_num(0.0).long()]
     phase = 2 * math.pi * (beats[:, None] * pulses[:, :, None] % 1)  # (b, pulses, count * points)
     hands = torch.cat([phase.sin(), phase.cos()], dim=1).unflatten(-1, (count, config.points)).movedim(-1, 2).flatten(1, 2)
-    flag = torch.where((bpm + downbeat).isnan(), 0.0, 1.0)[:, None, None].expand(-1, 1, count)
+    flag = ~beats.isnan()[:, None, :: config.points]
     return torch.cat([hands.nan_to_num(0.0), flag], dim=1).float()
 
 

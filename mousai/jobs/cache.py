@@ -41,6 +41,7 @@ from mousai.words import say
 REPORT_SECONDS = 10.0
 BATCH_SIZES = {"cpu": 1, "cuda": 16}  # segments that are encoded at once, by the kind of device; 4 on others
 READERS = {"cpu": 1}  # threads that read ahead; 4 for other devices
+LATER = ("curves.beat",)  # tensors that a cache from before them does without
 AHEAD_SAMPLES = 2**26  # of audio, 256 MiB, that is read ahead, and again that waits for segments of its length
 
 
@@ -91,7 +92,7 @@ def cache(
     header = header_of(loaded, codec, conditioner, accelerator.device)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
-            store.begin(folder, header)
+            store.begin(folder, header | {"tensors": kept(folder, header["tensors"])})
         accelerator.wait_for_everyone()
         cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds)
     leave(accelerator)
@@ -123,12 +124,22 @@ def tensors_of(codec: Codec, gives: ConditionShape, device: torch.device) -> dic
     return tensors | {f"curves.{name}": "float16" for name in gives.curves}
 
 
+def kept(folder: Path, tensors: dict[str, str]) -> dict[str, str]:
+    """The tensors that are to be kept: all, or of a cache that was begun before the `LATER` ones those that it has, which a line says."""
+    if not (folder / store.HEADER).is_file():
+        return tensors
+    lacks = [name for name in LATER if name in tensors and name not in store.read_header(folder)["tensors"]]
+    if lacks:
+        print(f"mousai: {folder} was begun before {', '.join(lacks)}, which it is not given; remove it to have recordings told it", file=sys.stderr)
+    return {name: dtype for name, dtype in tensors.items() if name not in lacks}
+
+
 def encode_share(
     recipe: Recipe, folder: Path, opened: Opened, codec: Codec, conditioner: Conditioner,
     accelerator: Accelerator, batch_size: int | None, shard_seconds: float,
 ) -> Cached:  # fmt: skip
     """Encodes what the cache lacks of every `num_processes`-th track; the first process then merges the index."""
-    known = {item["id"] for item in store.read_items(folder)}
+    known, tensors = {item["id"] for item in store.read_items(folder)}, {"mask", *store.read_header(folder)["tensors"]}
     accelerator.wait_for_everyone()  # nobody writes before everybody has read
     writer = store.CacheWriter(folder, accelerator.process_index, shard_seconds=shard_seconds)
     tracks = [(source, track) for source, _ in opened for track in source][accelerator.process_index :: accelerator.num_processes]
@@ -143,7 +154,9 @@ def encode_share(
             if interrupt.requested:
                 break
             for (segment, _), latents, condition in zip(batch, *encode(batch, codec, conditioner, accelerator.device), strict=True):
-                writer.add(segment.item, latents, condition, recorded(segment, latents.shape[-1], codec, conditioner))
+                said = recorded(segment, latents.shape[-1], codec, conditioner)
+                parts = ({name: part for name, part in each.items() if name in tensors} for each in (condition.parts(), said))
+                writer.add(segment.item, latents, Condition.from_parts(next(parts)), next(parts))
                 keep[segment.source.name].add(segment.item["id"])
                 report.seconds += segment.length / codec.sample_rate
                 report.passed(segment)

@@ -25,7 +25,7 @@ def test_tokens_are_the_texts_and_numbers_what_they_say(conditioner, tiny_t5):
         torch.testing.assert_close(condition.numbers[name], torch.tensor(values, dtype=torch.float32), equal_nan=True)
     assert condition.curves["chords"].shape == (2, 12, 1) and condition.curves["chords"].count_nonzero() == 0
     shape = conditioner.gives
-    assert set(shape.numbers) == set(condition.numbers) and dict(shape.curves) == {"chords": 12} and shape.tokens == 32
+    assert set(shape.numbers) == set(condition.numbers) and dict(shape.curves) == {"chords": 12, "beat": 2} and shape.tokens == 32
 
 
 def test_metadata_say_what_is_known_of_a_segment(conditioner):
@@ -34,8 +34,17 @@ def test_metadata_say_what_is_known_of_a_segment(conditioner):
     numbers = {name.removeprefix("numbers."): float(value) for name, value in parts.items() if name.startswith("numbers.")}
     assert numbers == {"bpm": 120, "downbeat": -0.5, "metre": 1, "root": 4, "mode": 1}
     assert parts["curves.chords"].T.tolist() == [[0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 1]] * 2 + [[1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0]] * 2
+    assert parts["curves.beat"].count_nonzero() == 0
     unknown = conditioner.of_recording({"key": "atonal", "bpm": 7}, 0.0, 3, 0.5)
-    assert unknown.keys() == {"curves.chords"} and unknown["curves.chords"].count_nonzero() == 0
+    assert unknown.keys() == {"curves.chords", "curves.beat"} and not any(curve.count_nonzero() for curve in unknown.values())
+
+
+def test_beats_of_a_tempo_that_is_not_constant_are_a_curve(conditioner):
+    metadata = {"bpm": 100, "beats": [0.5, 1.0, 1.5, 2.5, 3.5], "downbeats": [1.0, 3.5], "metre": "3/4"}
+    parts = conditioner.of_recording(metadata, 0.75, 8, 0.5)
+    assert "numbers.downbeat" not in parts and parts["numbers.bpm"] == 100
+    assert parts["curves.beat"].tolist() == [[11.5, 0.5, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75], [1.0, 0.75, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]]
+    assert conditioner.of_recording(metadata | {"downbeats": []}, 0.0, 3, 0.5)["curves.beat"].count_nonzero() == 0
 
 
 def test_a_chord_that_begins_within_a_frame_has_its_share_of_it():

@@ -9,17 +9,22 @@ from mousai.config import from_dict, to_dict
 from mousai.diffusion.schedules import schedule
 from mousai.generators import latent_diffusion
 from mousai.generators.latent_diffusion import LatentDiffusion, LatentDiffusionConfig
-from mousai.generators.music import NUMBERS, PULSES, Music, MusicConfig, channels, chords_of, key_tones, metronome, numbers_of
+from mousai.generators.music import NUMBERS, PULSES, Music, MusicConfig, channels, curve_of, key_tones, metronome, numbers_of
 from mousai.networks.dit import DiTConfig
 from mousai.networks.unet1d import UNet1dConfig
 from mousai.theory import METRES
 from mousai.types import Condition, SamplingSettings
 
 CONFIG = MusicConfig(hop=4096, points=2)
+FRAME = 4096 / 48000
 
 
 def numbers(**said) -> torch.Tensor:
     return torch.tensor([[said.get(name, math.nan) for name in NUMBERS]], dtype=torch.float64)
+
+
+def unsaid(count: int, b: int = 1) -> torch.Tensor:
+    return torch.zeros(b, 2, count)
 
 
 def tiny(part: str, **changes) -> LatentDiffusion:
@@ -47,7 +52,7 @@ BEAT = dict(bpm=90, downbeat=0.3, metre=0)
 def test_the_hands_are_at_their_beginning_on_each_downbeat(metre):
     """A bar of each metre lasts whole frames here: 6 points at 2 a frame, a beat's worth, times its beats."""
     beat = 6 * 4096 / 48000 / 2
-    made = metronome(CONFIG, numbers(bpm=60 / beat, downbeat=2048 / 48000 / 2, metre=list(METRES).index(metre)), [0], 36)[0]
+    made = metronome(CONFIG, numbers(bpm=60 / beat, downbeat=2048 / 48000 / 2, metre=list(METRES).index(metre)), unsaid(36), [0])[0]
     hands = made[:-1].unflatten(0, (2, 5, 2)).movedim(2, -1).flatten(-2)  # sine and cosine, pulses, points
     assert torch.equal(made[-1], torch.ones(36))
     for turns, sine, cosine in zip(PULSES[metre], *hands):
@@ -58,19 +63,30 @@ def test_the_hands_are_at_their_beginning_on_each_downbeat(metre):
 
 
 def test_the_phase_goes_on_across_windows_and_crops():
-    whole = metronome(CONFIG, numbers(**BEAT), [0], 60)
-    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT).expand(2, -1), [17, 40], 20), torch.cat([whole[..., 17:37], whole[..., 40:]]))
-    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT, start=17 * 4096 / 48000), [0], 20), whole[..., 17:37])
+    whole = metronome(CONFIG, numbers(**BEAT), unsaid(60), [0])
+    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT).expand(2, -1), unsaid(20, 2), [17, 40]), torch.cat([whole[..., 17:37], whole[..., 40:]]))
+    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT, start=17 * FRAME), unsaid(20), [0]), whole[..., 17:37])
     late = 24 * 3600 * 48000 // 4096
     bar = 4 * 60 / 90
-    again = metronome(CONFIG, numbers(**BEAT | {"downbeat": 0.3 + bar * 2}), [late], 20)
-    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT), [late], 20), again, atol=1e-6, rtol=0)
+    again = metronome(CONFIG, numbers(**BEAT | {"downbeat": 0.3 + bar * 2}), unsaid(20), [late])
+    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT), unsaid(20), [late]), again, atol=1e-6, rtol=0)
+
+
+def test_a_curve_of_beats_moves_the_hands_as_numbers_do_and_goes_before_them():
+    by_numbers = metronome(CONFIG, numbers(**BEAT), unsaid(40), [0])
+    beats = (torch.arange(41, dtype=torch.float64) * FRAME - BEAT["downbeat"]) * BEAT["bpm"] / 60
+    curve = torch.stack([beats[:-1] % 12, beats.diff()])[None]
+    torch.testing.assert_close(metronome(CONFIG, numbers(bpm=70, downbeat=0.1, metre=0), curve, [0]), by_numbers, atol=1e-6, rtol=0)
+    torch.testing.assert_close(metronome(CONFIG, numbers(), curve[..., 7:20].half(), [0]), by_numbers[..., 7:20], atol=0.06, rtol=0)
+    curve[..., 20:] = 0  # said by nothing but the numbers
+    torch.testing.assert_close(metronome(CONFIG, numbers(**BEAT), curve, [0]), by_numbers, atol=1e-6, rtol=0)
+    assert metronome(CONFIG, numbers(), curve, [0])[0, -1].tolist() == [1.0] * 20 + [0.0] * 20
 
 
 def test_what_is_not_said_is_zero():
-    assert metronome(CONFIG, numbers(bpm=90), [0], 8).count_nonzero() == 0
-    assert channels(CONFIG, numbers(), torch.zeros(1, 12, 8), [0]).count_nonzero() == 0
-    assert channels(CONFIG, numbers(**BEAT), torch.zeros(1, 12, 8), [0]).shape == (1, CONFIG.channels, 8)
+    assert metronome(CONFIG, numbers(bpm=90), unsaid(8), [0]).count_nonzero() == 0
+    assert channels(CONFIG, numbers(), torch.zeros(1, 12, 8), unsaid(8), [0]).count_nonzero() == 0
+    assert channels(CONFIG, numbers(**BEAT), torch.zeros(1, 12, 8), unsaid(8), [0]).shape == (1, CONFIG.channels, 8)
 
 
 def test_tones_of_a_key_and_chords():
@@ -78,7 +94,7 @@ def test_tones_of_a_key_and_chords():
     assert key_tones(numbers(root=9)).count_nonzero() == 0
     curve = torch.zeros(1, 12, 6)
     curve[:, [0, 4, 7], 3:] = 1.0
-    heard = channels(CONFIG, numbers(), chords_of(told(chords=curve), 2, 8), [2])[0, -13:]
+    heard = channels(CONFIG, numbers(), curve_of(told(chords=curve), "chords", 2, 8), unsaid(8), [2])[0, -13:]
     assert heard[-1].tolist() == [0, 1, 1, 1, 1, 1, 1, 1] and heard[:12, 7].nonzero()[:, 0].tolist() == [0, 4, 7]
 
 
@@ -90,7 +106,8 @@ def test_numbers_of_a_condition_and_of_none():
 def test_parts_are_dropped_apart_and_together():
     music = Music(MusicConfig(hop=4096, drop_tempo=0.5, drop_key=0.5, drop_chords=0.5), 8)
     many, everything = numbers(**BEAT, root=2, mode=0, start=1.0).expand(400, -1), torch.arange(400) < 100
-    found, chords = music.dropped(many, torch.ones(400, 12, 4), everything, torch.Generator().manual_seed(0))
+    found, chords, beat = music.dropped(many, torch.ones(400, 12, 4), torch.ones(400, 2, 4), everything, torch.Generator().manual_seed(0))
+    assert torch.equal(beat[:, 0, 0] == 0, found[:, 0].isnan())
     tempo, key, curve = found[:, 0].isnan(), found[:, 3].isnan(), chords[:, 0, 0] == 0
     for gone in (tempo, key, curve):
         assert gone[:100].all() and 0.4 < gone[100:].float().mean() < 0.85
