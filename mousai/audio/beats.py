@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mousai.audio.key import RATE
-from mousai.audio.spectral import mel_filterbank, stft_magnitude
+from mousai.audio.spectral import in_blocks, mel_filterbank, stft_magnitude
 from mousai.theory import METRES
 
 N_FFT, HOP = 1024, 256
 FPS = RATE / HOP
 BASS_HZ = 150.0
 SLOWEST, FASTEST = 50.0, 210.0  # beats a minute that are looked for
-LIKELY_BPM, OCTAVES = 110.0, 0.9  # of tempos that fit alike the likeliest, and the standard deviation about it
+LIKELY_BPM, OCTAVES = 125.0, 0.9  # of tempos that fit alike the likeliest, and the standard deviation about it
 NEAR = 0.06  # how far from a tempo that is said, of itself, one is looked for
 TIGHTNESS = 400.0  # what it costs to come early or late
 REACH = 0.06  # seconds around a beat in which its onset is looked for
@@ -67,9 +67,10 @@ def hear_beats(audio: Tensor, pitches: Tensor, bpm: float | None = None, metre: 
 
     A tempo or metre that is known narrows what is looked for.
     """
-    onset, bass = (normalised(each) for each in onset_strengths(audio))
-    if not onset.any():
+    everywhere, bass = (normalised(each) for each in onset_strengths(audio))
+    if not everywhere.any():
         return None
+    onset = (everywhere + bass) / (everywhere + bass).std()  # without the bass house has its beat on the hi-hats
     period = likely_period(onset, bpm)
     found = grid_of(onset, period)
     if bpm is None and found is not None and found.clear < EVEN and 120 * FPS / period <= FASTEST:
@@ -110,10 +111,11 @@ def grid_of(onset: Array, period: float) -> Tracked | None:
 
 def onset_strengths(audio: Tensor, bands: int = 80) -> tuple[Array, Array]:
     """How much begins in each frame of audio `(s,)` at `RATE`, in all and below 150 Hz: mean rise in dB of mel bands, `(1 + s // HOP,)`."""
-    power = stft_magnitude(audio.float(), N_FFT, HOP).square()
-    bins = torch.arange(power.shape[0]) * RATE / N_FFT
-    low = power[(bins > 20) & (bins < BASS_HZ)].mean(0, keepdim=True)
-    levels = 10 * torch.cat([mel_filterbank(RATE, N_FFT, bands) @ power, low]).clamp(min=1e-10).log10()
+    filters, hertz = mel_filterbank(RATE, N_FFT, bands), torch.arange(N_FFT // 2 + 1) * RATE / N_FFT
+    low = ((hertz > 20) & (hertz < BASS_HZ)).float()
+    filters = torch.cat([filters, low[None] / low.sum()])
+    power = in_blocks(audio.float(), HOP, lambda part: filters @ stft_magnitude(part, N_FFT, HOP).square())
+    levels = 10 * power.clamp(min=1e-10).log10()
     levels = levels.maximum(levels[:-1].amax() - 80)
     rise = levels.diff(dim=-1, prepend=levels[:, :1]).clamp(min=0).double()
     return rise[:-1].mean(0).numpy(), rise[-1].numpy()
@@ -180,16 +182,23 @@ def peaks_near(onset: Array, frames: Array, reach: float) -> tuple[Array, Array]
 
 
 def steady_grid(onset: Array, beats: Array) -> tuple[float, float, float]:
-    """Period and first beat in frames of the steady grid nearest to `beats`, and how far the onsets lie off it, root mean square."""
-    number = np.round(np.cumsum(np.r_[0, np.diff(beats) / np.median(np.diff(beats))]))
+    """Period and first beat in frames of the steady grid nearest to `beats`, and how far the onsets lie off it, root mean square.
+
+    Of two ways to count the beats, each interval by itself and all from the first, it is the one that fits better: one
+    survives a tracker that drifts about the beat, the other one that slips off it and back.
+    """
+    spaces = np.diff(beats) / np.median(np.diff(beats))
+    counts = (np.cumsum(np.r_[0, np.round(spaces)]), np.round(np.cumsum(np.r_[0, spaces])))
+    return min((fitted(onset, beats, number) for number in counts), key=lambda found: found[2])
+
+
+def fitted(onset: Array, beats: Array, number: Array) -> tuple[float, float, float]:
+    """As `steady_grid`, where `beats` have these numbers in the grid: a line through them, then several times through the onsets near it."""
     period, first = np.polyfit(number, beats, 1)
-    off = np.zeros(len(beats))
     for _ in range(4):
         place, strength = peaks_near(onset, first + period * number, REACH * FPS)
-        weight = np.sqrt(np.clip(strength, 0, 4)) + 1e-3
-        off = place - first - period * number
-        near = np.abs(off) <= REACH * FPS
-        change = np.polyfit(number[near], off[near], 1, w=weight[near]) if near.sum() > 2 else (0.0, 0.0)
+        weight, off = np.sqrt(np.clip(strength, 0, 4)) + 1e-3, place - first - period * number
+        change = np.polyfit(number, off, 1, w=weight)
         period, first = period + change[0], first + change[1]
     return float(period), float(first), float(np.sqrt(np.average((place - first - period * number) ** 2, weights=weight**2)))
 

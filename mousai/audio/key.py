@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mousai.audio.spectral import stft_magnitude
+from mousai.audio.spectral import in_blocks, stft_magnitude
 from mousai.theory import MODES, key_name
 
 RATE = 22050  # at which audio is listened to
@@ -20,6 +20,7 @@ N_FFT, HOP = 8192, 1024
 LOW_HZ, HIGH_HZ = 65.0, 2100.0
 STANDS_OUT = 1.5  # times the mean magnitude around it, of a peak
 AROUND = 41  # bins
+FINE = 12  # parts of a semitone in which pitches are told apart before the tuning is known
 PROFILES = {
     "major": (0.238, 0.006, 0.111, 0.006, 0.137, 0.094, 0.016, 0.214, 0.009, 0.080, 0.008, 0.081),
     "minor": (0.220, 0.006, 0.104, 0.123, 0.019, 0.103, 0.012, 0.214, 0.062, 0.022, 0.061, 0.052),
@@ -37,19 +38,26 @@ class Key:
 
 def pitch_classes(audio: Tensor) -> Tensor:
     """Magnitude of each pitch class `(12, 1 + s // HOP)` in audio `(s,)` at `RATE`, C first, as the recording is tuned."""
-    magnitude = stft_magnitude(audio.float(), N_FFT, HOP)
+    fine = in_blocks(audio.float(), HOP, lambda part: fine_pitches(stft_magnitude(part, N_FFT, HOP)), block_frames=512)
+    steps = torch.arange(12 * FINE) / FINE
+    off = float(torch.angle((fine.sum(1) * torch.exp(2j * math.pi * steps)).sum())) / (2 * math.pi)  # of a semitone, that it is tuned higher
+    pitch = steps - off
+    near = torch.zeros(12, len(steps))
+    near[pitch.round().long() % 12, torch.arange(len(steps))] = torch.cos(math.pi * (pitch - pitch.round())).square()
+    return near @ fine
+
+
+def fine_pitches(magnitude: Tensor) -> Tensor:
+    """The magnitudes of a spectrum's peaks by their pitch in an octave of `FINE` steps a semitone, `(12 * FINE, l)`, for `(N_FFT // 2 + 1, l)`."""
     around = torch.nn.functional.avg_pool1d(magnitude.T[:, None], AROUND, 1, AROUND // 2)[:, 0].T
     left, middle, right = magnitude[:-2], magnitude[1:-1], magnitude[2:]
     bins, frames = ((middle > left) & (middle >= right) & (middle > STANDS_OUT * around[1:-1]) & (middle > 1e-6)).nonzero(as_tuple=True)
-    left, middle, right = (each[bins, frames].log() for each in (left.clamp(min=1e-9), middle, right.clamp(min=1e-9)))
-    hertz = (bins + 1 + 0.5 * (left - right) / (left - 2 * middle + right).clamp(max=-1e-9)) * RATE / N_FFT
+    left, middle, right = (each[bins, frames].clamp(min=1e-9).log() for each in (left, middle, right))
+    hertz = (bins + 1 + 0.5 * (left - right) / (left - 2 * middle + right).clamp(max=-1e-9)) * RATE / N_FFT  # between bins by a parabola
     heard = (hertz > LOW_HZ) & (hertz < HIGH_HZ)
-    pitch, strength, frames = 12 * (hertz[heard] / 440).log2() + 69, middle[heard].exp(), frames[heard]
-    pitch = pitch - torch.angle((strength * torch.exp(2j * math.pi * pitch)).sum()) / (2 * math.pi)
-    off = pitch - pitch.round()
-    place = (pitch.round().long() % 12) * magnitude.shape[1] + frames
-    found = torch.zeros(12 * magnitude.shape[1]).index_add_(0, place, strength * torch.cos(math.pi * off).square())
-    return found.view(12, -1)
+    step = ((12 * (hertz[heard] / 440).log2() + 69) * FINE).round().long() % (12 * FINE)
+    place = step * magnitude.shape[1] + frames[heard]
+    return torch.zeros(12 * FINE * magnitude.shape[1]).index_add_(0, place, middle[heard].exp()).view(12 * FINE, -1)
 
 
 def hear_key(pitches: Tensor) -> Key | None:

@@ -7,6 +7,7 @@ unscaled STFT with a Hann window: torchaudio's defaults.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -25,6 +26,18 @@ def stft_magnitude(audio: Tensor, n_fft: int = N_FFT, hop: int = HOP) -> Tensor:
     flat = audio.reshape(-1, audio.shape[-1])
     spectrum = torch.stft(flat, n_fft, hop, window=window, pad_mode="constant", return_complex=True)
     return spectrum.abs().reshape(*audio.shape[:-1], *spectrum.shape[-2:])
+
+
+def in_blocks(audio: Tensor, hop: int, work: Callable[[Tensor], Tensor], block_frames: int = 4096, margin: int = 16) -> Tensor:
+    """`work` on audio `(s,)` block by block, so that memory does not grow with it: what it gives for all, `(..., 1 + s // hop)`.
+
+    `work` gives a centred frame every `hop` samples of what it gets, none of which may reach further than `margin` of them.
+    """
+    found, total = [], 1 + audio.shape[-1] // hop
+    for first in range(0, total, block_frames):
+        begin, stop = max(0, first - margin), min(total, first + block_frames)
+        found.append(work(audio[begin * hop : (stop + margin) * hop])[..., first - begin : stop - begin])
+    return torch.cat(found, dim=-1)
 
 
 def mel_filterbank(sample_rate: int, n_fft: int = N_FFT, bands: int = MEL_BANDS) -> Tensor:

@@ -1,4 +1,4 @@
-"""`mousai data`: the commands that look at a data set, or make one."""
+"""`mousai data`: the commands that look at a data set, listen to one, or make one."""
 
 from __future__ import annotations
 
@@ -25,6 +25,21 @@ def data_scan(
 
     with progress_bar("files") as progress:
         found = scan(source, split, workers, progress)
+    report(vars(found), str(found), as_json)
+
+
+@app.command("annotate")
+def data_annotate(
+    source: Annotated[str, typer.Argument(help="A folder of audio, or a .jsonl manifest.")],
+    out: Annotated[Path, option("The manifest to write; the same command again goes on.", "--out", "-o")],
+    workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
+    as_json: Json = False,
+) -> None:
+    """Hear tempo, beats, bars and key of each recording, and write a manifest that says them where they are clear."""
+    from mousai.jobs.annotate import annotate
+
+    with progress_bar("files") as progress:
+        found = annotate(source, out, workers, progress)
     report(vars(found), str(found), as_json)
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from threadpoolctl import threadpool_limits
 
 from mousai.audio import io
 from mousai.data.synth.instruments import SAMPLE_RATE
@@ -22,6 +19,7 @@ from mousai.data.synth.render import describe_clip, make_clip
 from mousai.data.synth.soundfont import load, locate
 from mousai.data.synth.styles import STYLES
 from mousai.files import read_json, write_text, writing
+from mousai.jobs.spread import spread
 from mousai.leftovers import sweep
 
 FORMATS = {"opus": ("OGG", "OPUS"), "ogg": ("OGG", "VORBIS"), "flac": ("FLAC", "PCM_16"), "wav": ("WAV", "PCM_16")}
@@ -92,7 +90,7 @@ def synthesise(
     _sweep(settings.out)
     manifest = settings.out / "manifest.jsonl"
     try:
-        with closing(_spread(partial(_write_clip, settings), missing, workers)) as written:
+        with closing(spread(partial(_write_clip, settings), missing, workers)) as written:
             for done, _ in enumerate(written, start=count - len(missing) + 1):
                 if progress:
                     progress(done, count)
@@ -197,16 +195,3 @@ def _write(path: Path, audio: np.ndarray, format: str, comment: dict) -> None:
             sink.write(audio.T)
     except soundfile.LibsndfileError as error:
         raise OSError(f"{path}: cannot be written: {error}; is the disk full?") from error
-
-
-def _spread(write: Callable[[dict], None], rows: list[dict], workers: int | None) -> Iterator[None]:
-    """Run `write` over the rows, in this process or in several; yields as they finish."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1  # Linux alone has it
-    workers = min(workers or cores, len(rows))
-    if workers <= 1:
-        with threadpool_limits(1):  # many small matrix products: BLAS threads only wait for one another
-            yield from map(write, rows)
-        return
-    context = multiprocessing.get_context("spawn")  # not forked: the parent may run torch's threads
-    with context.Pool(workers, initializer=threadpool_limits, initargs=(1,)) as pool:
-        yield from pool.imap_unordered(write, rows, chunksize=4)
