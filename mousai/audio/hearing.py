@@ -12,7 +12,7 @@ from mousai.audio import io
 from mousai.audio.beats import Beats, hear_beats
 from mousai.audio.key import RATE, Key, hear_key, pitch_classes
 
-CLEAR, CLEAR_UNSTEADY, CLEAR_BARS = 1.5, 2.5, 2.5  # `Beats.clear` of a steady grid and of other beats, `Beats.bars_clear`
+CLEAR, CLEAR_UNSTEADY, CLEAR_BARS = 1.0, 3.0, 2.5  # `Beats.clear` of a steady grid and of other beats, `Beats.bars_clear`
 CLEAR_KEY = 0.05  # `Key.margin`
 WHOLE = 0.02  # beats a minute: at 120 bpm 20 ms in two minutes
 
@@ -37,10 +37,13 @@ class Heard:
         return self.key is not None and self.key.margin > CLEAR_KEY
 
     def fields(self) -> dict[str, object]:
-        """What is clear as a manifest has it, None for the rest: `bpm`, `first_beat`, `beats` of a tempo that is not constant, `metre`, `downbeats`, `key`."""
+        """What is clear as a manifest has it, None for the rest: `bpm`, `first_beat`, `beats` of a tempo that is not constant, `metre`, `downbeats`, `key`.
+
+        The tempo of a steady grid is, even where it is not clear which are the beats and which is halfway between them.
+        """
         beats, bars = self.beats if self.beats_are_clear else None, self.beats if self.bars_are_clear else None
         return {
-            "bpm": beats and nearly_whole(beats.bpm),
+            "bpm": nearly_whole(self.beats.bpm) if self.beats and (self.beats.steady or beats) else None,
             "first_beat": beats and beats.times[0],
             "beats": list(beats.times) if beats and not beats.steady else None,
             "metre": bars and bars.metre,

@@ -18,7 +18,7 @@ from typer.exceptions import TyperException
 
 import mousai
 from mousai.cli import data as cli_data, evaluate as cli_evaluate, render as cli_render
-from mousai.cli.options import Compile, Device, Dtype, Json, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
 from mousai.words import say
@@ -124,6 +124,7 @@ def generate(
     begin: Annotated[Optional[float], option("Where the span begins, in seconds.", "--from")] = None,
     end: Annotated[Optional[float], option("Where it ends.", "--to")] = None,
     loudness: Annotated[Optional[float], option("LUFS of each clip, its true peak at -1 dBTP at most; as the model makes it unless given.")] = None,
+    listen: Listen = None,
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
@@ -140,11 +141,12 @@ def generate(
     if (begin is None) != (end is None):
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
-    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, **sampling)
+    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, listen, **sampling)
+    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "say": lambda line: print(f"mousai: {line}", file=sys.stderr, flush=True)}
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:
-            for clip in job.generate(request, model, out, format, device=device, dtype=dtype, compile=compile, spectrogram=spectrogram, progress=progress):
+            for clip in job.generate(request, model, out, format, **how, progress=progress):
                 made.append(clip)
                 if not as_json:
                     say(clip.path, *([clip.spectrogram] if clip.spectrogram else []))

@@ -168,6 +168,7 @@ def sampling_options(*left_out: str) -> Callable[[Callable[..., None]], Callable
 Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, option("auto, fp32, bf16, fp16.")]
 Compile = Annotated[bool, option("Compile the networks first: worth it for much music of one model.", "--compile")]
+Listen = Annotated[Optional[bool], option("Whether tempo, bars and key of the recording are heard where nobody says them; they are unless said.", "--listen/--no-listen")]
 Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
 Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
 Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, MAX_STEPS))]

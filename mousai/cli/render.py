@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
-from mousai.cli.options import Compile, Device, Dtype, Json, Model, option, report, sampling_options, share_processors
+from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, option, report, sampling_options, share_processors
 from mousai.words import clock, real_time, say
 
 JOB_SUFFIXES = (".yaml", ".yml", ".json", ".jsonl")
@@ -83,6 +83,7 @@ def extend(
     method: Method = None,
     window: Window = None,
     overlap: Overlap = None,
+    listen: Listen = None,
     loudness: Annotated[Optional[str], option("LUFS of the whole; the recording's own level unless given.")] = None,
     true_peak: TruePeak = None,
     model: Model = "starter",
@@ -102,7 +103,7 @@ def extend(
     if not prompted and sampling.get("guidance", 1) != 1:
         raise ValueError(f"guidance: {recording} carries no prompt that could be followed; give one with --prompt")
     said = _given(dict(seed=seed, method=method, window=window, overlap=overlap, true_peak=true_peak))
-    piece = {"prompt": text, "seconds": seconds, "extend": str(recording), "title": f"{recording.stem} extended", "loudness": None}
+    piece = {"prompt": text, "seconds": seconds, "extend": str(recording), "title": f"{recording.stem} extended", "loudness": None, "listen": listen}
     piece |= sampling | said | _loudness(loudness) | ({} if prompted else {"guidance": 1.0})
     share_processors()
     if prompt is None:

@@ -113,14 +113,13 @@ def chord_curve(chords: Any, start: float, num_frames: int, frame_seconds: float
     return curve
 
 
-def bar_chords(music: Music, downbeat: float, start: float, num_frames: int, frame_seconds: float) -> Tensor:
-    """The tones of chords of which each lasts a bar, again and again from `downbeat` seconds on, `(12, num_frames)`: those at a frame's middle."""
+def bar_chords(music: Music, beats: Tensor) -> Tensor:
+    """The tones of chords of which each lasts a bar, again and again, `(12, l)`: those at the middle of frames, by the beats `(l,)` since a downbeat there."""
     if music.chords is None:
-        return torch.zeros(12, num_frames)
+        return torch.zeros(12, len(beats))
     symbols = music.chords.split()
     tones = torch.zeros(len(symbols), 12)
     for row, symbol in zip(tones, symbols):
         row[list(chord_tones(symbol))] = 1.0
-    seconds = (torch.arange(num_frames, dtype=torch.float64) + 0.5) * frame_seconds + start
-    bars = (seconds - downbeat) * music.bpm / 60 / METRES[music.metre or "4/4"]
+    bars = beats / METRES[music.metre or "4/4"]
     return tones[(bars.floor() % len(symbols)).long()].T

@@ -54,12 +54,13 @@ def generate(
     compile: bool = False,
     spectrogram: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Iterator[Made]:
     """Makes the clips of a request and yields each when its file is there.
 
     `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg, opus or mp3. No file is
     overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
-    counts sampling steps. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
+    counts sampling steps; `say` gets the line of what is heard in a recording. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
     before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
     happens later.
     """
@@ -76,6 +77,10 @@ def generate(
     with ready(folder):
         cascade = load(model, device, dtype, compile=compile)
         cascade.settings(request)
+        if say and cascade.hears_music and request.listen is not False and (place := request.init or request.inpaint) is not None:
+            from mousai.pipelines.recording import heard_in_words
+
+            say(f"{place} has {heard_in_words(cascade.heard(request))}")
         index, began = 0, time.perf_counter()
         with closing(cascade.clips(request, progress)) as batches:
             for batch in batches:

@@ -111,7 +111,7 @@ def piece_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) 
     piece = Piece.from_dict(as_made(made["piece"]))
     if piece.extend is None:
         return no_recording(file, recording) or piece
-    return replace(piece, extend=str(recording_at(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))
+    return replace(piece, listen=False, extend=str(recording_at(file, made["recording"]["file"], made["recording"]["hash"], recording, piece.extend)))
 
 
 def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None) -> Request:
@@ -121,7 +121,7 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
     if kind == "init" and "start" not in made:  # of versions in which the strength was the time to start from
         settings["strength"] = strength_from(made["strength"])
     if kind is not None:
-        settings[kind] = recording_at(file, made[kind], made.get("recording_hash"), recording)
+        settings |= {kind: recording_at(file, made[kind], made.get("recording_hash"), recording), "listen": False}  # what was heard is said
     else:
         no_recording(file, recording)
     if kind == "inpaint":

@@ -23,7 +23,7 @@ from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import start_time
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
-from mousai.pipelines.recording import begin, finish, named
+from mousai.pipelines.recording import CONTEXT_SECONDS, begin, finish, music_in, named, with_heard
 from mousai.pipelines.system import System, check_conditions
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
@@ -57,8 +57,8 @@ class Cascade(System):
 
         Clip i follows from its prompt and `seed + i` alone. `settings` are the fields of `types.SamplingSettings`, such as
         `steps=100, guidance=3.0, negative="drums"` (see docs/diffusion.md); what is left away is the model's own; and `bpm`, `key`,
-        `metre` and `chords` (see docs/music.md), of which a model that hears them takes what is left away from the prompt or
-        draws it. `batch` clips are made at once.
+        `metre`, `chords` and `downbeat` (see docs/music.md), of which a model that hears them takes what is left away from the
+        prompt, from a recording, unless `listen` is False, or draws it. `batch` clips are made at once.
 
         With `init`, a recording (a path, or `(c, s)` at `sample_rate`), it is varied: the larger `strength`, above 0 to
         1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
@@ -67,7 +67,7 @@ class Cascade(System):
 
         `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
         """
-        config.check_keys(settings, (*SETTING_CHECKS, *MUSIC_CHECKS))
+        config.check_keys(settings, (*SETTING_CHECKS, *MUSIC_CHECKS, "listen"))
         request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, loudness, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
@@ -77,7 +77,9 @@ class Cascade(System):
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
         condition = self.encode_texts(request.prompts)
-        condition = self.in_music(condition, [self.music(request, index) for index in range(len(request))], frames)
+        heard = self.heard(request)
+        music = [self.music(request, index, heard) for index in range(len(request))]
+        condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
         plain = settings.over(PLAIN)
         sample_steps = plain.steps * (plain.resamples if request.inpaint is not None else 1)
@@ -121,10 +123,19 @@ class Cascade(System):
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
 
-    def music(self, request: Request, index: int) -> Music:
-        """The tempo, key, metre and chords of clip `index`; where there is a recording nothing is drawn, it has its own."""
+    def music(self, request: Request, index: int, heard: Music) -> Music:
+        """The tempo, key, metre and chords of clip `index`; where there is a recording nothing is drawn, it has its own, `heard` in it."""
         drawn = request.init is None and request.inpaint is None
-        return self.settled(request.music(), request.prompts[index], request.seed_of(index), drawn)
+        music = self.settled(request.music(), request.prompts[index], request.seed_of(index), drawn)
+        return music if drawn else with_heard(music, heard)
+
+    def heard(self, request: Request) -> Music:
+        """What is heard in the recording of a request, around what of it is made anew; nothing where nobody listens."""
+        place, said = request.init if request.init is not None else request.inpaint, request.music()
+        if place is None or not self.hears_music:
+            return Music()
+        begin, end = (0.0, request.seconds) if request.span is None else (max(0.0, request.span[0] - CONTEXT_SECONDS), request.span[1] + CONTEXT_SECONDS)
+        return music_in(place, said, self.sample_rate, begin, end, listen=request.listen is not False)
 
     @torch.no_grad()
     def render(self, piece: Piece) -> Iterator[Tensor]:
@@ -155,7 +166,8 @@ class Cascade(System):
         settings, strength = self.settings(request)
         made: dict[str, Any] = {"prompt": request.prompts[index], "seed": request.seed_of(index), "seconds": round(seconds, 6)}
         made |= {name: value for name, value in config.to_dict(settings).items() if name != "resamples"}
-        made |= self.music(request, index).said()
+        heard = self.heard(request)
+        made |= self.music(request, index, heard).said() | ({"heard": heard.said()} if heard.said() else {})
         if request.loudness is not None:
             made["loudness"] = request.loudness
         if request.init is not None:

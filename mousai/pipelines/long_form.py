@@ -19,15 +19,17 @@ from mousai.audio import io
 from mousai.audio.level import rms_of_blocks
 from mousai.audio.splice import FADE_SECONDS, crossfade
 from mousai.device import windows_at_once
+from mousai.diffusion.ring import Ring
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.joining import FAR_SECONDS, Lead, gain_from, gains_after
-from mousai.pipelines.recording import music_of
+from mousai.pipelines.recording import HEARD_SECONDS, music_in, with_heard
 from mousai.pipelines.system import System
+from mousai.pipelines.tempo import gliding_beats, is_whole_bars, music_of_sections
 from mousai.request.checks import MIN_WINDOW_SECONDS
-from mousai.request.music import Music, in_words
-from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, Piece
+from mousai.request.music import Music
+from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, SHORT_LOOP_SECONDS, Piece
 from mousai.theory import METRES
 from mousai.types import Condition, SamplingSettings
 
@@ -74,11 +76,13 @@ class Rendering:
 
     @property
     def downbeat(self) -> float:
-        """Seconds at which a bar begins: 0, or as the bars of a recording of this tempo go on, whose first began with it."""
-        own = Music() if self.piece.extend is None else music_of(self.piece.extend)
-        if own.bpm is None or (own.bpm, own.metre) != (self.piece.bpm, self.piece.metre):
+        """Seconds of the piece at which a bar begins: 0 unless it says otherwise, or as the bars of a recording go on."""
+        if self.piece.downbeat is None or self.piece.bpm is None:
             return 0.0
-        return -io.info(self.piece.extend).seconds % (60 / own.bpm * METRES[own.metre or "4/4"])
+        if self.piece.extend is None:
+            return self.piece.downbeat
+        bar = 60 / self.piece.bpm * METRES[self.piece.metre or "4/4"]
+        return (self.piece.downbeat - io.info(self.piece.extend).seconds) % bar
 
     @property
     def rows_at_once(self) -> int:
@@ -87,7 +91,7 @@ class Rendering:
 
     # -- latents ---------------------------------------------------------------------------------------------------
 
-    def denoiser(self) -> JointDenoiser | Continuation:
+    def denoiser(self) -> JointDenoiser | Continuation | Ring:
         """The stream of latents from its beginning."""
         settings = self.settings.over(PLAIN)
         process = self.system.generator.process
@@ -96,6 +100,8 @@ class Rendering:
         arguments = (process, self.predictor(times), times, self.grid, self.codec.latent_channels, self.piece.seed)
         if self.piece.method == "continuation":
             return Continuation(*arguments, resamples=settings.resamples, **place)
+        if goes_round(self.piece):
+            return Ring(*arguments, eta=settings.eta, device=self.device)
         return JointDenoiser(*arguments, eta=settings.eta, batch=self.rows_at_once, **place)
 
     def predictor(self, times: Tensor) -> WindowPredict:
@@ -148,15 +154,18 @@ class Rendering:
         return told, [other if each is None or other is None else self.system.against(other, each) for each, other in zip(told, negatives)]
 
     def _in_music(self, condition: Condition, index: int) -> Condition:
-        """A section's condition in the piece's music, or in what its own prompt says, whose first bar then begins with it."""
+        """A section's condition in the piece's music, or in its own, whose first bar then begins with it unless the tempo glides there."""
         if not self.system.hears_music:
             return condition
-        music = self.piece.music()
-        own = in_words(self.piece.sections[index].prompt).over(music) if index else music
-        changes = (own.bpm, own.metre) != (music.bpm, music.metre)
-        downbeat = self.piece.starts[index] if changes else self.downbeat
-        start = -self.lead * self.codec.hop / self.system.sample_rate
-        return self.system.in_music(condition, [own], self.grid.num_frames, start, [downbeat])
+        musics, music = music_of_sections(self.piece), self.piece.music()
+        own, frame_seconds = musics[index], self.codec.hop / self.system.sample_rate
+        changes = index > 0 and (own.bpm, own.metre) != (music.bpm, music.metre)
+        start, beats = -self.lead * frame_seconds, None
+        if self.piece.glide and own.bpm is not None:
+            seconds = torch.arange(self.grid.num_frames + 1, dtype=torch.float64) * frame_seconds + start
+            beats = gliding_beats(self.piece, musics, index, seconds, self.downbeat)
+        own = replace(own, downbeat=self.piece.starts[index] if changes else self.downbeat)
+        return self.system.in_music(condition, [own], self.grid.num_frames, start, beats)
 
     # -- audio -----------------------------------------------------------------------------------------------------
 
@@ -315,7 +324,29 @@ def grid_of(system: System, piece: Piece, lead: int | None = None) -> tuple[Wind
     lead = (overlap if piece.loop else 0) if lead is None else lead
     length = max(1, round(piece.seconds * rate)) / hop
     frames = round(length) if piece.loop else math.ceil(length)  # a loop repeats whole frames: half a frame off, at most
+    if goes_round(piece):
+        passes = max(1, int((piece.window - piece.overlap) / piece.seconds + 1e-6))
+        window = max(2 * overlap, math.ceil((passes * frames + overlap) / multiple) * multiple)
     return WindowGrid(frames + lead, window, overlap, multiple), lead
+
+
+def goes_round(piece: Piece) -> bool:
+    """Whether a resolved piece is a loop in one window that is longer than it."""
+    return piece.loop and piece.method == "joint" and piece.window > piece.seconds
+
+
+def loop_window(piece: Piece, music: Music, method: str, window: float) -> tuple[float, float]:
+    """Window and overlap of a loop, in seconds, where so long a `window` could be.
+
+    A short one is made in one window, which it fills as often as there is room and then goes round in whole bars; otherwise
+    the windows are those that leave the end another one than the beginning.
+    """
+    overlap = min(piece.overlap or window * OVERLAP_SHARE, piece.seconds)
+    if piece.seconds < SHORT_LOOP_SECONDS and method == "joint" and window - overlap >= piece.seconds:
+        passes = int((window - overlap) / piece.seconds + 1e-6) if is_whole_bars(music, piece.seconds) else 1
+        return passes * piece.seconds + overlap, overlap
+    window = min(window, piece.seconds * LOOP_SHARE)
+    return window, piece.overlap or window * OVERLAP_SHARE
 
 
 def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
@@ -333,16 +364,33 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     settings = system.resolved(replace(piece.settings(), negative=negative), own)
     seconds = system.codec.hop / system.sample_rate
     window = piece.window or max(MIN_WINDOW_SECONDS, (system.crop_frames or DEFAULT_WINDOW) * seconds)
+    music = settled_music(system, piece)
+    overlap = piece.overlap or window * OVERLAP_SHARE
     if piece.loop:
-        window = min(window, piece.seconds * LOOP_SHARE)
+        window, overlap = loop_window(piece, music, method, window)
     said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
     if len(piece.sections) > 1 and piece.level_sections is None:
         said["level_sections"] = piece.loudness is not None and piece.extend is None
     if own.negative and settings.guidance not in (None, 1.0):
         said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
-    said |= {"method": method, "window": window, "overlap": piece.overlap or window * OVERLAP_SHARE}
-    first = piece.sections[0].prompt
-    music = system.settled(piece.music(), first, piece.seed, drawn=piece.extend is None, loop_seconds=piece.seconds if piece.loop else None)
-    if system.hears_music and piece.extend is not None:
-        music = music.over(music_of(piece.extend))
+    said |= {"method": method, "window": window, "overlap": overlap}
     return replace(piece, **said, **music.said()), settings
+
+
+def settled_music(system: System, piece: Piece) -> Music:
+    """The music of a piece: what it says, or its first section, its words, and what is drawn, or heard in the recording that it goes on from."""
+    for section in piece.sections:
+        system.check_music(Music(bpm=section.bpm))
+    said, first = piece.music(), piece.sections[0]
+    if said.bpm is None and first.bpm is not None:
+        said = replace(said, bpm=first.bpm)
+    music = system.settled(said, first.prompt, piece.seed, drawn=piece.extend is None, loop_seconds=piece.seconds if piece.loop else None)
+    return music if piece.extend is None else with_heard(music, heard_before(system, piece, music))
+
+
+def heard_before(system: System, piece: Piece, said: Music) -> Music:
+    """What the recording that a piece goes on from is in at its end, see `recording.music_in`; nothing for a model that does not hear it."""
+    if not system.hears_music:
+        return Music()
+    begin = max(0.0, io.info(piece.extend).seconds - HEARD_SECONDS)
+    return music_in(piece.extend, said, system.sample_rate, begin, listen=piece.listen is not False)

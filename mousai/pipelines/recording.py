@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.audio.hearing import Heard, hear, hear_audio, nearly_whole
+from mousai.audio.key import RATE
 from mousai.audio.level import level_gain, rms_of
 from mousai.audio.splice import splice
 from mousai.files import file_hash
 from mousai.request.clip import DEFAULT_SECONDS, MAX_SECONDS, Request
-from mousai.request.music import Music
+from mousai.request.music import Music, in_words
 from mousai.types import Codec
 
+HEARD_SECONDS = 30.0  # of the end of a recording by which a piece goes on
+SAME_TEMPO = 0.04  # up to such a difference a tempo that is said is the recording's
 CONTEXT_SECONDS = 15.0  # of the recording on each side of an inpainted span that the generator hears
 
 
@@ -89,14 +95,67 @@ def read(place: Tensor | str | Path, codec: Codec) -> Tensor:
 
 
 def music_of(place: str | Path) -> Music:
-    """What a recording's own recipe says that it is in; nothing for one without, or one that is itself the end of another."""
+    """What a recording's own recipe says that it is in, its first bar beginning with it unless it says otherwise.
+
+    Nothing for one without; or whose tempo changes; or that is itself the end of another, unless it says where bars begin in that.
+    """
     made = io.read_metadata(place)
     piece = made.get("piece", made)
-    said = {name: piece.get(name) for name in ("bpm", "key", "metre")} if isinstance(piece, dict) and not piece.get("extend") else {}
-    try:
-        return Music(**said)
-    except ValueError:
+    if not isinstance(piece, dict) or piece.get("glide") or (piece.get("extend") and piece.get("downbeat") is None):
         return Music()
+    try:
+        music = Music(**{name: piece.get(name) for name in ("bpm", "key", "metre", "downbeat")})
+        *_, last = piece.get("sections") or [{}]
+        own = (Music(bpm=last["bpm"]) if last.get("bpm") else Music()).over(in_words(str(last.get("prompt", "")))).over(music)
+    except (ValueError, TypeError, AttributeError):
+        return Music()
+    if len(piece.get("sections") or ()) > 1 and (own.bpm, own.metre) != (music.bpm, music.metre):
+        return Music()  # its end is in another tempo than its beginning
+    return music if music.bpm is None or music.downbeat is not None else replace(music, downbeat=0.0)
+
+
+def music_in(place: Tensor | str | Path, said: Music, sample_rate: int, begin: float = 0.0, end: float | None = None, listen: bool = True) -> Music:
+    """The tempo, bars and key of a recording from `begin` to `end` seconds: those of its own recipe, else what is heard, None where it is unclear.
+
+    `downbeat` counts from the recording's beginning. A tempo that is not steady is none that could be gone on with. What
+    is `said` of tempo and metre is kept to.
+    """
+    own = Music() if isinstance(place, Tensor) else music_of(place)
+    if own.said() or not listen:
+        return own
+    if isinstance(place, Tensor):
+        audio = place.reshape(-1, place.shape[-1])
+        return _in_heard(hear_audio(audio[:, round(begin * sample_rate) : None if end is None else round(end * sample_rate)], sample_rate, said.bpm, said.metre), begin)
+    status = os.stat(place)
+    return _heard_in_file(str(place), (status.st_size, status.st_mtime_ns), begin, end, said.bpm, said.metre)
+
+
+@lru_cache(maxsize=64)
+def _heard_in_file(path: str, changed: tuple[int, int], begin: float, end: float | None, bpm: float | None, metre: str | None) -> Music:
+    audio = io.read(path, RATE, 1, begin, None if end is None else max(1, round((end - begin) * RATE)))[0]
+    return _in_heard(hear(audio, bpm, metre), begin)
+
+
+def _in_heard(heard: Heard, begin: float) -> Music:
+    """What was heard from `begin` seconds on; of bars that are not clear the likeliest beginning is better than none."""
+    beats = heard.beats if heard.beats_are_clear and heard.beats.steady else None
+    key = heard.key.name if heard.key_is_clear else None
+    if beats is None:
+        return Music(key=key)
+    return Music(bpm=nearly_whole(beats.bpm), metre=beats.metre if heard.bars_are_clear else None, key=key, downbeat=round(begin + beats.downbeats[-1], 4))
+
+
+def with_heard(said: Music, heard: Music) -> Music:
+    """What is said, and what it leaves away from the recording; its bars where tempo and metre are the recording's."""
+    music = said.over(heard)
+    alike = None not in (music.bpm, heard.bpm) and abs(music.bpm / heard.bpm - 1) < SAME_TEMPO and heard.metre in (None, music.metre)
+    return music if alike or said.downbeat is not None else replace(music, downbeat=None)
+
+
+def heard_in_words(music: Music) -> str:
+    """What was heard in a recording, for its user."""
+    found = [f"{music.bpm:g} bpm" if music.bpm else "", music.metre or "", f"in {music.key}" if music.key else ""]
+    return ", ".join(filter(None, found)) or "no clear beat and no clear key"
 
 
 def named(kind: str, place: Tensor | str | Path) -> dict[str, str]:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import mousai
 from mousai.checks import did_you_mean
-from mousai.conditioners.music import bar_chords, numbers_of
+from mousai.conditioners.music import bar_chords, beat_curve, numbers_of
 from mousai.diffusion import guidance
 from mousai.request.music import Music, in_words, settled
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
@@ -104,19 +104,28 @@ class System:
             raise ValueError("chords: change with the bars; give a bpm too")
         return music
 
-    def in_music(self, condition: Condition, music: Sequence[Music], num_frames: int, start: float = 0.0, downbeats: Sequence[float] | None = None) -> Condition:
+    def in_music(
+        self, condition: Condition, music: Sequence[Music], num_frames: int, start: float = 0.0, beats: Tensor | None = None
+    ) -> Condition:
         """The condition of b items with the music of each, told for `num_frames` latent frames from `start` seconds on.
 
-        Bars begin at the `downbeats`, 0 unless they are said. A model that does not hear music gets the condition as it is.
+        With `beats` `(num_frames + 1,)`, those that are over at the frames' edges since a downbeat, the tempo follows them. A model
+        that does not hear music gets the condition as it is.
         """
         if not self.hears_music:
             return condition
         frame_seconds = self.codec.hop / self.sample_rate
-        rows = [numbers_of(each, downbeat) for each, downbeat in zip(music, downbeats or [0.0] * len(music), strict=True)]
+        rows = [numbers_of(each, each.downbeat or 0.0) for each in music]
         numbers = {name: torch.tensor([row[name] for row in rows], device=self.device) for name in rows[0]} | {"start": torch.full((len(rows),), start, device=self.device)}
-        curves = {name: curve for name, curve in condition.curves.items() if name != "chords"}
+        curves = {name: curve for name, curve in condition.curves.items() if name not in ("chords", "beat")}
+        if beats is not None:
+            curves["beat"] = beat_curve(beats).expand(len(rows), -1, -1).to(self.device)
         if any(each.chords for each in music):
-            chords = [bar_chords(each, downbeat, start, num_frames, frame_seconds) for each, downbeat in zip(music, downbeats or [0.0] * len(music))]
+            middles = (torch.arange(num_frames, dtype=torch.float64) + 0.5) * frame_seconds + start
+            chords = [
+                bar_chords(each, (beats[1:] + beats[:-1]) / 2 if beats is not None else (middles - (each.downbeat or 0.0)) * (each.bpm or 0.0) / 60)
+                for each in music
+            ]
             curves["chords"] = torch.stack(chords).to(self.device)
         return replace(condition, numbers={**condition.numbers, **numbers}, curves=curves)
 

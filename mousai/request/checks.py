@@ -138,7 +138,7 @@ def _loop(name: str, value: Any) -> bool:
     return value
 
 
-def _level_sections(name: str, value: Any) -> bool | None:
+def _flag(name: str, value: Any) -> bool | None:
     return None if value is None else _loop(name, value)
 
 
@@ -155,6 +155,7 @@ SECTION_CHECKS: dict[str, Check] = {
     "seconds": _number(MIN_SECTION_SECONDS, MAX_PIECE_SECONDS, unit=" s", null=False),
     "negative": _negative,
     "transition": _number(0, MAX_PIECE_SECONDS, unit=" s"),
+    "bpm": MUSIC_CHECKS["bpm"],
 }
 PIECE_CHECKS: dict[str, Check] = {
     "title": _title,
@@ -163,6 +164,8 @@ PIECE_CHECKS: dict[str, Check] = {
     "sampler": _sampler,
     "interval": _interval,
     **MUSIC_CHECKS,
+    "glide": _flag,
+    "listen": _flag,
     "method": _method,
     "window": _number(MIN_WINDOW_SECONDS, MAX_SECONDS, unit=" s"),
     "overlap": _number(0, MAX_SECONDS, above=True, unit=" s"),
@@ -170,7 +173,7 @@ PIECE_CHECKS: dict[str, Check] = {
     "extend": _extend,
     "loudness": _number(-70, 0, unit=" LUFS"),
     "true_peak": _number(-60, 0, unit=" dBTP", null=False),
-    "level_sections": _level_sections,
+    "level_sections": _flag,
     "format": _format,
     "number": _number(1, 10**6, whole=True, null=False),
 }

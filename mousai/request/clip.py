@@ -42,6 +42,7 @@ class Request(SamplingSettings, Music):
     inpaint: Tensor | str | Path | None = None
     span: tuple[float, float] | None = None
     loudness: float | None = None  # LUFS of each clip
+    listen: bool | None = None  # in a recording tempo, bars and key are heard where nobody says them; None = true
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts
@@ -55,6 +56,8 @@ class Request(SamplingSettings, Music):
         self._check_recordings()
 
     def _check_recordings(self) -> None:
+        if self.listen and self.init is None and self.inpaint is None:
+            raise ValueError("listen: says whether tempo, bars and key of a recording are heard; there is none")
         if self.init is not None and self.inpaint is not None:
             raise ValueError("init and inpaint: a recording is either varied as a whole or made anew in part; give one of the two")
         if self.strength is not None:

@@ -168,7 +168,7 @@ class _JobFile:
         if "sections" in data:
             own, wrong = settle({name: data.pop(name) for name in OF_SECTIONS if name in data}, SECTION_CHECKS)
             lines = lines + wrong
-            each = {name: value for name, value in common.items() if name in SECTION_CHECKS} | own
+            each = {name: value for name, value in common.items() if name in SECTION_CHECKS and name not in PIECE_CHECKS} | own
             if isinstance(data["sections"], list):
                 data["sections"] = [fill(section, each, first=not index) for index, section in enumerate(data["sections"])]
             common = {name: value for name, value in common.items() if name in PIECE_CHECKS}

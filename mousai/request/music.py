@@ -43,6 +43,7 @@ class Music:
     key: str | None = asked('Such as "F# minor", "Bb major", "Am".')
     metre: str | None = asked(f"{', '.join(METRES)}.")
     chords: str | None = asked('One a bar, again and again: "Am F C G".')
+    downbeat: float | None = asked("Seconds at which a bar begins, of a recording if there is one; 0 unless given.")
 
     def __post_init__(self) -> None:
         for name, check in MUSIC_CHECKS.items():
@@ -92,7 +93,12 @@ def _chords(name: str, value: Any) -> str | None:
     return " ".join(symbols)
 
 
-MUSIC_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {"bpm": _bpm, "key": _key, "metre": _metre, "chords": _chords}
+def _downbeat(name: str, value: Any) -> float | None:
+    check_number(name, value, 0, 86400, unit=" s")
+    return None if value is None else float(value)
+
+
+MUSIC_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {"bpm": _bpm, "key": _key, "metre": _metre, "chords": _chords, "downbeat": _downbeat}
 
 
 def in_words(text: str) -> Music:

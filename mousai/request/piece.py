@@ -16,16 +16,16 @@ from mousai.request.music import MUSIC_CHECKS, Music
 from mousai.types import SETTING_CHECKS, SamplingSettings
 
 DEFAULT_TRANSITION = 8.0  # seconds
-MIN_LOOP_SECONDS = 15.0
+SHORT_LOOP_SECONDS = 15.0  # shorter loops are made in one window that goes round, where there is room for it
 MIN_LEAD_SECONDS = 1.0  # of a recording that a piece can go on from
-LOOP_SHARE = 2 / 3  # of a loop that a window takes at most: its end must be another's than its beginning
+LOOP_SHARE = 2 / 3  # of a loop that each of several windows takes at most: its end must be another's than its beginning
 SLUG_BYTES = 64
 EMPTY_PROMPT = 'prompt: is empty; say what to play, for example "slow piano, melancholic"'
 WRITTEN = (
     "sections", "title", "seed", "steps", "guidance", "schedule", "rescale", "interval", "codec_steps", "method", "window", "overlap", "loop", "extend",
     "loudness", "true_peak", "format", "number",
 )  # the fields of a piece as it is written  # fmt: skip
-LATER = (*(name for name in (*SETTING_CHECKS, *MUSIC_CHECKS) if name not in (*WRITTEN, "negative")), "level_sections")
+LATER = (*(name for name in (*SETTING_CHECKS, *MUSIC_CHECKS) if name not in (*WRITTEN, "negative")), "level_sections", "glide", "listen")
 NEARLY = 1e-6  # seconds by which sums of decimal lengths may be off
 
 
@@ -44,6 +44,7 @@ class Section:
     seconds: float
     negative: str | None = None
     transition: float | None = None  # seconds over which it takes over from the section before, centred on their boundary; None = 8, or as many as fit
+    bpm: float | None = None  # its own tempo
 
     def __post_init__(self) -> None:
         _keep(self, *settle(vars(self), SECTION_CHECKS))
@@ -83,6 +84,8 @@ class Piece(SamplingSettings, Music):
     format: str | None = None  # wav, flac, ogg, opus or mp3; None = whoever renders it chooses
     number: int = 1  # read_jobs counts with it what would otherwise be called the same
     level_sections: bool | None = None  # sections that are much louder or quieter than the rest are brought nearer to it; None = with a loudness
+    glide: bool | None = None  # over a transition the tempo goes evenly from one section's to the next's, instead of beginning anew with it
+    listen: bool | None = None  # of a recording that it goes on from, tempo, bars and key are heard where nobody says them; None = true
 
     def __post_init__(self) -> None:
         sections = self.sections if isinstance(self.sections, (tuple, list)) else ()
@@ -121,6 +124,7 @@ class Piece(SamplingSettings, Music):
         Settings that came later are left out where nothing is said of them: what was begun before them still matches.
         """
         data = to_dict(self)
+        data["sections"] = [{name: value for name, value in each.items() if value is not None or name != "bpm"} for each in data["sections"]]
         return {name: data[name] for name in WRITTEN} | {name: data[name] for name in LATER if data[name] is not None}
 
     @classmethod
@@ -134,7 +138,7 @@ class Piece(SamplingSettings, Music):
         of_section = (*SECTION_CHECKS, "minutes")
         lines = unknown_keys(data, ("sections", *PIECE_CHECKS, *of_section), ("pieces", "defaults"), "the file")
         if "sections" in data:
-            lines += [f"{name}: belongs to the sections, not here" for name in of_section if name in data]
+            lines += [f"{name}: belongs to the sections, not here" for name in of_section if name in data and name not in PIECE_CHECKS]
             sections, wrong = _many(data["sections"], data.get("extend") is not None)
         else:
             sections, wrong = _one(data, lines)
@@ -188,7 +192,7 @@ def _section_values(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
 
 def _one(data: Mapping[str, Any], lines: list[str]) -> tuple[list[Section], list[str]]:
     """The one section of a piece that has its fields, or the lines of why there is none; `lines` tell of unknown keys."""
-    settled, wrong = _section_values(data)
+    settled, wrong = _section_values({name: value for name, value in data.items() if name not in PIECE_CHECKS})
     if not is_meant("sections", lines):
         wrong += missing(data, lines, "prompt", "sections") + missing(data, lines, "seconds", "minutes")
     return [Section(**settled)] if {"prompt", "seconds"} <= settled.keys() and not wrong else [], wrong
@@ -235,11 +239,11 @@ def _lengths(values: Mapping[str, Any], sections: Sequence[Section]) -> list[str
     total, lines = sum(section.seconds for section in sections), []
     if total > MAX_PIECE_SECONDS + NEARLY:
         lines.append(f"sections: last {total:g} s together, the limit is {MAX_PIECE_SECONDS:g} s (24 h)")
-    if values.get("loop") and total < MIN_LOOP_SECONDS - NEARLY:
-        lines.append(f"loop: a loop lasts at least {MIN_LOOP_SECONDS:g} s, this one {total:g} s")
-    elif values.get("loop") and (values.get("window") or 0) > total * LOOP_SHARE + NEARLY:
+    window = values.get("window") or 0
+    goes_round = total < SHORT_LOOP_SECONDS - NEARLY and window >= total and values.get("method") != "continuation"
+    if values.get("loop") and window > total * LOOP_SHARE + NEARLY and not goes_round:
         most = f"{total * LOOP_SHARE:g} s, two thirds of it"
-        lines.append(f"window: a loop of {total:g} s has windows of at most {most}; came {values['window']:g} s")
+        lines.append(f"window: a loop of {total:g} s has windows of at most {most}; came {window:g} s")
     if sections[0].transition is not None:
         lines.append("section 1: transition: nothing comes before the first section; leave it away")
     too_long = -1

@@ -49,7 +49,6 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures, which take longer than everything else, and loops of a second."""
     monkeypatch.setattr(Overview, "add", lambda *_: None)
     monkeypatch.setattr(Overview, "save", lambda _, path: Path(path).write_bytes(b"\x89PNG"))
-    monkeypatch.setattr(piece, "MIN_LOOP_SECONDS", 1.0)
 
 
 def run(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str, str]:
@@ -94,7 +93,6 @@ JOBS = {  # what stands in the file, and what is said of it
     f"{A}extend: short.wav\n": ["extend: {here}/short.wav lasts 0.417 s, a piece goes on from 1 s or more"],
     f"{A}extend: take.wav\nloop: true\n": ["extend and loop: a recording's end cannot go on at its beginning; leave one of the two away"],
     f"{A}loop: true\nwindow: 15\n": ["window: a loop of 20 s has windows of at most 13.3333 s, two thirds of it; came 15 s"],
-    "prompt: a\nseconds: 14\nloop: true\n": ["loop: a loop lasts at least 15 s, this one 14 s"],
     f"{A}guidance: 1\nnegative: b\n": ["negative: works through guidance, and guidance 1 is none; raise it, or leave the negative prompt away"],
     f"{A}window: 10\noverlap: 6\n": ["overlap: expected at most half of the window, 5 s, came 6"],
     f"{A}method: jont\n": ["method: expected joint, continuation; came 'jont', did you mean 'joint'?"],
@@ -144,7 +142,6 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     ((*P, "--out", "/proc/x"), "cannot write to /proc/x: No such file or directory; name another place with --out"),
     ((*P, "--out", f"{'x' * 250}.wav"), f"{'x' * 250}.wav: the name is too long; 246 bytes before its suffix fit, it has 250"),
     (("render", "../two.yaml", "--out", "x.flac"), "x.flac is one file, there are 2 to be written; name a folder"),
-    (("render", "a", "--seconds", "14", "--loop"), "loop: a loop lasts at least 15 s, this one 14 s"),
     ((*P, "--loop", "--window", "15"), "window: a loop of 20 s has windows of at most 13.3333 s, two thirds of it; came 15 s"),
     ((*P, "--window", "10", "--overlap", "6"), "overlap: expected at most half of the window, 5 s, came 6"),
     *(((*P, "--loudness", value), f"loudness: expected a number from -70 to 0 LUFS, came {value}") for value in ("nan", "inf", "-inf", "5", "-100")),

@@ -41,7 +41,6 @@ def quickly(patch: pytest.MonkeyPatch) -> None:
     """Without pictures, which take longer than everything else, and with loops of a second."""
     patch.setattr(Overview, "add", lambda *_: None)
     patch.setattr(Overview, "save", lambda _, path: Path(path).write_bytes(b"\x89PNG"))
-    patch.setattr(piece, "MIN_LOOP_SECONDS", 1.0)
 
 
 @pytest.fixture(autouse=True)

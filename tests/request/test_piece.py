@@ -72,7 +72,7 @@ def test_transitions_never_overlap_nor_leave_their_sections():
         ),
         ({"sections": sections(9, 9, transitions={0: 2})}, ["section 1: transition: nothing comes before the first section; leave it away"]),
         ({"sections": sections(86400, 1)}, ["sections: last 86401 s together, the limit is 86400 s (24 h)"]),
-        ({"loop": True, "sections": sections(7, 7.5)}, ["loop: a loop lasts at least 15 s, this one 14.5 s"]),
+        ({"loop": True, "sections": sections(7, 7), "window": 12}, ["window: a loop of 14 s has windows of at most 9.33333 s, two thirds of it; came 12 s"]),
         ({"loop": True, "extend": "a.wav"}, ["extend and loop: a recording's end cannot go on at its beginning; leave one of the two away"]),
         (
             {"guidance": 1, "sections": (Section("a", 9, negative="b"),)},

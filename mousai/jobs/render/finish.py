@@ -133,7 +133,8 @@ def recipe_of(rendering: Rendering, made_from: dict[str, Any]) -> dict[str, Any]
     boundaries = rendering.boundaries()
     if boundaries["count"]:
         boundaries["first"] += offset(rendering, made_from)
-    return {"piece": rendering.piece.to_dict(), "boundaries": boundaries, **{name: made_from[name] for name in FACTS}}
+    heard = {"heard": made_from["heard"]} if "heard" in made_from else {}
+    return {"piece": rendering.piece.to_dict(), "boundaries": boundaries, **{name: made_from[name] for name in FACTS}, **heard}
 
 
 def offset(rendering: Rendering, made_from: dict[str, Any]) -> float:

@@ -21,7 +21,8 @@ from mousai.jobs.render.plan import Target
 from mousai.jobs.render.state import RenderState, changes
 from mousai.leftovers import sweep
 from mousai.pipelines.cascade import Cascade
-from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
+from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, heard_before, lead_of, settled_music
+from mousai.pipelines.recording import heard_in_words
 
 SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
 NOTE_SECONDS = 2.0
@@ -44,7 +45,7 @@ def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[
     state = RenderState(target.state, say)
     with state.locked():
         remove_parts(target)
-        made_from, lead = begin(target, cascade)
+        made_from, lead = begin(target, cascade, say)
         if (made := made_before(target, made_from)) is not None:
             state.remove()
             return made
@@ -58,14 +59,18 @@ def make(target: Target, cascade: Cascade, say: Say, tell: Tell, stop: Callable[
     return made
 
 
-def begin(target: Target, cascade: Cascade) -> tuple[dict[str, Any], Lead | None]:
-    """What the piece is made from, and the end of the recording that it goes on from, if it does."""
+def begin(target: Target, cascade: Cascade, say: Say) -> tuple[dict[str, Any], Lead | None]:
+    """What the piece is made from, and the end of the recording that it goes on from, if it does; says what is heard in that."""
     made_from: dict[str, Any] = {"asked": target.asked, **cascade.facts, "recording": None, "earlier": []}
     if target.piece.extend is None:
         return made_from, None
     recording = Path(target.piece.extend)
     lead, total, info = lead_of(cascade, target.piece)
     made_from["recording"] = {"file": recording.name, "hash": file_hash(recording), "num_samples": total, "subtype": info.subtype}
+    if cascade.hears_music and target.piece.listen is not False:
+        heard = heard_before(cascade, target.piece, settled_music(cascade, target.piece))
+        made_from["heard"] = heard.said()
+        say(f"{recording.name} ends with {heard_in_words(heard)}")
     return made_from, lead
 
 
