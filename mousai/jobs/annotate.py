@@ -128,9 +128,11 @@ def heard_in(given: tuple[str, Path, Line]) -> tuple[str, Line | str]:
     except AudioError as error:
         return key, str(error)
     fields = heard.fields()
-    told = [*GRID] if "downbeats" in metadata or "beats" in metadata else ["bpm", "metre"] if not heard.beats_are_clear else ["metre"]
-    left = {name: value for name, value in fields.items() if not (metadata.get(name) and name in (*told, "key"))}
-    return key, left | {"heard": heard.clarity()}
+    if "downbeats" in metadata or "beats" in metadata:
+        said = [*GRID, "key"] if metadata.get("key") else GRID
+    else:  # a tempo and metre to which the beats keep
+        said = [name for name in ("bpm", "metre", "key") if name in metadata and (name != "bpm" or fields["first_beat"] is None)]
+    return key, {name: value for name, value in fields.items() if name not in said} | {"heard": heard.clarity()}
 
 
 def checked(name: str, value: Any) -> Any:
