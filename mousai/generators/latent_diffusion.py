@@ -224,9 +224,11 @@ class LatentDiffusion(nn.Module):
         return self.null.weight.expand(b, -1, -1)
 
     def _fit(self, condition: Condition, like: Tensor) -> Condition:
-        """The condition on `like`'s device with exactly `max_tokens` tokens, the added ones masked out."""
-        b, n, features = condition.tokens.shape
+        """The condition on `like`'s device with exactly `max_tokens` tokens, the added ones masked out; where no text is told those of "no condition"."""
         limit = self.config.max_tokens
+        if condition.tokens is None:
+            condition = replace(condition, tokens=self._null(len(condition)), mask=torch.ones(len(condition), limit, dtype=torch.bool))
+        b, n, features = condition.tokens.shape
         if n > limit or features != self.accepts.tokens:
             expected = f"(b, at most {limit}, {self.accepts.tokens})"
             raise ValueError(f"expected condition tokens {expected}, came {tuple(condition.tokens.shape)}")

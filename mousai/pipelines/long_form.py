@@ -24,18 +24,16 @@ from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import schedule
 from mousai.diffusion.windows import Continuation, JointDenoiser, WindowGrid, WindowPredict
 from mousai.pipelines.joining import FAR_SECONDS, Lead, gain_from, gains_after
-from mousai.pipelines.recording import HEARD_SECONDS, music_in, with_heard
+from mousai.pipelines.settled import OVERLAP_SHARE, goes_round, loop_window, settled_music
 from mousai.pipelines.system import System
-from mousai.pipelines.tempo import gliding_beats, is_whole_bars, music_of_sections
+from mousai.pipelines.tempo import gliding_beats, music_of_sections
 from mousai.request.checks import MIN_WINDOW_SECONDS
-from mousai.request.music import Music
-from mousai.request.piece import LOOP_SHARE, MIN_LEAD_SECONDS, SHORT_LOOP_SECONDS, Piece
+from mousai.request.piece import MIN_LEAD_SECONDS, Piece
 from mousai.theory import METRES
 from mousai.types import Condition, SamplingSettings
 
 DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
 DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
-OVERLAP_SHARE = 0.25  # of a window
 ROWS_AT_ONCE = {"cpu": 4, "cuda": 64}  # windows in one pass of the generator, twice as many rows with guidance
 SECTIONS_AT_ONCE = 4  # whose keys and values are prepared together
 EDGE_FRAMES = 2  # latents at the end of a recording that tell of the silence after it, and are made anew
@@ -149,16 +147,20 @@ class Rendering:
         read = self.system.encode_texts(texts)
         of = {text: read[index : index + 1] for index, text in enumerate(texts)} | {None: None, "": None}
         told = [of[each.prompt] for each in sections]
-        told = [None if each is None else self._in_music(each, index) for index, each in enumerate(told)]
+        told = [self._in_music(each, index) for index, each in enumerate(told)]
         negatives = [of[each.negative] for each in sections]
         return told, [other if each is None or other is None else self.system.against(other, each) for each, other in zip(told, negatives)]
 
-    def _in_music(self, condition: Condition, index: int) -> Condition:
-        """A section's condition in the piece's music, or in its own, whose first bar then begins with it unless the tempo glides there."""
-        if not self.system.hears_music:
-            return condition
+    def _in_music(self, condition: Condition | None, index: int) -> Condition | None:
+        """A section's condition in the piece's music, or in its own, whose first bar then begins with it unless the tempo glides there.
+
+        Without a prompt the music alone is told, or nothing where there is none.
+        """
         musics, music = music_of_sections(self.piece), self.piece.music()
         own, frame_seconds = musics[index], self.codec.hop / self.system.sample_rate
+        if not self.system.hears_music or (condition is None and not own.said()):
+            return condition
+        condition = Condition(numbers={"bpm": torch.full((1,), math.nan)}) if condition is None else condition
         changes = index > 0 and (own.bpm, own.metre) != (music.bpm, music.metre)
         start, beats = -self.lead * frame_seconds, None
         if self.piece.glide and own.bpm is not None:
@@ -330,25 +332,6 @@ def grid_of(system: System, piece: Piece, lead: int | None = None) -> tuple[Wind
     return WindowGrid(frames + lead, window, overlap, multiple), lead
 
 
-def goes_round(piece: Piece) -> bool:
-    """Whether a resolved piece is a loop in one window that is longer than it."""
-    return piece.loop and piece.method == "joint" and piece.window > piece.seconds
-
-
-def loop_window(piece: Piece, music: Music, method: str, window: float) -> tuple[float, float]:
-    """Window and overlap of a loop, in seconds, where so long a `window` could be.
-
-    A short one is made in one window, which it fills as often as there is room and then goes round in whole bars; otherwise
-    the windows are those that leave the end another one than the beginning.
-    """
-    overlap = min(piece.overlap or window * OVERLAP_SHARE, piece.seconds)
-    if piece.seconds < SHORT_LOOP_SECONDS and method == "joint" and window - overlap >= piece.seconds:
-        passes = int((window - overlap) / piece.seconds + 1e-6) if is_whole_bars(music, piece.seconds) else 1
-        return passes * piece.seconds + overlap, overlap
-    window = min(window, piece.seconds * LOOP_SHARE)
-    return window, piece.overlap or window * OVERLAP_SHARE
-
-
 def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
     """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
     own = system.own_settings
@@ -375,22 +358,3 @@ def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
         said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
     said |= {"method": method, "window": window, "overlap": overlap}
     return replace(piece, **said, **music.said()), settings
-
-
-def settled_music(system: System, piece: Piece) -> Music:
-    """The music of a piece: what it says, or its first section, its words, and what is drawn, or heard in the recording that it goes on from."""
-    for section in piece.sections:
-        system.check_music(Music(bpm=section.bpm))
-    said, first = piece.music(), piece.sections[0]
-    if said.bpm is None and first.bpm is not None:
-        said = replace(said, bpm=first.bpm)
-    music = system.settled(said, first.prompt, piece.seed, drawn=piece.extend is None, loop_seconds=piece.seconds if piece.loop else None)
-    return music if piece.extend is None else with_heard(music, heard_before(system, piece, music))
-
-
-def heard_before(system: System, piece: Piece, said: Music) -> Music:
-    """What the recording that a piece goes on from is in at its end, see `recording.music_in`; nothing for a model that does not hear it."""
-    if not system.hears_music:
-        return Music()
-    begin = max(0.0, io.info(piece.extend).seconds - HEARD_SECONDS)
-    return music_in(piece.extend, said, system.sample_rate, begin, listen=piece.listen is not False)

@@ -143,7 +143,7 @@ def test_what_goes_on_from_a_clip_keeps_its_music_and_its_bars(recipe, tmp_path)
     def told(prompt: str, **said):
         piece = Piece((Section(prompt, 4.0),), extend=str(clip.path), window=2.0, **said)
         rendering = Rendering(cascade, piece, lead_of(cascade, piece)[0])
-        return rendering.piece, rendering.conditions[0].numbers
+        return rendering.piece, rendering.conditions[0] and rendering.conditions[0].numbers
 
     piece, numbers = told("techno")
     beat = 60 / clip.recipe["bpm"]
@@ -151,3 +151,121 @@ def test_what_goes_on_from_a_clip_keeps_its_music_and_its_bars(recipe, tmp_path)
     assert (float(numbers["downbeat"]) + 3.1) / (4 * beat) == pytest.approx(round((float(numbers["downbeat"]) + 3.1) / (4 * beat)), abs=1e-4)
     piece, numbers = told("techno, 99 bpm")
     assert piece.bpm == 99 and piece.key == clip.recipe["key"] and numbers["downbeat"] == 0
+
+
+@pytest.fixture
+def trained(recipe, tmp_path):
+    """The folder of a model that is told musical time."""
+    cache(recipe)
+    train(recipe, tmp_path / "run")
+    return tmp_path / "run/model"
+
+
+def clicks(bpm: float, first: float, seconds: float) -> torch.Tensor:
+    """A recording `(2, s)` at 16 kHz with a click a beat."""
+    audio, n = torch.zeros(2, round(seconds * 16000)), torch.arange(2000)
+    for beat in range(int((seconds - first - 0.2) * bpm / 60) + 1):
+        place = round((first + beat * 60 / bpm) * 16000)
+        audio[:, place : place + 2000] += 0.5 * torch.exp(-n / 200) * torch.sin(2 * torch.pi * 900 * n / 16000)
+    return audio
+
+
+def test_tempo_glides_over_windows_and_sections_without_a_jump_of_the_beat(trained):
+    from mousai.generators.music import metronome, numbers_of
+    from mousai.pipelines.long_form import Rendering
+    from mousai.request.piece import Piece, Section
+
+    cascade = load(trained)
+    sections = (Section("techno", 6.0, bpm=100), Section("techno", 6.0, bpm=140, transition=4.0), Section("jazz, 90 bpm", 6.0, transition=2.0))
+    plain, whole = (Rendering(cascade, Piece(sections, window=2.0, metre="4/4", glide=glide)) for glide in (None, True))
+    assert all("beat" not in each.curves for each in plain.conditions) and plain.conditions[1].numbers["downbeat"] == 6
+    first, *others = (each.curves["beat"] for each in whole.conditions)
+    assert all(torch.equal(first, other) for other in others)
+    assert [each.numbers["bpm"] for each in whole.conditions] == [100, 140, 90]
+    place, passes = first[0].double()
+    torch.testing.assert_close(((place + passes)[:-1] - place[1:] + 6) % 12, torch.full((len(place) - 1,), 6.0, dtype=torch.float64), atol=1e-4, rtol=0)
+    tempo = passes / 0.004 * 60
+    assert tempo[:900].sub(100).abs().max() < 0.1 and tempo[2100:4100].max() < 140.1 and tempo[-500:].sub(90).abs().max() < 0.1
+    assert tempo.diff().abs().max() < 0.2
+    config, told = cascade.generator.config.music, whole.conditions[0]
+    everything = metronome(config, numbers_of(told), told.frames(0, 4400).curves["beat"], [0])
+    some = metronome(config, numbers_of(told), told.frames(1300, 400).curves["beat"], [1300])
+    torch.testing.assert_close(some, everything[..., 1300:1700])
+    with pytest.raises(ValueError, match="bpm: expected"):
+        Piece.from_dict({"sections": [{"prompt": "a", "seconds": 5, "bpm": 7}]})
+    assert Piece.from_dict(whole.piece.to_dict()) == whole.piece
+
+
+def test_a_short_loop_goes_round_in_one_window_and_is_replayed(trained, tmp_path):
+    from mousai.diffusion.ring import Ring
+    from mousai.jobs.render.job import render
+    from mousai.jobs.replay import replay
+    from mousai.pipelines.long_form import Rendering, resolved
+    from mousai.request.piece import Piece, Section
+
+    cascade = load(trained)
+    one, several, free = (Piece((Section("techno", seconds),), loop=True, bpm=120, metre="4/4") for seconds in (1.0, 2.0, 2.1))
+    cascade.crop_frames = 2500  # 10 s
+    for piece, seconds in ((several, 4 * 2 + 2.0), (free, 2.1 + 2.1)):
+        assert resolved(cascade, piece)[0].window == pytest.approx(seconds)
+    rendering = Rendering(cascade, several)
+    assert isinstance(rendering.denoiser(), Ring) and rendering.grid.count == 1
+    again = Rendering(cascade, rendering.piece)
+    assert again.grid == rendering.grid and again.piece == rendering.piece
+    blocks = torch.cat(list(cascade.render(several)), dim=-1)
+    assert blocks.shape == (2, 32000)
+    jump = (blocks[:, 0] - blocks[:, -1]).abs().max()
+    assert jump <= blocks.diff(dim=-1).abs().max()
+    render([one], trained, tmp_path / "loop.flac")
+    assert replay(tmp_path / "loop.flac", trained).same
+
+
+def test_a_foreign_recording_gives_tempo_bars_and_key(trained, tmp_path):
+    from mousai.audio import io
+    from mousai.jobs.generate import generate
+    from mousai.jobs.replay import replay
+    from mousai.pipelines.long_form import Rendering, lead_of
+    from mousai.request.clip import Request
+    from mousai.request.piece import Piece, Section
+
+    cascade, place, lines = load(trained), tmp_path / "take.wav", []
+    io.write(place, clicks(110, 0.3, 20.11), 16000)
+    beat = 60 / 110
+
+    def told(**said):
+        piece = Piece((Section(said.pop("prompt", ""), 4.0),), extend=str(place), window=2.0, guidance=1.0, **said)
+        rendering = Rendering(cascade, piece, lead_of(cascade, piece)[0])
+        return rendering.piece, rendering.conditions[0] and rendering.conditions[0].numbers
+
+    piece, numbers = told()
+    assert piece.bpm == numbers["bpm"] == 110
+    off = ((float(numbers["downbeat"]) + 20.11 - 0.3) / beat + 0.5) % 1 - 0.5
+    assert abs(off) < 0.02, off
+    assert told(bpm=90)[0].downbeat is None and told(bpm=90)[1]["downbeat"] == 0
+    assert told(prompt="techno, 90 bpm")[0].bpm == 90 and told(listen=False)[1] is None
+    assert told(bpm=110, downbeat=0.3)[1]["downbeat"] == pytest.approx((0.3 - 20.11) % (4 * beat), abs=1e-3)
+
+    [clip] = generate(Request("piano", init=place, strength=0.5), trained, tmp_path, say=lines.append)
+    assert clip.recipe["bpm"] == clip.recipe["heard"]["bpm"] == 110 and abs(((clip.recipe["downbeat"] - 0.3) / beat + 0.5) % 1 - 0.5) < 0.02
+    assert lines == [f"{place} has 110 bpm"]
+    assert replay(clip.path, trained, recording=place).same
+    [clip] = generate(Request("piano", init=place, strength=0.5, listen=False), trained, tmp_path)
+    assert "bpm" not in clip.recipe and "heard" not in clip.recipe
+    io.write(place, 0.1 * torch.randn(2, 160000, generator=torch.Generator().manual_seed(0)), 16000)
+    assert told()[0].bpm is None
+
+
+def test_an_older_cache_goes_on_without_beats_as_a_curve(recipe, monkeypatch, capsys):
+    from mousai.conditioners import music
+    from mousai.config import read_yaml
+
+    with monkeypatch.context() as before:
+        before.setattr(music, "CURVES", {"chords": 12})
+        before.setattr(music.MusicTextConditioner, "of_recording", lambda self, *given, real=music.MusicTextConditioner.of_recording: {
+            name: part for name, part in real(self, *given).items() if name != "curves.beat"
+        })  # fmt: skip
+        first = cache(recipe)
+    folder = read_yaml(recipe)["data"]["cache"]
+    second = cache(recipe)
+    assert second.added == 0 and second.items == first.items and "curves.beat" in capsys.readouterr().err
+    assert "beat" not in LatentCrops(load_recipe(recipe).data, None, 0).gives.curves and folder

@@ -21,8 +21,9 @@ from mousai.jobs.render.plan import Target
 from mousai.jobs.render.state import RenderState, changes
 from mousai.leftovers import sweep
 from mousai.pipelines.cascade import Cascade
-from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, heard_before, lead_of, settled_music
+from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
 from mousai.pipelines.recording import heard_in_words
+from mousai.pipelines.settled import heard_before, settled_music
 
 SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
 NOTE_SECONDS = 2.0
