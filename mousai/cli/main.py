@@ -142,7 +142,7 @@ def generate(
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
     request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, listen, **sampling)
-    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "say": lambda line: print(f"mousai: {line}", file=sys.stderr, flush=True)}
+    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "say": lambda line: say(f"mousai: {line}", to=sys.stderr)}
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:

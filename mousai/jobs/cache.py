@@ -130,7 +130,7 @@ def kept(folder: Path, tensors: dict[str, str]) -> dict[str, str]:
         return tensors
     lacks = [name for name in LATER if name in tensors and name not in store.read_header(folder)["tensors"]]
     if lacks:
-        print(f"mousai: {folder} was begun before {', '.join(lacks)}, which it is not given; remove it to have recordings told it", file=sys.stderr)
+        say(f"mousai: {folder} was begun before {', '.join(lacks)}, which it is not given; remove it to have recordings told it", to=sys.stderr)
     return {name: dtype for name, dtype in tensors.items() if name not in lacks}
 
 
