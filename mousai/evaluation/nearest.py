@@ -16,14 +16,17 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mousai.audio import io
-from mousai.evaluation.features import HOP, SAMPLE_RATE, decibels, mel_power
+from mousai.audio.level import at_rms
+from mousai.audio.spectral import log_mel
+from mousai.evaluation.features import SAMPLE_RATE
 from mousai.evaluation.genre import rows_of
 from mousai.evaluation.phases import Phase, counted, silent
 from mousai.files import file_hash, write_tensors
 
-BANDS, FRAME_HOPS = 20, 16
-QUIET_DB = -40.0  # what is less is all one: a codec's own noise lies there
-STEP_HOPS = 8  # from one place of the training set that is looked at to the next, 0.085 s
+BANDS, N_FFT, HOP = 20, 4096, 2048
+FRAME_HOPS = 4  # a frame, 0.17 s
+STEP_HOPS = 2  # from one place of the training set that is looked at to the next, 0.085 s
+QUIET = 1.0  # of power, some 45 dB below the peaks of music: what is less is all one, a codec has noise of its own there
 STRETCH = 24  # frames
 STRIDE = 12  # frames from one stretch of a clip to the next
 LEAST_SECONDS = STRETCH * FRAME_HOPS * HOP / SAMPLE_RATE
@@ -48,9 +51,9 @@ class TrainingSet:
 
 
 def outline(audio: Tensor) -> Tensor:
-    """Log-mel spectrum of audio `(c, s)` at 48 kHz in 20 bands and frames of 0.17 s, one every 0.085 s, in dB: `(20, l)`."""
-    levels = decibels(mel_power(audio[None])).clamp(min=QUIET_DB)
-    return F.avg_pool2d(levels, (4, FRAME_HOPS), (4, STEP_HOPS))[0]
+    """Log-mel spectrum of the mean of the channels of audio `(c, s)` at 48 kHz in 20 bands and frames of 0.17 s, one every 0.085 s: `(20, l)`."""
+    levels = log_mel(at_rms(audio).mean(0), SAMPLE_RATE, BANDS, N_FFT, HOP, QUIET)
+    return F.avg_pool1d(levels[None], FRAME_HOPS, STEP_HOPS)[0]
 
 
 def stretches(outlined: Tensor, stride: int = 1) -> Tensor:
@@ -87,7 +90,7 @@ def nearest(clips: Sequence[Tensor], training: TrainingSet, progress: Phase = si
 
 def training_set(manifest: Path, phase: Phase = silent) -> TrainingSet:
     """The outlines of a practice set's train split, made once and kept beside its manifest."""
-    path = manifest.with_name(f"outlines-{file_hash(manifest)[:8]}.safetensors")
+    path = manifest.with_name(f"stretches-{file_hash(manifest)[:8]}.safetensors")
     if not path.is_file():
         rows = [row for row in rows_of(manifest, {"file": str, "split": str}) if row["split"] == "train"]
         files = counted([row["file"] for row in rows], phase("reading the training set to look for copies, once: clips"))

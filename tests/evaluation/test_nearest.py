@@ -57,7 +57,7 @@ def test_a_training_set_is_outlined_once(pieces, tmp_path) -> None:
     assert torch.allclose(first.outlines[1], outline(pieces[1]), atol=0.1)  # kept in half precision
     again = training_set(tmp_path / "manifest.jsonl", phase)
     assert len(said) == 2 and torch.equal(again.outlines[0], first.outlines[0])
-    [kept] = tmp_path.glob("outlines-*.safetensors")
+    [kept] = tmp_path.glob("stretches-*.safetensors")
     kept.write_bytes(kept.read_bytes()[:40])
     with pytest.raises(ValueError, match="is damaged"):
         training_set(tmp_path / "manifest.jsonl")
