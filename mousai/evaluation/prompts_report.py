@@ -61,15 +61,19 @@ def _two_samples(found: Mapping[str, Any]) -> str:
 
 
 def _nearests(found: Mapping[str, Any]) -> str:
-    clips = found[MADE]["each"][:NEAREST_SHOWN]
+    nearest = found[MADE]["each"][:NEAREST_SHOWN]
+    named = [f"{clip['clip']:03d} to {clip['track']} at {clip['seconds']:.1f} s ({clip['distance_db']:.2f} dB, {clip['relative']:.2f})" for clip in nearest]
     lines = [
-        f"Distance in dB of each clip's nearest 4 s from the nearest of the training set; nearer than usual: than 95 % of: {CODEC}.",
+        f"Distance of each clip's nearest 4 s from the training set, over the median of its style of: {CODEC}. Nearer than usual: than 95 % of these.",
         "",
-        "| | least | 5 % | median | nearer than usual |",
-        "|---|---|---|---|---|",
-        *(f"| {name} | {row['least']:.2f} | {row['quantile_05']:.2f} | {row['quantile_50']:.2f} | {100 * row['nearer_than_usual']:.0f} % |" for name, row in found.items()),
+        "| | median, dB | median | 5 % | least | nearer than usual |",
+        "|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {row['median_db']:.2f} | {row['median']:.2f} | {row['quantile_05']:.2f} | {row['least']:.2f} | {100 * row['nearer_than_usual']:.0f} % |"
+            for name, row in found.items()
+        ),
         "",
-        "Nearest of those made: " + "; ".join(f"{clip['clip']:03d} to {clip['track']} at {clip['seconds']:.1f} s ({clip['distance_db']:.2f} dB)" for clip in clips) + ".",
+        f"Nearest of those made: {'; '.join(named)}.",
     ]
     return "\n".join(lines)
 

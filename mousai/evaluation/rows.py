@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from mousai.evaluation.features import SAMPLE_RATE, decibels, mel_power, statistics
 from mousai.evaluation.genre import GenreClassifier
 from mousai.evaluation.heard import by_label, hear, summary, table
-from mousai.evaluation.nearest import TrainingSet, nearest, outline
+from mousai.evaluation.nearest import Nearest, TrainingSet, nearest, outline
 from mousai.evaluation.phases import Phase, silent
 from mousai.evaluation.prompts import Known
 from mousai.evaluation.shares import in_percent
@@ -79,13 +79,33 @@ def two_samples(rows: Mapping[str, Row], reference: str, ear: GenreClassifier) -
 
 
 def nearests(rows: Mapping[str, Row], reference: str, training: TrainingSet, phase: Phase = silent) -> dict[str, dict[str, Any]]:
-    """How near each row's clips are to the training set, and how many are nearer than 95 % of the `reference`'s; its nearest clips first."""
+    """How near each row's clips are to the training set, over how near those of the `reference` are that have their style.
+
+    Styles differ: one ambient piece is nearer to another than one of chiptune. `nearer_than_usual` is the share of clips that
+    are nearer, by that measure, than 95 % of the reference's. Each row's nearest clips come first.
+    """
     found = {name: nearest(row.outlines, training, phase) for name, row in rows.items()}
-    limit = torch.tensor([each.distance_db for each in found[reference]]).quantile(0.05).item()
+    usual = _usual(found[reference], rows[reference].labels)
+    relative = {name: [each.distance_db / usual[label] for each, label in zip(found[name], row.labels)] for name, row in rows.items()}
+    limit = torch.tensor(relative[reference]).quantile(0.05)
     result = {}
     for name, row in found.items():
-        distances = torch.tensor([each.distance_db for each in row])
-        quantiles = {f"quantile_{int(100 * q):02d}": distances.quantile(q).item() for q in (0.05, 0.5)}
-        clips = sorted(({"clip": number, **asdict(each)} for number, each in enumerate(row)), key=lambda each: each["distance_db"])
-        result[name] = {"least": distances.min().item(), **quantiles, "nearer_than_usual": (distances < limit).float().mean().item(), "each": clips}
+        ratios = torch.tensor(relative[name])
+        clips = ({"clip": number, **asdict(each), "relative": ratio} for number, (each, ratio) in enumerate(zip(row, relative[name])))
+        result[name] = {
+            "median_db": torch.tensor([each.distance_db for each in row]).median().item(),
+            "least": ratios.min().item(),
+            "quantile_05": ratios.quantile(0.05).item(),
+            "median": ratios.median().item(),
+            "nearer_than_usual": (ratios < limit).float().mean().item(),
+            "each": sorted(clips, key=lambda each: each["relative"]),
+        }
     return result
+
+
+def _usual(found: Sequence[Nearest], labels: Sequence[str | None]) -> dict[str | None, float]:
+    """The median distance of the clips of each label."""
+    by_label: dict[str | None, list[float]] = {}
+    for each, label in zip(found, labels, strict=True):
+        by_label.setdefault(label, []).append(each.distance_db)
+    return {label: torch.tensor(distances).quantile(0.5).clamp(min=1e-6).item() for label, distances in by_label.items()}
