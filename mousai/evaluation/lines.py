@@ -31,6 +31,7 @@ STRONGEST = 20  # peaks a frame
 DB_PER_NEPER = 8.686
 
 PULSE_SECONDS = (0.3, 3.0)
+AS_GOOD = 0.05  # less of a correlation is no reason to prefer one key to another
 
 MEASURES = {  # name: heading of the table
     **{name: f"lines {low:,} … {high:,} Hz" for name, (low, high) in BANDS_HZ.items()},
@@ -40,9 +41,10 @@ MEASURES = {  # name: heading of the table
     "pulse_kept": "pulse kept",
     "chroma_kept": "chroma kept",
     "key_kept": "key kept",
+    "key_fits": "or as good",
     "voiced": "voiced",
 }
-SHARES = ("peaks_kept", "key_kept", "voiced")  # shown in per cent
+SHARES = ("peaks_kept", "key_kept", "key_fits", "voiced")  # shown in per cent
 
 
 def measure(candidates: Sequence[Tensor], references: Sequence[Tensor], sample_rate: int, progress: Callback = silent("")) -> dict[str, list[float]]:
@@ -60,7 +62,8 @@ def one(candidate: Tensor, reference: Tensor, sample_rate: int) -> dict[str, flo
     bands = {name: bins_between(*hz, sample_rate) for name, hz in BANDS_HZ.items()}
     heard = bins_between(70, 6000, sample_rate)
     classes = [pitch_classes(x, sample_rate) for x in (candidate, reference)]
-    keys = [int(key_fits(each).argmax()) for each in classes]
+    fits = [key_fits(each) for each in classes]
+    key = int(fits[1].argmax())
     return {
         **{name: correlation(*(x[band] for x in lasting)) for name, band in bands.items()},
         "grain_db": grain(levels[0][bins_between(*GRAIN_HZ, sample_rate)]),
@@ -68,7 +71,8 @@ def one(candidate: Tensor, reference: Tensor, sample_rate: int) -> dict[str, flo
         "peaks_kept": peaks_kept(*(level[heard] for level in levels)),
         "pulse_kept": correlation(*pulse_curves(candidate, reference, sample_rate)),
         "chroma_kept": correlation(*classes),
-        "key_kept": float(keys[0] == keys[1]),
+        "key_kept": float(fits[0].argmax() == key),
+        "key_fits": float(fits[0][key] >= fits[0].max() - AS_GOOD),
         "voiced": voiced_share(candidate, sample_rate),
     }
 

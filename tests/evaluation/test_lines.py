@@ -24,7 +24,7 @@ def test_a_clip_is_nearest_to_itself():
     clip = music()
     found = lines.measure([clip, music(1)], [clip, clip], RATE)
     assert found.keys() == lines.MEASURES.keys()
-    for name in (*lines.BANDS_HZ, "peaks_kept", "pulse_kept", "chroma_kept", "key_kept"):
+    for name in (*lines.BANDS_HZ, "peaks_kept", "pulse_kept", "chroma_kept", "key_kept", "key_fits"):
         assert found[name][0] == pytest.approx(1)
     assert found["chroma_kept"][1] < 0.9
     for name in lines.BANDS_HZ:
@@ -64,7 +64,7 @@ def test_tones_are_peaky_and_noise_is_not():
 def test_a_table_has_a_line_a_row():
     row = {name: {"mean": 0.5} for name in lines.MEASURES}
     first, _, line = lines.table({"ours": row}).splitlines()
-    assert first.count("|") == line.count("|") and line.startswith("| ours | 0.50 | ") and line.count("50 %") == 3
+    assert first.count("|") == line.count("|") and line.startswith("| ours | 0.50 | ") and line.count("50 %") == 4
 
 
 def test_silence_is_measured_too():
