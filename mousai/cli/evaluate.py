@@ -102,7 +102,7 @@ def evaluate_prompts(
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b", callback=between(1, 4096))] = None,
     through_codec: Annotated[bool, option("Beside them the practice set after encoding and decoding.", "--through-codec")] = False,
     beside: Annotated[Optional[list[str]], option("Beside them what this model makes of the same prompts; may be given often.", "--beside", metavar="MODEL")] = None,
-    recordings: Annotated[Optional[Path], option("Beside them crops of these: a folder or a manifest.", "--recordings")] = None,
+    recordings: Annotated[Optional[str], option("Beside them crops of these: a folder, a .jsonl manifest, or WebDataset shards.", "--recordings")] = None,
     listen: Annotated[int, option("Write a page to listen blind to so many of the prompts, by all of these.", "--listen", callback=between(0, 1000))] = 0,
     seed: Seed = 0,
     device: Device = "auto",
