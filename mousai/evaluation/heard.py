@@ -95,13 +95,15 @@ def table(rows: Mapping[str, Mapping[str, Any]], last: Mapping[str, str] | None 
     headings = ["", "clips", *MEASURES.values(), *([heading] if last is not None else [])]
     lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
     for name, row in rows.items():
-        cells = [name, str(row["clips"]), *(cell(measure, row[measure]) for measure in MEASURES), *([last.get(name, "–")] if last is not None else [])]
+        cells = [name, str(row["clips"]), *(cell(measure, row) for measure in MEASURES), *([last.get(name, "–")] if last is not None else [])]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def cell(name: str, value: float | None) -> str:
-    """A mean as the table shows it: shares in per cent, the rest with two decimals, "–" where nothing is known."""
-    if value is None:
+def cell(name: str, row: Mapping[str, Any]) -> str:
+    """A mean as the table shows it: shares in per cent, the rest with two decimals, in brackets how many clips were asked, if not all; "–" for none."""
+    if row[name] is None:
         return "–"
-    return f"{100 * value:.0f} %" if name in SHARES else f"{value:.2f}"
+    asked = row["asked_bpm"] if name in OF_TEMPO else row["asked_key"] if name in OF_KEY else row["clips"]
+    text = f"{100 * row[name]:.0f} %" if name in SHARES else f"{row[name]:.2f}"
+    return text if asked == row["clips"] else f"{text} ({asked})"

@@ -24,7 +24,7 @@ def text_of(report: Mapping[str, Any], rows: Mapping[str, Row]) -> str:
 LEGEND = (
     "Means over clips. pulse: the largest autocorrelation of onsets at 60 to 200 bpm; at the asked tempo, and at tempos that"
     " are neither that nor an octave or a third from it. tempo met: within 4 %, octaves apart allowed. key correlation: of the pitch classes with the asked key's"
-    " scale, 1 at most. voiced: share of frames that one pitch explains. chroma: 0 = all pitch classes alike, 1 = one alone. –: nothing was asked."
+    " scale, 1 at most. voiced: share of frames that one pitch explains. chroma: 0 = all pitch classes alike, 1 = one alone. In brackets: of how many clips it was asked, if not of all."
 )
 
 

@@ -117,7 +117,8 @@ def _compared(rows: Mapping[str, Row], ear: GenreClassifier, manifest: Path, sec
     if CODEC not in rows:
         return {"two_samples": None, "nearest": None}
     near = nearests(of_the_set, CODEC, training_set(manifest, phase), phase) if seconds >= LEAST_SECONDS else None
-    return {"two_samples": two_samples(of_the_set, CODEC, ear), "nearest": near}
+    apart = {name: row for name, row in of_the_set.items() if name != PRACTICE}  # the same pieces as the reference's: no second sample
+    return {"two_samples": two_samples(apart, CODEC, ear), "nearest": near}
 
 
 def _styles(rows: Mapping[str, Row], asked: Sequence[Asked], ear: GenreClassifier, picture: Path) -> dict[str, Any]:

@@ -63,3 +63,5 @@ def test_a_table_of_rows() -> None:
     lines = table({"this": summary(clips), "that": summary([])}, {"this": "88 %"}, "style named").splitlines()
     assert len({line.count("|") for line in lines}) == 1 and lines[0].endswith("| style named |")
     assert lines[2].startswith("| this | 2 | ") and "| 50 % | 50 % |" in lines[2] and lines[2].endswith("| 88 % |") and lines[3].endswith("| – |")
+    part = table({"this": summary([clips[0], hear(song(90), RATE)])}).splitlines()[2]
+    assert "| 100 % (1) | 100 % (1) |" in part and f"| {summary(clips)['chroma']:.2f} |" in part

@@ -99,7 +99,7 @@ def test_prompts_are_generated_named_heard_and_counted(tiny_cascade, practice, r
     assert [row["clips"] for row in known] == [len(STYLES), len(STYLES), 2 * len(STYLES)]
     assert known[0]["asked_key"] == len(STYLES) and known[2]["asked_key"] == 0 and known[2]["style_named"] is None
     assert known[0]["key_correlation"] > known[1]["key_correlation"] and made["key_correlation"] < known[0]["key_correlation"]
-    assert set(report["nearest"]) == set(report["rows"]) - {"recordings"} == {*report["two_samples"], CODEC}
+    assert set(report["nearest"]) == set(report["rows"]) - {"recordings"} == {*report["two_samples"], PRACTICE, CODEC}
     assert report["two_samples"][MADE]["p"] < 0.01 and report["nearest"][MADE]["median_db"] > report["nearest"][PRACTICE]["median_db"] > 0
     assert report["nearest"][CODEC]["median"] == 1  # one clip a style: each is the usual one
     text = (tmp_path / "prompts.md").read_text()
