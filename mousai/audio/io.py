@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mousai.audio.chapters import Chapter, read_chapters
 from mousai.audio.container import AudioError, File, Member
-from mousai.audio.decoder import Decoder
+from mousai.audio.decoder import HIGHEST_RATE, LOWEST_RATE, Decoder
 from mousai.audio.remix import remix
 from mousai.audio.write import FORMATS, AudioWriter, Written, write, write_blocks
 from mousai.files import parse_json
@@ -180,5 +180,5 @@ def to_tensor(audio: np.ndarray, channels: int) -> Tensor:
 
 
 def check_output(sample_rate: int, channels: int) -> None:
-    if sample_rate < 1 or channels < 1:
-        raise ValueError(f"sample_rate and channels must be at least 1; came {sample_rate} and {channels}")
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE or channels < 1:  # soxr takes minutes to the second for a rate of a few Hz
+        raise ValueError(f"sample_rate must be from {LOWEST_RATE} to {HIGHEST_RATE} and channels at least 1; came {sample_rate} and {channels}")

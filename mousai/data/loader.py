@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mousai.audio.io import AudioError, resampled_length
+from mousai.audio.io import AudioError, check_output, resampled_length
 from mousai.audio.level import level_gain, rms_of
 from mousai.data.sources import Source, Track, open_source
 from mousai.randomness import seed_of
@@ -97,6 +97,7 @@ class AudioCrops(Dataset):
     """
 
     def __init__(self, opened: Opened, config: AudioDataConfig, split: str | None, sample_rate: int, channels: int, seed: int) -> None:
+        check_output(sample_rate, channels)
         self.config, self.sample_rate, self.channels, self.seed = config, sample_rate, channels, seed
         self.tracks: list[tuple[Source, Track]] = []
         self.lengths: list[int] = []  # samples at `sample_rate`

@@ -296,3 +296,10 @@ def test_a_small_file_does_not_become_a_large_one(tmp_path: Path, rate: int) -> 
     for read in (io.info, io.read):
         with pytest.raises(io.AudioError, match=f"says that it has {rate} samples a second; from 1000 to 1000000 are read"):
             read(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("rate", [0, 3, 2_000_000])
+def test_a_rate_that_nobody_hears_is_refused_at_once(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(20_000, np.float32), 48_000)
+    with pytest.raises(ValueError, match="sample_rate must be from 1000 to 1000000"):
+        io.read(tmp_path / "a.wav", rate)
