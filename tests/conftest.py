@@ -58,14 +58,25 @@ def tiny_encoder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_cascade(tmp_path_factory, tiny_encoder):
     """The folder of a whole cascade with small numbers and random weights, 48 kHz stereo, stored in float16."""
+    conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}
+    return random_model(tmp_path_factory.mktemp("models") / "tiny", conditioner, TINY_GENERATOR)
+
+
+@pytest.fixture(scope="session")
+def tiny_musical_cascade(tmp_path_factory, tiny_encoder):
+    """The folder of one that is told tempo, key, metre and chords."""
+    conditioner = {"type": "music_text", "name": str(tiny_encoder), "max_length": 24}
+    return random_model(tmp_path_factory.mktemp("models") / "tiny_musical", conditioner, {**TINY_GENERATOR, "music": {"hop": 1024}})
+
+
+def random_model(folder, conditioner, generator):
+    """Writes a cascade of `TINY_CODEC` and these parts, its weights from chance."""
     import torch
 
     from mousai import checkpoint
     from mousai.recipe import part_from
 
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}
-    parts = {kind: part_from(kind, data) for kind, data in {"codec": TINY_CODEC, "conditioner": conditioner, "generator": TINY_GENERATOR}.items()}
+    parts = {kind: part_from(kind, data) for kind, data in {"codec": TINY_CODEC, "conditioner": conditioner, "generator": generator}.items()}
     models = {kind: parts[kind].build(seed=1) for kind in ("codec", "generator")}
     models["codec"].initialise([0.1 * torch.randn(2, 2, 65536, generator=torch.Generator().manual_seed(0))])
     state = {}

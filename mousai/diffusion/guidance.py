@@ -69,14 +69,14 @@ def guided(process: Process, predict_rows: PredictRows, settings: SamplingSettin
 def settled(said: SamplingSettings, own: SamplingSettings) -> SamplingSettings:
     """The settings that are said over a model's own.
 
-    Where more guidance is said than is the model's own, and nothing of what tempers it, what the model leaves off of that is as
-    in `HELD`. A model that has no such setting gets none.
+    Where more guidance is said than is the model's own, and neither says anything of what tempers it, it is tempered as in `HELD`. A
+    model that has no such setting gets none.
     """
     settings = said.over(own)
     if said.guidance is None or own.guidance is None or said.guidance <= own.guidance or any(name in TEMPERS for name in said.said()):
         return settings
-    held = {name: getattr(HELD, name) for name in TEMPERS if getattr(own, name) == getattr(OFF, name)}
-    return replace(settings, **held)
+    tempered = any(getattr(own, name) not in (None, getattr(OFF, name)) for name in TEMPERS)
+    return settings if tempered else replace(settings, **{name: getattr(HELD, name) for name in TEMPERS if getattr(own, name) is not None})
 
 
 def for_sampler(predict_rows: RowPredict, item: Tensor, negative: Tensor) -> Predict:

@@ -161,7 +161,7 @@ def _generated(cascade: Cascade, request: Request, asked: Sequence[Asked], folde
         for audio in batch:
             recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate)
             io.write(folder / f"{index:03d}-{asked[index].label}.ogg", audio, cascade.sample_rate, metadata=recipe)
-            music = cascade.music(request, index) if cascade.hears_music else in_words(asked[index].prompt)
+            music = cascade.music(request, index, Music()) if cascade.hears_music else in_words(asked[index].prompt)
             yield Known(asked[index].label, audio, music)
             index += 1
 

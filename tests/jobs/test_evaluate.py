@@ -112,6 +112,13 @@ def test_prompts_are_generated_named_heard_and_counted(tiny_cascade, practice, r
     assert (made["prompt"], made["seed"], made["guidance"]) == (row["prompt"], 3, 2.0) and row["label"] in clips[3].name
 
 
+def test_what_is_asked_of_a_model_that_is_told_tempo_and_key_is_what_it_settled_on(tiny_musical_cascade, practice, tmp_path) -> None:
+    report = evaluate_prompts(tiny_musical_cascade, practice, tmp_path, per_class=1, seeds_per_prompt=1, seconds=1.0, steps=1, codec_steps=1)
+    for clip, made in zip(report["rows"][MADE]["each"], sorted((tmp_path / "clips").iterdir()), strict=True):
+        recipe = io.read_metadata(made)
+        assert (clip["asked_bpm"], clip["asked_key"]) == (recipe["bpm"], recipe["key"]) and recipe["bpm"]
+
+
 def test_the_classifier_is_trained_once_a_set(practice) -> None:
     manifest = practice / "manifest.jsonl"
     [kept] = practice.glob("genre-classifier-*.safetensors")

@@ -45,7 +45,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--files", type=int, default=60)
     parser.add_argument("--seconds", type=float, default=24.0, help="length of each file, which is one segment below 48")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 2, 4], help="0 = what the device gets by itself")
-    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes/starter/generator.yaml")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes/starter/generator_dit.yaml")
     parser.add_argument("--model", type=Path, default=ROOT / "mousai/starter", help="the model folder of the codec")
     parser.add_argument("--package", type=Path, default=ROOT, help="another check-out of mousai, to compare with")
     parser.add_argument("--out", type=Path, help="a JSON file")
