@@ -110,7 +110,7 @@ WRONG = [
     (["generate", "a", "--device", "banana", "--model", MODEL], "banana"),
     (["generate", "a", "--dtype", "int8", "--model", MODEL], "int8"),
     (["generate", "a", "--format", "mp4", "--model", MODEL], "mp4"),
-    (["generate", "a", "--out", "song.mp3", "--model", MODEL], "mp3"),
+    (["generate", "a", "--out", "song.aac", "--model", MODEL], "aac"),
     (["generate", "a", "b", "--out", "song.wav", "--model", MODEL], "one file"),
     (["generate", "a", "--out", "/proc/songs", "--model", MODEL], "/proc/songs"),
     (["generate", "a", "--out", "../words.txt", "--model", MODEL], "is a file"),

@@ -1,5 +1,6 @@
 """The folder of a long piece: what is kept comes back or is said to be damaged, and nobody else comes in."""
 
+import os
 import random
 import re
 from pathlib import Path
@@ -310,12 +311,12 @@ def test_a_process_that_was_killed_between_audio_and_its_sum_did_no_damage(tmp_p
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a disk that is always full")
-def test_a_full_disk_is_one_line(tmp_path, said, blocks):
+def test_a_full_disk_is_one_line(tmp_path, said, blocks, monkeypatch):
     with opened(tmp_path / "audio.wav", RATE, 2, said.append) as wav:
         audio = Audio(wav, tmp_path / "audio.sums", said.append)
-        (tmp_path / "audio.sums").rename(tmp_path / "kept")
-        (tmp_path / "audio.sums").symlink_to("/dev/full")
-        with pytest.raises(OSError, match=r"^cannot write .*audio.sums: No space left on device$"):
-            audio.append(torch.randn(2, 50))
-    (tmp_path / "kept").replace(tmp_path / "audio.sums")
+        opened_as = os.open
+        with monkeypatch.context() as full:
+            full.setattr(os, "open", lambda path, *how: opened_as("/dev/full" if Path(path).name == "audio.sums" else path, *how))
+            with pytest.raises(OSError, match=r"^cannot write .*audio.sums: No space left on device$"):
+                audio.append(torch.randn(2, 50))
     assert torch.equal(audio_of(tmp_path, said.append), torch.cat(blocks, -1)) and said == []
