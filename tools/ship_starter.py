@@ -1,6 +1,6 @@
 """The shipped model from two trained ones: a generator's cascade with the newest decoder, in half the bytes.
 
-    python tools/ship_starter.py --codec runs/dmae/model --generator runs/generator/model --card card.md --out mousai/starter
+    python tools/ship_starter.py --codec runs/magnitude/model --generator runs/generator/model --card card.md --out mousai/starter
 
 Matrices are stored in float16, but for those that latents follow from, which stay as they are. The codec may have been
 trained on since the generator's cache was made, as long as its latents are the same.

@@ -2,7 +2,7 @@
 
     python tools/bench/caching.py --files 60 --seconds 24 --batch-sizes 1 2 4
 
-Makes FLAC files of tones and noise at 44.1 kHz with a manifest, and caches them by the recipe of the shipped generator with the
+Makes FLAC files of tones and noise at 44.1 kHz with a manifest, and caches them by the recipe of the shipped generator (or `--recipe`) with the
 codec of `--model`, in a new process for each batch size. Loading the models is not counted: it is what a run takes that finds
 nothing new. Shows the time on the wall, processor time, and how much of that is of the thread that encodes: where a second core is
 free for reading, that is all that is waited for, which a busy machine does not show on the wall. Prints a table in Markdown;

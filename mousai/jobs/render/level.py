@@ -1,8 +1,8 @@
 """The level of a long piece: sections brought nearer to one another, and peaks held where nothing else is to change.
 
 A model makes one section louder than another for no musical reason. What a section deviates from the mean of all by more than
-`ALLOWED_LU` is taken back, by at most `MOST_DB`, with a gain that moves within the transitions alone: inside a section nothing
-changes but its level.
+`ALLOWED_LU` is taken back, by at most `MOST_DB`, with a gain that moves within the transitions alone, and at the end of a loop:
+inside a section nothing changes but its level.
 """
 
 from __future__ import annotations
