@@ -56,7 +56,7 @@ class Request(SamplingSettings, Music):
         self._check_recordings()
 
     def _check_recordings(self) -> None:
-        if self.listen and self.init is None and self.inpaint is None:
+        if self.listen is not None and self.init is None and self.inpaint is None:
             raise ValueError("listen: says whether tempo, bars and key of a recording are heard; there is none")
         if self.init is not None and self.inpaint is not None:
             raise ValueError("init and inpaint: a recording is either varied as a whole or made anew in part; give one of the two")

@@ -22,7 +22,7 @@ from mousai.checks import Problems
 from mousai.config import parse_yaml
 from mousai.files import read_bytes
 from mousai.request.checks import PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, settle, unknown_keys
-from mousai.request.piece import Piece, as_made, slug, too_short
+from mousai.request.piece import Piece, as_made, slug, too_short, without_idle
 
 SETTINGS = tuple(name for name in PIECE_CHECKS if name not in ("title", "number"))
 OF_SECTIONS = ("negative", "transition")  # what a piece may say for all its sections
@@ -40,7 +40,7 @@ def read_jobs(path: str | Path, defaults: Mapping[str, Any] | None = None) -> li
     """The pieces of a job file, in their order, no two of one name; `defaults` are what the command line says.
 
     Paths in the file are relative to its folder, those in `defaults` to the working folder. A piece that extends a
-    recording keeps its loudness unless one is asked for. FileNotFoundError; Problems with all that is wrong, each line
+    recording keeps its loudness unless one is asked for. Of the defaults a piece takes what can do something to it. FileNotFoundError; Problems with all that is wrong, each line
     beginning with where.
     """
     return _JobFile(Path(path)).read(defaults or {})
@@ -172,7 +172,7 @@ class _JobFile:
             if isinstance(data["sections"], list):
                 data["sections"] = [fill(section, each, first=not index) for index, section in enumerate(data["sections"])]
             common = {name: value for name, value in common.items() if name in PIECE_CHECKS}
-        data = fill(data, common, first=True)
+        data = fill(data, without_idle(common, common | data), first=True)
         if data.get("extend") is not None:
             data.setdefault("loudness", None)
         return data, lines

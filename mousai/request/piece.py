@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from mousai.checks import Problems
 from mousai.config import to_dict
 from mousai.request.checks import MAX_PIECE_SECONDS, PIECE_CHECKS, SECTION_CHECKS, came, in_seconds, is_meant, missing, settle, unknown_keys
-from mousai.request.music import MUSIC_CHECKS, Music
+from mousai.request.music import MUSIC_CHECKS, Music, in_words
 from mousai.types import SETTING_CHECKS, SamplingSettings
 
 DEFAULT_TRANSITION = 8.0  # seconds
@@ -96,7 +96,7 @@ class Piece(SamplingSettings, Music):
         object.__setattr__(self, "negative", None)
         settled, lines = settle(vars(self), PIECE_CHECKS)
         lines += [line for section in self.sections for line in _unsaid(vars(section), settled.get("extend") is not None)]
-        _keep(self, settled, lines + _together(settled, self.sections) + _lengths(settled, self.sections))
+        _keep(self, settled, lines + _together(settled, self.sections) + _several(settled, self.sections) + _lengths(settled, self.sections))
 
     @property
     def seconds(self) -> float:
@@ -146,7 +146,7 @@ class Piece(SamplingSettings, Music):
         settled, more = settle(data, PIECE_CHECKS)
         lines += wrong + more + _together(settled, sections)
         if sections and not wrong:
-            lines += _lengths(settled, sections)
+            lines += _several(settled, sections) + _lengths(settled, sections)
         if lines:
             raise Problems(lines)
         return cls(tuple(sections), **settled)
@@ -155,7 +155,18 @@ class Piece(SamplingSettings, Music):
 def as_made(data: Any) -> Any:
     """A piece as the recipe of any version has it: what versions before did not know of was not done."""
     sections = data.get("sections") if isinstance(data, Mapping) else None
-    return {"level_sections": False} | data if isinstance(sections, (list, tuple)) and len(sections) > 1 else data
+    if not isinstance(sections, (list, tuple)):
+        return data
+    data = without_idle(data, data)
+    return {"level_sections": False} | data if len(sections) > 1 else data
+
+
+def without_idle(values: Mapping[str, Any], piece: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` without what would do nothing to a `piece` as it is written, which may not say it itself: it is of several sections, or of a recording."""
+    sections = piece.get("sections")
+    idle = [("listen", True), ("listen", False)] if piece.get("extend") is None else []
+    idle += [("glide", True), ("level_sections", True)] if not isinstance(sections, (list, tuple)) or len(sections) == 1 else []
+    return {name: value for name, value in values.items() if not any(name == other and value is said for other, said in idle)}
 
 
 def too_short(recording: str, seconds: float) -> list[str]:
@@ -219,9 +230,11 @@ def _many(data: Any, extends: bool) -> tuple[list[Section], list[str]]:
     return made, lines
 
 
-def _together(values: Mapping[str, Any], sections: Iterable[Section]) -> list[str]:
+def _together(values: Mapping[str, Any], sections: Sequence[Section]) -> list[str]:
     """A line for each two things that are right by themselves and do not go together."""
     lines = []
+    if values.get("listen") is not None and values.get("extend") is None:
+        lines.append("listen: says whether tempo, bars and key of a recording are heard; there is none")
     if values.get("extend") is not None and values.get("loop"):
         lines.append("extend and loop: a recording's end cannot go on at its beginning; leave one of the two away")
     if values.get("extend") is not None and values.get("level_sections"):
@@ -231,6 +244,21 @@ def _together(values: Mapping[str, Any], sections: Iterable[Section]) -> list[st
     window, overlap = values.get("window"), values.get("overlap")
     if window is not None and overlap is not None and overlap > window / 2:
         lines.append(f"overlap: expected at most half of the window, {window / 2:g} s, came {overlap:g}")
+    return lines
+
+
+def _several(values: Mapping[str, Any], sections: Sequence[Section]) -> list[str]:
+    """A line for each setting of several sections that does nothing for these, or not what it says."""
+    lines = []
+    if len(sections) == 1 and values.get("level_sections") and values.get("extend") is None:
+        lines.append("level_sections: there is one section, which nothing could be brought nearer to; leave it away")
+    if len(sections) == 1 and values.get("glide"):
+        lines.append("glide: there is one section, whose tempo glides nowhere; leave it away")
+    if len(sections) > 1 and values.get("glide") and values.get("loop"):
+        whole, last = values.get("bpm"), sections[-1]
+        first = sections[0].bpm or whole or in_words(sections[0].prompt).bpm
+        if first != (last.bpm or in_words(last.prompt).bpm or whole or first):
+            lines.append("glide and loop: a tempo does not glide from the end to the beginning; end with the tempo that the loop begins with, or leave one of the two away")
     return lines
 
 

@@ -49,6 +49,8 @@ GAP = {"inpaint": "x.wav", "span": (1.0, 2.0)}
         ({"schedule": "liner"}, "did you mean 'linear'"),
         ({"sampler": "dpmpp_2m", "eta": 0.5}, "eta: belongs to ddim"),
         ({"strength": 0.5}, "strength: .* there is none"),
+        ({"listen": True}, "listen: .* there is none"),
+        ({"listen": False}, "listen: .* there is none"),
         ({"init": "x.wav", "strength": 0}, "strength: expected a number above 0 and at most 1, came 0"),
         ({"init": "x.wav", "strength": 1.01}, "strength"),
         ({"init": "x.wav", **GAP}, "init and inpaint"),

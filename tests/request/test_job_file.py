@@ -80,6 +80,18 @@ def test_the_job_file_of_a_version_that_did_not_level_sections_is_of_a_piece_wit
     assert piece == replace(PIECE, level_sections=False)
 
 
+def test_of_the_defaults_a_piece_takes_what_can_do_something_to_it():
+    text = """
+        defaults: {glide: true, level_sections: true, listen: false}
+        pieces:
+        - {prompt: a, seconds: 20}
+        - {sections: [{prompt: a, seconds: 20}, {prompt: b, seconds: 20}]}
+    """
+    assert [(each.glide, each.level_sections, each.listen) for each in jobs(text)] == [(None, None, None), (True, True, None)]
+    with pytest.raises(Problems, match="piece 1: glide: there is one section"):
+        jobs("pieces: [{prompt: a, seconds: 20, glide: true}]")
+
+
 def test_text_may_hold_any_line_separator():
     assert [piece.title for piece in jobs('{"prompt": "a", "seconds": 9, "title": "x\u2028\x85y"}\n', "a.jsonl")] == ["x y"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mousai.checks import Problems
-from mousai.request.piece import Piece, Section, slug
+from mousai.request.piece import Piece, Section, as_made, slug
 
 
 def sections(*seconds: float, transitions: dict[int, float] | None = None) -> tuple[Section, ...]:
@@ -78,6 +78,14 @@ def test_transitions_never_overlap_nor_leave_their_sections():
             {"guidance": 1, "sections": (Section("a", 9, negative="b"),)},
             ["negative: works through guidance, and guidance 1 is none; raise it, or leave the negative prompt away"],
         ),
+        ({"listen": True}, ["listen: says whether tempo, bars and key of a recording are heard; there is none"]),
+        ({"listen": False}, ["listen: says whether tempo, bars and key of a recording are heard; there is none"]),
+        ({"level_sections": True}, ["level_sections: there is one section, which nothing could be brought nearer to; leave it away"]),
+        ({"glide": True, "extend": "a.wav"}, ["glide: there is one section, whose tempo glides nowhere; leave it away"]),
+        (
+            {"glide": True, "loop": True, "sections": (Section("a", 20, bpm=100), Section("techno, 120 bpm", 20))},
+            ["glide and loop: a tempo does not glide from the end to the beginning; end with the tempo that the loop begins with, or leave one of the two away"],
+        ),
         ({"window": 20, "overlap": 11}, ["overlap: expected at most half of the window, 10 s, came 11"]),
         ({"sections": ()}, ["sections: expected a Section at least"]),
         ({"sections": ("a",)}, ["sections: expected a Section at least"]),
@@ -105,6 +113,23 @@ def test_what_cannot_be_is_said(values, lines):
     with pytest.raises(Problems) as caught:
         Piece(**{"sections": sections(30), **values})
     assert list(caught.value.problems) == lines and str(caught.value) == "\n".join(lines)
+
+
+def test_a_loop_may_glide_where_it_ends_as_it_begins():
+    for first, last, bpm in ((100, 100, None), (None, None, None), (None, 90, 90)):
+        assert Piece((Section("a", 20, bpm=first), Section("b, 120 bpm", 20), Section("c", 20, bpm=last)), bpm=bpm, glide=True, loop=True).glide
+
+
+def test_what_did_nothing_in_an_older_recipe_is_left_out():
+    plain = Piece(sections(30), level_sections=False)
+    assert Piece.from_dict(as_made(plain.to_dict() | {"glide": True, "listen": False})) == plain
+    assert Piece.from_dict(as_made(plain.to_dict() | {"level_sections": True})) == Piece(sections(30))
+
+
+def test_one_wrong_section_of_two_does_not_make_the_piece_one_of_a_single_section():
+    with pytest.raises(Problems) as caught:
+        Piece.from_dict({"sections": [{"prompt": "a", "seconds": 9}, {"prompt": "b", "seconds": -1}], "glide": True})
+    assert len(caught.value.problems) == 1 and caught.value.problems[0].startswith("section 2: seconds")
 
 
 def test_a_section_says_all_that_is_wrong_with_it():
