@@ -165,9 +165,7 @@ def manifest_files(manifest: Path) -> list[Found]:
     if not manifest.is_file():
         raise FileNotFoundError(f"no such manifest: {manifest}")
     found, lines, missing, problems = [], {}, [], []
-    for number, line in enumerate(decoded(read_bytes(manifest, MANIFEST_BYTES), manifest).split("\n"), 1):
-        if not line.strip():
-            continue
+    for number, line in manifest_lines(manifest):
         where = f"{manifest}, line {number}"
         try:
             key, metadata = manifest_line(line, where)
@@ -187,6 +185,12 @@ def manifest_files(manifest: Path) -> list[Found]:
         names = "\n  ".join(missing)
         raise FileNotFoundError(f"{manifest}: {len(missing)} of {len(found)} files are missing beside it:\n  {names}")
     return found
+
+
+def manifest_lines(manifest: Path) -> list[tuple[int, str]]:
+    """The lines of a manifest that hold something, with their numbers; ValueError for one that is no text, or larger than any is."""
+    lines = enumerate(decoded(read_bytes(manifest, MANIFEST_BYTES), manifest).split("\n"), 1)
+    return [(number, line) for number, line in lines if line.strip()]
 
 
 def manifest_line(line: str, where: str) -> tuple[str, dict[str, Any]]:

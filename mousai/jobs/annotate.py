@@ -14,7 +14,7 @@ import torch
 
 from mousai.audio.hearing import hear_file
 from mousai.audio.io import AudioError
-from mousai.data.sources import PATH_KEYS, Track, open_source
+from mousai.data.sources import PATH_KEYS, Track, manifest_lines, open_source
 from mousai.files import parse_json, write_text
 from mousai.jobs.spread import spread
 from mousai.request.music import MUSIC_CHECKS
@@ -48,10 +48,12 @@ def annotate(
 ) -> Annotated:
     """Writes to the manifest `out` a line for each recording of `source`, a folder or a manifest, with what is heard in it.
 
-    What a line of the source says stays: a grid of its own (`downbeats` or `beats`), its key, and its tempo and metre, to which
-    the beats that are heard keep. What is unclear is null. The same command again hears only what is new or has changed.
+    What a line of the source says stays: a grid of its own (`downbeats` or `beats`), its key and its metre. Its tempo, without
+    such a grid, is looked for within 6 % of it, and where beats are clear the one found there replaces it. What is unclear is
+    null. The same command again hears only what is new or has changed.
     `workers` processes share the work; `progress(done, total)` is called after each file. Damaged files are left out with
-    a line each. ValueError or FileNotFoundError as of `mousai.data.sources.open_source`, and for an `out` that is no place for it.
+    a line each. ValueError or FileNotFoundError as of `mousai.data.sources.open_source`, and for an `out` that is no place for
+    it, such as a manifest that was not made here.
     """
     out = Path(out)
     if ".tar" in str(source):
@@ -60,9 +62,8 @@ def annotate(
         raise ValueError(f"--out: expected a .jsonl manifest other than the source, came {out}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, came {workers}")
-    opened = open_source(source)
+    earlier, opened = kept(out), open_source(source)
     written, stamps = lines_of(opened.tracks, source, out), {track.key: stamp(track) for track in opened}
-    earlier = kept(out)
     lines = {key: line | earlier[line["file"]] for key, line in written.items() if earlier.get(line["file"], {}).get("heard", {}).get("of") == stamps[key]}
     missing = [track for track in opened if track.key not in lines]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -81,15 +82,19 @@ def annotate(
     if not rows:
         raise ValueError(f"{source}: holds no usable audio ({len(opened.skipped)} files were skipped)")
     write(out, rows)
-    counts = [sum(bool(row.get(name)) for row in rows) for name in ("bpm", "downbeats", "key")]
-    return Annotated(out, len(rows), len([track for track in missing if track.key in lines]), *counts, len(opened.skipped))
+    counts = {
+        "beats": sum(any(row.get(name) not in (None, []) for name in ("first_beat", "beats", "downbeats")) for row in rows),
+        "bars": sum(bool(row.get("downbeats")) for row in rows),
+        "keys": sum(bool(row.get("key")) for row in rows),
+    }
+    return Annotated(out, len(rows), len([track for track in missing if track.key in lines]), **counts, skipped=len(opened.skipped))
 
 
 def lines_of(tracks: Iterable[Track], source: str | Path, out: Path) -> dict[str, Line]:
     """The line of each track, by its key: its own of a manifest, else what is known of it, and its file as seen from `out`."""
     own: dict[str, Line] = {}
     if str(source).endswith(".jsonl"):
-        rows = [parse_json(text, str(source), dict) for text in Path(source).read_text(encoding="utf-8-sig").split("\n") if text.strip()]
+        rows = [parse_json(text, f"{source}, line {number}", dict) for number, text in manifest_lines(Path(source))]
         own = {next(row[name] for name in PATH_KEYS if row.get(name)): {name: value for name, value in row.items() if name not in PATH_KEYS} for row in rows}
     beside = out.absolute().parent
     return {track.key: {"file": relative(track.path, beside)} | own.get(track.key, track.metadata) for track in tracks}
@@ -104,12 +109,16 @@ def relative(path: Path, folder: Path) -> str:
 
 
 def kept(out: Path) -> dict[str, Line]:
-    """What an earlier run heard, by the file of its line."""
+    """What an earlier run heard, by the file of its line; ValueError for a manifest that is not of such a run, and is not to be lost."""
     if not out.exists():
         return {}
-    rows = [parse_json(text, f"{out} (remove it to begin anew)", dict) for text in out.read_text(encoding="utf-8").split("\n") if text.strip()]
-    names = (*GRID, "key", "heard")
-    return {row.get("file"): {name: row[name] for name in names if name in row} for row in rows if isinstance(row.get("heard"), dict)}
+    found, names = {}, (*GRID, "key", "heard")
+    for number, text in manifest_lines(out):
+        row = parse_json(text, f"{out}, line {number} (remove it to begin anew)", dict)
+        if not isinstance(row.get("heard"), dict) or not isinstance(row.get("file"), str):
+            raise ValueError(f"--out: {out}, line {number} was not written by annotate, and would be lost; name another file, or remove this one")
+        found[row["file"]] = {name: row[name] for name in names if name in row}
+    return found
 
 
 def stamp(track: Track) -> list[Any]:

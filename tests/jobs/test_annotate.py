@@ -96,12 +96,18 @@ def test_what_a_line_says_stays(music: Path, tmp_path: Path) -> None:
     ]
     source = tmp_path / "own.jsonl"
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    annotate(source, tmp_path / "heard.jsonl", workers=1)
+    assert annotate(source, tmp_path / "heard.jsonl", workers=1).beats == 2
     found = rows(tmp_path / "heard.jsonl")
     assert found["a.flac"]["bpm"] == 120 and found["a.flac"]["key"] == "Eb minor" and found["a.flac"]["note"] == 7
     assert found["a.flac"]["first_beat"] is not None
     assert {name: found["b.flac"].get(name) for name in ("bpm", "metre", "downbeats")} == {name: lines[1][name] for name in ("bpm", "metre", "downbeats")}
     assert "first_beat" not in found["b.flac"]
+
+
+def test_a_tempo_alone_is_no_beat(music: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.jsonl").write_text(json.dumps({"file": "music/noise.wav", "bpm": 100, "metre": "4/4"}) + "\n")
+    done = annotate(tmp_path / "own.jsonl", tmp_path / "heard.jsonl", workers=1)
+    assert rows(tmp_path / "heard.jsonl")["noise.wav"]["bpm"] == 100 and (done.beats, done.bars) == (0, 0)
 
 
 def test_several_processes_hear_the_same(music: Path, tmp_path: Path) -> None:
@@ -115,5 +121,11 @@ def test_places_that_are_none_are_refused(music: Path, tmp_path: Path) -> None:
     for source, out, words in ((music, "heard.json", "jsonl"), (tmp_path / "own.jsonl", "own.jsonl", "other than the source"), ("shard-{0..3}.tar", "heard.jsonl", "folder or a manifest")):
         with pytest.raises(ValueError, match=words):
             annotate(source, tmp_path / out, workers=1)
+    for text, words in (('{"file": "a.flac", "bpm": 90}\n', "line 1 was not written by annotate"), ("\n[1]\n", "line 2 .*expected a JSON object"), (b"\xff\n", "not text in UTF-8")):
+        kept = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "mine.jsonl").write_bytes(kept)
+        with pytest.raises(ValueError, match=words) as caught:
+            annotate(music, tmp_path / "mine.jsonl", workers=1)
+        assert "\n" not in str(caught.value) and (tmp_path / "mine.jsonl").read_bytes() == kept
     with pytest.raises(ValueError, match="workers"):
         annotate(music, tmp_path / "heard.jsonl", workers=0)
