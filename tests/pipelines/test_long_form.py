@@ -72,7 +72,7 @@ def test_everything_that_is_left_to_the_model_is_said(cascade):
 
 @pytest.mark.parametrize("more", [{}, {"loop": True}, {"method": "continuation"}, {"method": "continuation", "loop": True}], ids=str)
 def test_what_is_said_stays(cascade, more):
-    said = {"steps": 7, "guidance": 2.0, "schedule": "cosine", "rescale": 0.5, "interval": (0.1, 0.9), "apg": 0.5, "apg_norm": 1.0, "codec_steps": 2}
+    said = {"steps": 7, "guidance": 2.0, "schedule": "cosine", "rescale": 0.5, "interval": (0.1, 0.9), "apg": 0.5, "apg_norm": 1.0, "hold": 0.5, "codec_steps": 2}
     whole = Piece([Section("slow piano", 20.0)], **{"method": "joint", "window": 3.0, "overlap": 1.0} | said | more)
     found, settings = resolved(cascade, whole)
     assert found == whole == resolved(cascade, found)[0]
