@@ -77,5 +77,6 @@ def hear_file(place: io.File, bpm: float | None = None, metre: str | None = None
 
 
 def hear_audio(audio: Tensor, sample_rate: int, bpm: float | None = None, metre: str | None = None) -> Heard:
-    """As `hear`, of audio `(c, s)` at any rate."""
-    return hear(torch.from_numpy(soxr.resample(audio.mean(0).numpy(), sample_rate, RATE)), bpm, metre)
+    """As `hear`, of audio `(c, s)` at any rate, of any device and precision."""
+    mono = audio.detach().float().cpu().mean(0)
+    return hear(torch.from_numpy(soxr.resample(mono.numpy(), sample_rate, RATE)), bpm, metre)

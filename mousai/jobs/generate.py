@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mousai.pipelines.cascade import Cascade
+    from mousai.request.music import Music
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +61,8 @@ def generate(
 
     `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg, opus or mp3. No file is
     overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
-    counts sampling steps; `say` gets the line of what is heard in a recording. Whatever is wrong with the input, the model's folder or the place raises ValueError or OSError
-    before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
+    counts sampling steps; `say` gets the line of what is heard in a recording. Whatever is wrong with the input, the model's folder or
+    the place raises ValueError or OSError before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
     happens later.
     """
     folder, name, format = split_out(out, len(request), format, DEFAULT_FORMAT)
@@ -77,16 +78,15 @@ def generate(
     with ready(folder):
         cascade = load(model, device, dtype, compile=compile)
         cascade.settings(request)
-        if say and cascade.hears_music and request.listen is not False and (place := request.init or request.inpaint) is not None:
-            from mousai.pipelines.recording import heard_in_words
-
-            say(f"{place} has {heard_in_words(cascade.heard(request))}")
+        heard = cascade.heard(request)
+        if say and cascade.hears_music:
+            tell_heard(request, heard, say)
         index, began = 0, time.perf_counter()
-        with closing(cascade.clips(request, progress)) as batches:
+        with closing(cascade.clips(request, progress, heard)) as batches:
             for batch in batches:
                 took = (time.perf_counter() - began) / len(batch)
                 for audio in batch:
-                    yield write(cascade, request, index, audio, folder, name, format, spectrogram, took)
+                    yield write(cascade, request, index, heard, audio, folder, name, format, spectrogram, took)
                     index += 1
                 began = time.perf_counter()
 
@@ -101,11 +101,23 @@ def check_recording(request: Request) -> None:
             request.check_span(seconds)
 
 
+def tell_heard(request: Request, heard: Sequence[Music], say: Callable[[str], None]) -> None:
+    """Says what was heard in the recording of a request; a line for each that differs, where words say different tempos."""
+    from mousai.pipelines.recording import heard_in_words
+
+    place = request.init if request.init is not None else request.inpaint
+    if place is None or request.listen is False:
+        return
+    name = place if isinstance(place, (str, Path)) else "the recording"
+    for words in dict.fromkeys(map(heard_in_words, heard)):
+        say(f"{name} has {words}")
+
+
 def write(
-    cascade: Cascade, request: Request, index: int, audio: Tensor, folder: Path, name: str | None, format: str, spectrogram: bool, took: float
+    cascade: Cascade, request: Request, index: int, heard: Sequence[Music], audio: Tensor, folder: Path, name: str | None, format: str, spectrogram: bool, took: float
 ) -> Made:
     """Writes clip `index` under a free name."""
-    recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate)
+    recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate, heard)
     vacant = partial(free, folder, name or f"{slug(recipe['prompt'])}-{recipe['seed']}", format, ("png",) if spectrogram else ())
     written = io.write(vacant(), audio, cascade.sample_rate, recipe, otherwise=vacant)
     picture = draw(audio, cascade.sample_rate, written.path, recipe) if spectrogram else None

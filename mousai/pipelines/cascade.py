@@ -27,7 +27,7 @@ from mousai.pipelines.recording import CONTEXT_SECONDS, begin, finish, music_in,
 from mousai.pipelines.system import System, check_conditions
 from mousai.recipe import REGISTRIES, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
-from mousai.request.music import MUSIC_CHECKS, Music
+from mousai.request.music import MUSIC_CHECKS, Music, in_words
 from mousai.request.piece import Piece
 from mousai.trust import DOWNLOADS, allowing, trusting
 from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
@@ -71,14 +71,14 @@ class Cascade(System):
         request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, loudness, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
-    def clips(self, request: Request, callback: Callback | None = None) -> Iterator[Tensor]:
-        """The clips of a request, `(b, c, s)` float32 on the CPU, one batch after the other."""
+    def clips(self, request: Request, callback: Callback | None = None, heard: Sequence[Music] | None = None) -> Iterator[Tensor]:
+        """The clips of a request, `(b, c, s)` float32 on the CPU, one batch after the other; `heard` is what `heard` gives, if that was asked already."""
         settings, strength = self.settings(request)
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
         condition = self.encode_texts(request.prompts)
-        heard = self.heard(request)
-        music = [self.music(request, index, heard) for index in range(len(request))]
+        heard = self.heard(request) if heard is None else heard
+        music = [self.music(request, index, heard[index]) for index in range(len(request))]
         condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
         plain = settings.over(PLAIN)
@@ -123,19 +123,25 @@ class Cascade(System):
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
 
-    def music(self, request: Request, index: int, heard: Music) -> Music:
+    def music(self, request: Request, index: int, heard: Music = Music()) -> Music:
         """The tempo, key, metre and chords of clip `index`; where there is a recording nothing is drawn, it has its own, `heard` in it."""
         drawn = request.init is None and request.inpaint is None
         music = self.settled(request.music(), request.prompts[index], request.seed_of(index), drawn)
         return music if drawn else with_heard(music, heard)
 
-    def heard(self, request: Request) -> Music:
-        """What is heard in the recording of a request, around what of it is made anew; nothing where nobody listens."""
-        place, said = request.init if request.init is not None else request.inpaint, request.music()
+    def heard(self, request: Request) -> list[Music]:
+        """What is heard in the recording of a request, around what of it is made anew, for each clip; nothing where nobody listens.
+
+        The tempo and metre that a clip's options or words say are kept to; clips that say the same share one hearing.
+        """
+        place = request.init if request.init is not None else request.inpaint
         if place is None or not self.hears_music:
-            return Music()
+            return [Music()] * len(request)
+        said = [request.music().over(in_words(prompt)) for prompt in request.prompts]
+        said = [Music(bpm=each.bpm, metre=each.metre) for each in said]
         begin, end = (0.0, request.seconds) if request.span is None else (max(0.0, request.span[0] - CONTEXT_SECONDS), request.span[1] + CONTEXT_SECONDS)
-        return music_in(place, said, self.sample_rate, begin, end, listen=request.listen is not False)
+        found = {each: music_in(place, each, self.sample_rate, begin, end, listen=request.listen is not False) for each in dict.fromkeys(said)}
+        return [found[each] for each in said]
 
     @torch.no_grad()
     def render(self, piece: Piece) -> Iterator[Tensor]:
@@ -161,13 +167,13 @@ class Cascade(System):
         most, together = CLIPS_AT_ONCE.get(self.device.type, CLIPS_AT_ONCE["cpu"])
         return min(len(request), request.batch or max(1, min(most, int(together / seconds))))
 
-    def recipe_of(self, request: Request, index: int, seconds: float) -> dict[str, Any]:
-        """Everything that clip `index` of `seconds` follows from, plain enough for JSON: what goes into its file."""
+    def recipe_of(self, request: Request, index: int, seconds: float, heard: Sequence[Music] | None = None) -> dict[str, Any]:
+        """Everything that clip `index` of `seconds` follows from, plain enough for JSON: what goes into its file; `heard` as of `clips`."""
         settings, strength = self.settings(request)
         made: dict[str, Any] = {"prompt": request.prompts[index], "seed": request.seed_of(index), "seconds": round(seconds, 6)}
         made |= {name: value for name, value in config.to_dict(settings).items() if name != "resamples"}
-        heard = self.heard(request)
-        made |= self.music(request, index, heard).said() | ({"heard": heard.said()} if heard.said() else {})
+        of_clip = (self.heard(request) if heard is None else heard)[index]
+        made |= self.music(request, index, of_clip).said() | ({"heard": of_clip.said()} if of_clip.said() else {})
         if request.loudness is not None:
             made["loudness"] = request.loudness
         if request.init is not None:

@@ -86,12 +86,17 @@ def read(place: Tensor | str | Path, codec: Codec) -> Tensor:
     """The recording `(c, s)` that a path or a tensor means, with the codec's channels; of a longer file its first MAX_SECONDS."""
     if not isinstance(place, Tensor):
         return io.read(place, codec.sample_rate, codec.channels, num_samples=round(MAX_SECONDS * codec.sample_rate))
-    audio = place[0] if place.ndim == 3 and len(place) == 1 else place
-    if audio.ndim != 2 or not audio.is_floating_point() or audio.shape[-1] == 0:
-        raise ValueError(f"recording: expected floating-point audio (c, s) at {codec.sample_rate} Hz, came {place.dtype} {tuple(place.shape)}")
+    return io.remix(checked(place, codec.sample_rate), codec.channels)
+
+
+def checked(recording: Tensor, sample_rate: int) -> Tensor:
+    """A recording `(c, s)` or `(1, c, s)` as `(c, s)` float32 on the CPU; ValueError for one that is none."""
+    audio = recording[0] if recording.ndim == 3 and len(recording) == 1 else recording
+    if audio.ndim != 2 or not audio.is_floating_point() or 0 in audio.shape:
+        raise ValueError(f"recording: expected floating-point audio (c, s) at {sample_rate} Hz, came {recording.dtype} {tuple(recording.shape)}")
     if not audio.isfinite().all():
         raise ValueError("recording: holds NaN or infinite samples")
-    return io.remix(audio.detach().float().cpu(), codec.channels)
+    return audio.detach().float().cpu()
 
 
 def music_of(place: str | Path) -> Music:
@@ -124,7 +129,7 @@ def music_in(place: Tensor | str | Path, said: Music, sample_rate: int, begin: f
     if own.said() or not listen:
         return own
     if isinstance(place, Tensor):
-        audio = place.reshape(-1, place.shape[-1])
+        audio = checked(place, sample_rate)
         return _in_heard(hear_audio(audio[:, round(begin * sample_rate) : None if end is None else round(end * sample_rate)], sample_rate, said.bpm, said.metre), begin)
     status = os.stat(place)
     return _heard_in_file(str(place), (status.st_size, status.st_mtime_ns), begin, end, said.bpm, said.metre)

@@ -17,16 +17,24 @@ OVERLAP_SHARE = 0.25  # of a window
 
 def settled_music(system: System, piece: Piece) -> Music:
     """The music of a piece: what it says, or its first section, its words, and what is drawn, or heard in the recording that it goes on from."""
+    return settled_and_heard(system, piece)[0]
+
+
+def settled_and_heard(system: System, piece: Piece) -> tuple[Music, Music]:
+    """The music of a piece, and what of it was heard in the recording that it goes on from; nothing without one."""
     for section in piece.sections:
         system.check_music(Music(bpm=section.bpm))
     said, first = piece.music(), piece.sections[0]
     if said.bpm is None and first.bpm is not None:
         said = replace(said, bpm=first.bpm)
     music = system.settled(said, first.prompt, piece.seed, drawn=piece.extend is None, loop_seconds=piece.seconds if piece.loop else None)
-    return music if piece.extend is None else with_heard(music, heard_before(system, piece, music))
+    if piece.extend is None:
+        return music, Music()
+    heard = _heard_before(system, piece, music)
+    return with_heard(music, heard), heard
 
 
-def heard_before(system: System, piece: Piece, said: Music) -> Music:
+def _heard_before(system: System, piece: Piece, said: Music) -> Music:
     """What the recording that a piece goes on from is in at its end, see `recording.music_in`; nothing for a model that does not hear it."""
     if not system.hears_music:
         return Music()

@@ -107,6 +107,8 @@ def test_a_file_is_heard_from_any_second_and_rate(tmp_path):
     assert off(np.array(later.beats.times) + 5, times) < 0.02
     again = hear_audio(torch.from_numpy(np.repeat(audio.numpy(), 2)[None]), 2 * RATE)
     assert again.beats.bpm == pytest.approx(100, rel=1e-3)
+    half = audio[None].bfloat16().requires_grad_()  # as a network may have made it
+    assert hear_audio(half, RATE).beats.bpm == pytest.approx(100, rel=1e-3)
 
 
 def test_blocks_give_what_the_whole_gives():

@@ -92,7 +92,7 @@ def test_two_at_once_never_lose_a_clip(tiny_cascade, tmp_path, monkeypatch):
 
 def test_a_loud_clip_is_scaled_and_says_so(tiny_cascade, tmp_path, monkeypatch, model, caplog):
     request = Request("calm", 0.2, **QUICK)
-    monkeypatch.setattr("mousai.pipelines.cascade.Cascade.clips", lambda self, request, callback: (clip for clip in [torch.full((1, 2, 9600), 2.0)]))
+    monkeypatch.setattr("mousai.pipelines.cascade.Cascade.clips", lambda self, *request: (clip for clip in [torch.full((1, 2, 9600), 2.0)]))
     (made,) = generate(request, tiny_cascade, tmp_path)
     assert made.peak == 2.0 and made.scale == 0.5 and io.read(made.path).max() <= 1 and "above full scale" in caplog.text
 

@@ -255,6 +255,35 @@ def test_a_foreign_recording_gives_tempo_bars_and_key(trained, tmp_path):
     assert told()[0].bpm is None
 
 
+def test_a_recording_is_heard_once_a_request_by_what_the_words_say(trained, tmp_path, monkeypatch):
+    from mousai.jobs.generate import generate
+    from mousai.pipelines import recording
+    from mousai.request.clip import Request
+
+    calls, real, lines = [], recording.hear_audio, []
+    monkeypatch.setattr(recording, "hear_audio", lambda audio, rate, *said: calls.append(said) or real(audio, rate, *said))
+    take = clicks(110, 0.3, 20.11).bfloat16().requires_grad_()
+    made = list(generate(Request(["piano", "calm", "techno, 90 bpm"], init=take, strength=0.5, steps=1, guidance=1.0), trained, tmp_path, say=lines.append))
+    assert calls == [(None, None), (90.0, None)]
+    assert [clip.recipe["bpm"] for clip in made] == [110, 110, 90] and [clip.recipe["heard"]["bpm"] for clip in made] == [110, 110, 110]
+    assert lines == ["the recording has 110 bpm"]
+
+
+def test_what_a_piece_says_that_it_heard_is_what_it_plays(trained, tmp_path, monkeypatch):
+    from mousai.audio import io
+    from mousai.jobs.render.job import render
+    from mousai.pipelines import recording
+
+    calls, real = [], recording.hear
+    monkeypatch.setattr(recording, "hear", lambda *given: calls.append(given[1:]) or real(*given))
+    io.write(tmp_path / "take.wav", clicks(110, 0.3, 20.11), 16000)
+    piece = Piece((Section("", 4.0),), extend=str(tmp_path / "take.wav"), window=2.0, guidance=1.0, title="on")
+    [done] = render([piece], trained, tmp_path / "out").results
+    recipe = io.read_metadata(done.file)
+    assert calls == [(None, None)] and recipe["heard"]["bpm"] == recipe["piece"]["bpm"] == 110
+    assert recipe["heard"]["downbeat"] == recipe["piece"]["downbeat"]
+
+
 def test_an_older_cache_goes_on_without_beats_as_a_curve(recipe, monkeypatch, capsys):
     from mousai.conditioners import music
     from mousai.config import read_yaml

@@ -23,7 +23,7 @@ from mousai.leftovers import sweep
 from mousai.pipelines.cascade import Cascade
 from mousai.pipelines.long_form import RECORDING_BLOCK, Lead, Rendering, lead_of
 from mousai.pipelines.recording import heard_in_words
-from mousai.pipelines.settled import heard_before, settled_music
+from mousai.pipelines.settled import settled_and_heard
 
 SAVE_SECONDS = 5.0  # at least so often, while no segment is finished
 NOTE_SECONDS = 2.0
@@ -69,7 +69,7 @@ def begin(target: Target, cascade: Cascade, say: Say) -> tuple[dict[str, Any], L
     lead, total, info = lead_of(cascade, target.piece)
     made_from["recording"] = {"file": recording.name, "hash": file_hash(recording), "num_samples": total, "subtype": info.subtype}
     if cascade.hears_music and target.piece.listen is not False:
-        heard = heard_before(cascade, target.piece, settled_music(cascade, target.piece))
+        _, heard = settled_and_heard(cascade, target.piece)
         made_from["heard"] = heard.said()
         say(f"{recording.name} ends with {heard_in_words(heard)}")
     return made_from, lead
