@@ -123,7 +123,7 @@ class Cascade(System):
         strength = (DEFAULT_STRENGTH if request.strength is None else request.strength) if request.init is not None else 1.0
         return self.resolved(said, own), strength
 
-    def music(self, request: Request, index: int, heard: Music = Music()) -> Music:
+    def music(self, request: Request, index: int, heard: Music) -> Music:
         """The tempo, key, metre and chords of clip `index`; where there is a recording nothing is drawn, it has its own, `heard` in it."""
         drawn = request.init is None and request.inpaint is None
         music = self.settled(request.music(), request.prompts[index], request.seed_of(index), drawn)
