@@ -213,12 +213,21 @@ def _rename(one: Path, other: Path, flag: int) -> int:
 
 
 def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a file; ValueError, and no more memory than that, where it has more than `most`, or no end."""
-    with open(path, "rb") as file:
+    """The bytes of a file; ValueError where it has more than `most`, or is a pipe or a device, which may keep one waiting."""
+    with _opened(path) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"{path}: is larger than {most / 2**20:g} MiB, which is the most that is read of such a file")
     return data
+
+
+def _opened(path: str | Path) -> IO[bytes]:
+    """A file, opened to be read without waiting for anybody; ValueError where it is no regular one."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise ValueError(f"{path}: expected a regular file, came a pipe or a device")
 
 
 # JSON and hashes
@@ -258,8 +267,8 @@ def read_json(path: str | Path, advice: str = "", kind: type = object, most: int
 
 
 def file_hash(path: str | Path, start: int = 0, num_bytes: int | None = None) -> str:
-    """SHA-256, in hexadecimal, of a file or of the `num_bytes` from byte `start` on."""
-    with open(path, "rb") as file:
+    """SHA-256, in hexadecimal, of a regular file or of the `num_bytes` from byte `start` on."""
+    with _opened(path) as file:
         if num_bytes is None:
             file.seek(start)
             return hashlib.file_digest(file, "sha256").hexdigest()

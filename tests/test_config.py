@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -52,9 +54,13 @@ def test_numbers_are_finite_and_of_64_bits() -> None:
         assert len(str(caught.value)) < 200
 
 
-def test_a_file_without_end_is_no_recipe() -> None:
-    with pytest.raises(ValueError, match="/dev/zero: is larger than 16 MiB"):
+def test_a_file_without_end_is_no_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="/dev/zero: expected a regular file"):
         read_yaml("/dev/zero")
+    (tmp_path / "large.yaml").touch()
+    os.truncate(tmp_path / "large.yaml", 2**24 + 1)
+    with pytest.raises(ValueError, match="large.yaml: is larger than 16 MiB"):
+        read_yaml(tmp_path / "large.yaml")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mousai import files, leftovers
-from mousai.files import append_text, file_hash, parse_json, read_json, write_json, write_tensors, write_text, writing, writing_folder
+from mousai.files import append_text, file_hash, parse_json, read_bytes, read_json, write_json, write_tensors, write_text, writing, writing_folder
 from mousai.leftovers import sweep, temporary_name
 
 ROOT = Path(__file__).parent.parent
@@ -255,6 +255,23 @@ def test_damaged_json_is_one_line_with_advice(tmp_path: Path, content: bytes) ->
     path.unlink()
     with pytest.raises(FileNotFoundError, match=rf"^{path} is missing; remove it$"):
         read_json(path, "remove it")
+
+
+@pytest.mark.parametrize("read", [read_bytes, read_json, file_hash])
+def test_what_may_have_no_end_is_refused_at_once(tmp_path: Path, read) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match=f"^{path}.*: expected a regular file, came a pipe or a device$"):
+            read(path)
+    with pytest.raises(OSError, match="[Ii]s a directory"):
+        read(tmp_path)
+
+
+def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"12345")
+    assert read_bytes(tmp_path / "large", 5) == b"12345"
+    with pytest.raises(ValueError, match="large: is larger than"):
+        read_bytes(tmp_path / "large", 4)
 
 
 def test_kinds_of_json() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -113,9 +114,13 @@ def test_a_file_of_prompts(tmp_path: Path):
         read_prompts(tmp_path / "none.txt")
 
 
-def test_a_file_without_end_has_no_prompts() -> None:
-    with pytest.raises(ValueError, match="/dev/zero: is larger than 64 MiB"):
+def test_a_file_without_end_has_no_prompts(tmp_path) -> None:
+    with pytest.raises(ValueError, match="/dev/zero: expected a regular file"):
         read_prompts("/dev/zero")
+    (tmp_path / "large.txt").touch()
+    os.truncate(tmp_path / "large.txt", 2**26 + 1)
+    with pytest.raises(ValueError, match="large.txt: is larger than 64 MiB"):
+        read_prompts(tmp_path / "large.txt")
 
 
 def test_most_requests_are_checked_without_torch():
