@@ -76,17 +76,19 @@ def save_model(
 def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The config (with its `format`) and the weights, on the CPU; FileNotFoundError or ValueError says what is wrong.
 
-    Weights are compared with their hashes, where there are any; of a config that was changed by hand a line in the log says so.
+    Weights are compared with their hashes, each of them, where there is a file of these; of a config that was changed by hand a line in the log says so.
     """
     folder = model_folder(folder)
     config = load_config(folder)
-    hashes = _read_hashes(folder) if (folder / HASHES).exists() else {}
-    if CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
+    hashes = _read_hashes(folder) if (folder / HASHES).exists() else None
+    if hashes and CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
         logger.warning("%s was changed after it was written: its SHA-256 is not the one in %s", folder / CONFIG, HASHES)
     state: dict[str, Tensor] = {}
     for name, keys in _weight_files(folder).items():
         tensors = _load_tensors(folder / name)
-        if name in hashes and file_hash(folder / name) != hashes[name]:
+        if hashes is not None and name not in hashes:
+            raise ValueError(f"{folder / name} has no hash in {HASHES}; copy or export the model again")
+        if hashes is not None and file_hash(folder / name) != hashes[name]:
             raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {HASHES}; copy or export the model again")
         if keys is not None and (lost := set(keys) - set(tensors)):
             raise ValueError(f"{folder / name}: has no tensor {min(lost)!r}, which {INDEX} promises")

@@ -153,7 +153,22 @@ def test_cut_missing_and_altered_weights_are_named(tmp_path: Path, caplog: pytes
 
     unlisted = copy("unlisted")
     (unlisted / "hashes.json").unlink()
-    assert "hashes.json" in verify(unlisted)[0]
+    assert "hashes.json" in verify(unlisted)[0] and load_model(unlisted)
+
+    unknown = copy("unknown")
+    hashes = json.loads((unknown / "hashes.json").read_text())
+    (unknown / "hashes.json").write_text(json.dumps({name: value for name, value in hashes.items() if name != shard}))
+    with pytest.raises(ValueError, match=f"^{unknown / shard} has no hash in hashes.json; copy or export the model again$"):
+        load_model(unknown)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "hashes.json", "model.safetensors.index.json"])
+def test_a_pipe_in_a_model_folder_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    save_model(tmp_path / "m", CONFIG, make_state(), "", shard_bytes=9000)
+    (tmp_path / "m" / name).unlink()
+    os.mkfifo(tmp_path / "m" / name)
+    with pytest.raises(ValueError, match=f"{name}: expected a regular file, came a pipe or a device"):
+        load_model(tmp_path / "m")
 
 
 class Small(nn.Module):
