@@ -48,6 +48,8 @@ def check_parts(
     expected = channels * transform.bands // groups
     if unet.in_channels != expected:
         raise ValueError(f"unet.in_channels: expected channels x bands / band_groups = {expected}, came {unet.in_channels}")
+    if unet.out_channels not in (0, unet.in_channels):
+        raise ValueError(f"unet.out_channels: expected as many as in_channels, {unet.in_channels}, or 0, came {unet.out_channels}")
     if encoder.hop % transform.hop:
         raise ValueError(f"transform: its hop {transform.hop} does not divide the encoder's, {encoder.hop}")
     if sum(bool(injected) for injected in unet.inject_channels) != 1:

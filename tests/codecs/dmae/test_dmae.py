@@ -259,6 +259,8 @@ def test_wrong_audio_and_lengths_are_refused(codec):
         (starter_like, {"transform": {"type": "mdct", "bands": 128}}, "encoder.hop_length"),
         (starter_like, {"channels": 1}, "encoder.in_channels"),
         (paper_like, {"channels": 1}, "encoder.in_channels"),
+        (paper_like, {"unet": {**config.to_dict(paper_like().unet), "out_channels": 3}}, "unet.out_channels: expected as many as in_channels"),
+        (starter_like, {"unet": {**config.to_dict(starter_like().unet), "out_channels": 3}}, "unet.out_channels: expected as many as in_channels"),
         (paper_like, {"stero": "mid_side"}, "stereo"),
         (paper_like, {"decode": {"griffin_lim": 3}}, "unknown key 'decode.griffin_lim'"),
         (starter_like, {"decode": {"griffin_lim": 3}}, "start: below 1 it needs griffin_lim"),
