@@ -32,6 +32,8 @@ class Problems(ValueError):
     """Everything that is wrong with what was given; `problems` has a line for each."""
 
     def __init__(self, problems: Iterable[str]) -> None:
+        if isinstance(problems, str):  # as who makes an error again from its type and text would have it
+            raise TypeError("problems: expected lines, came a text")
         self.problems = tuple(problems)
         super().__init__(self.problems)
 

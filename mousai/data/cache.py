@@ -96,7 +96,7 @@ class CacheWriter:
                 write_tensors(shard, self.tensors)
                 _write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
             except OSError as error:
-                raise type(error)(f"{error}; the shards before it are kept, the same command goes on from there") from error
+                raise OSError(f"{error}; the shards before it are kept, the same command goes on from there") from error
             self.number += 1
         self.tensors, self.items, self.bytes, self.since = {}, [], 0, time.monotonic()
 

@@ -180,21 +180,39 @@ def batches(
         list(range((k * world + rank) * batch_size, (k * world + rank + 1) * batch_size)) for k in itertools.count(first)
     )
     loader = DataLoader(
-        dataset, batch_sampler=numbers, num_workers=workers, collate_fn=getattr(dataset, "collate", None),
+        Plain(dataset) if workers else dataset, batch_sampler=numbers, num_workers=workers, collate_fn=getattr(dataset, "collate", None),
         generator=torch.Generator(), pin_memory=torch.cuda.is_available(), worker_init_fn=leave_signals_to_the_parent,
     )  # fmt: skip
     return in_one_line(iter(loader))
 
 
 def in_one_line(stream: Iterator[dict[str, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    """The batches of a loader; an error of one of its worker processes as it was there, without the traceback that torch makes part of it."""
+    """The batches of a loader; an error of one of its worker processes in its own words, without the traceback that torch makes part of it."""
     try:
         yield from stream
     except (ValueError, OSError) as error:
         text = str(error)
         if "in DataLoader worker process" not in text.partition("\n")[0]:
             raise
-        raise type(error)(text.strip().rpartition("\n")[2].partition(": ")[2]) from error
+        raise plain(error)(text.strip().rpartition("\n")[2].partition(": ")[2]) from error
+
+
+class Plain(Dataset):
+    """A dataset whose errors can be sent to another process: torch makes them there anew from their type and one text."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        try:
+            return self.dataset[index]
+        except (ValueError, OSError) as error:
+            raise plain(error)("; ".join(str(error).splitlines())) from error
+
+
+def plain(error: ValueError | OSError) -> type[ValueError] | type[OSError]:
+    """The kind of an error that can be made of any text, which those of special kinds cannot."""
+    return OSError if isinstance(error, OSError) else ValueError
 
 
 def leave_signals_to_the_parent(worker: int) -> None:

@@ -57,7 +57,7 @@ def ready(folder: Path) -> Iterator[Path]:
             trial.write(b"\0" * 4096)
     except OSError as error:
         _remove_empty(made)
-        raise type(error)(f"cannot write to {folder}: {error.strerror or error}; name another place with --out") from None
+        raise OSError(f"cannot write to {folder}: {error.strerror or error}; name another place with --out") from None
     sweep(folder)
     try:
         yield folder

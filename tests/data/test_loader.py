@@ -11,6 +11,7 @@ import pytest
 import soundfile
 import torch
 
+from mousai.checks import Problems
 from mousai.data.loader import AudioCrops, AudioDataConfig, SourceConfig, batches, open_sources
 
 RATE = 8000
@@ -140,11 +141,27 @@ def test_settings_out_of_range_are_refused(wrong):
 
 
 class Failing(torch.utils.data.Dataset):
+    def __init__(self, error):
+        self.error = error
+
     def __getitem__(self, index):
-        raise FileNotFoundError("a.wav is missing: fetch it")
+        raise self.error
 
 
-def test_an_error_of_a_worker_is_one_line():
-    with pytest.raises(FileNotFoundError) as caught:
-        next(batches(Failing(), 2, workers=1))
-    assert str(caught.value) == "a.wav is missing: fetch it"
+@pytest.mark.parametrize(
+    "error, kind, line",
+    [
+        (FileNotFoundError("a.wav is missing: fetch it"), OSError, "a.wav is missing: fetch it"),
+        (Problems(["a: is wrong", "b: as well"]), ValueError, "a: is wrong; b: as well"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), ValueError, "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
+def test_an_error_of_a_worker_is_one_line(error, kind, line):
+    with pytest.raises(kind) as caught:
+        next(batches(Failing(error), 2, workers=1))
+    assert type(caught.value) is kind and str(caught.value) == line
+
+
+def test_problems_are_lines():
+    with pytest.raises(TypeError, match="expected lines, came a text"):
+        Problems("a text")
