@@ -26,7 +26,7 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.jobs.places import claimed
-from mousai.launch.processes import leave
+from mousai.launch.processes import from_first, leave
 from mousai.leftovers import sweep
 from mousai.pipelines.system import check_conditions, check_frames
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
@@ -34,6 +34,9 @@ from mousai.training.budget import PLAN, is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
 from mousai.words import say
+
+# Settings that change neither what is trained nor what is kept of it: a run that is done is done with others as well.
+NEUTRAL = ("data.workers", "train.log_every", "train.save_every", "train.time_limit_minutes", "train.trackers")
 
 
 def train(
@@ -47,19 +50,19 @@ def train(
     began = monotonic()
     loaded = with_times(load_recipe(recipe, overrides), minutes, time_limit_minutes)
     out = checked_folder(out)
-    step = finished_step(loaded, out)
-    if step is not None and exported_step(out) == step:
-        checkpoint.tidy(out / "state")  # a kill may have left an older one
-        return Outcome(step, "done")
     accelerator = accelerator_for(loaded.train, out)
     with claimed(out, "trains") if accelerator.is_main_process else nullcontext():
+        step = from_first(accelerator, partial(finished_step, loaded, out))  # asked in here, where no other run can end meanwhile
         if step is not None:
             outcome = Outcome(step, "done")
         else:
             outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
         accelerator.wait_for_everyone()
-        if outcome.reason != "signal" and accelerator.is_main_process:
-            say(f"wrote {exported(out, loaded)}", to=sys.stderr)
+        if accelerator.is_main_process:
+            if step is not None:
+                checkpoint.tidy(out / "state")  # a kill may have left an older one
+            if outcome.reason != "signal" and (step is None or exported_step(out) != step):
+                say(f"wrote {exported(out, loaded)}", to=sys.stderr)
     leave(accelerator)
     return outcome
 
@@ -87,7 +90,7 @@ def with_times(recipe: Recipe, minutes: float | None, time_limit_minutes: float 
 
 
 def finished_step(recipe: Recipe, out: Path) -> int | None:
-    """The last step of a run of this very recipe in `out` that is done; None if there is something to do.
+    """The last step of a run of this recipe, but for `NEUTRAL` settings, in `out` that is done; None if there is something to do.
 
     ValueError for another recipe of which there would be nothing left to do: what was trained by the one is not said to be by the other.
     """
@@ -97,7 +100,7 @@ def finished_step(recipe: Recipe, out: Path) -> int | None:
     stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
     if not is_planned(recipe.train, stages) or newest[0] < steps_of(recipe.train, stages):
         return None
-    different = [f"{key} {before} -> {now}" for key, before, now in changes(recipe, out) if key != "train.time_limit_minutes"]
+    different = [f"{key} {before} -> {now}" for key, before, now in changes(recipe, out) if key not in NEUTRAL]
     if different:
         more = f" and {len(different) - 3} more" if len(different) > 3 else ""
         raise ValueError(

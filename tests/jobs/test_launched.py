@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,10 @@ def test_training_in_two_processes_speaks_once(codec_recipe: Path, tmp_path: Pat
     done = subprocess.run([sys.executable, *launch, *train], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"step": 2, "reason": "done", "out": str(tmp_path / "run")}
+    shutil.copytree(tmp_path / "run/state/step-0000002", tmp_path / "run/state/step-0000001")
+    again = subprocess.run([sys.executable, *launch, *train], capture_output=True, text=True, timeout=300, env=environment)
+    assert again.returncode == 0 and json.loads(again.stdout)["step"] == 2, again.stderr  # one of the two tidies
+    assert [path.name for path in (tmp_path / "run/state").iterdir()] == ["step-0000002"]
     config, state = load_model(tmp_path / "run" / "model")
     assert config["provenance"]["step"] == 2 and state
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from mousai.audio import io
 from mousai.jobs import train as jobs
 from mousai.jobs.cache import cache
 from mousai.jobs.export import export
+from mousai.jobs.places import claimed
 from mousai.jobs.train import train
 from mousai.leftovers import host_mark
 from mousai.locks import locked
@@ -74,6 +76,15 @@ def test_a_run_that_is_done_is_left_alone(codec_recipe, tmp_path, capsys):
     assert capsys.readouterr().err == "" and equal(weights(tmp_path / "run"), before)
     with pytest.raises((ValueError, FileNotFoundError), match="no such manifest"):
         train(codec_recipe, tmp_path / "run", ["train.steps=7"])
+
+
+def test_a_run_is_done_whatever_does_not_change_it(codec_recipe, tmp_path, monkeypatch):
+    train(codec_recipe, tmp_path / "run")
+    monkeypatch.setattr(jobs, "train_codec", lambda *_: pytest.fail("it is done"))
+    neutral = ["data.workers=1", "train.log_every=1", "train.save_every=1", "train.trackers=[tensorboard]"]
+    assert train(codec_recipe, tmp_path / "run", neutral, time_limit_minutes=5.0).reason == "done"
+    with pytest.raises(ValueError, match=r"by another recipe: train.lr 0.001 -> 0.1;"):
+        train(codec_recipe, tmp_path / "run", [*neutral, "train.lr=0.1"])
 
 
 def test_a_run_that_is_done_but_not_exported_is_only_exported(codec_recipe, tmp_path, monkeypatch):
@@ -243,6 +254,21 @@ def test_two_cannot_train_in_one_folder(codec_recipe, tmp_path):
     assert not (tmp_path / "run/.lock").exists()
 
 
+def test_a_run_that_ended_while_another_began_is_not_taken_for_another_recipe_s(codec_recipe, tmp_path, monkeypatch):
+    train(codec_recipe, tmp_path / "other")
+
+    @contextmanager
+    def claimed_late(folder, doing):
+        shutil.copytree(tmp_path / "other", folder)
+        with claimed(folder, doing):
+            yield
+
+    monkeypatch.setattr(jobs, "claimed", claimed_late)
+    with pytest.raises(ValueError, match="run is done at step 6, by another recipe: seed 5 -> 6"):
+        train(codec_recipe, tmp_path / "run", ["seed=6"])
+    assert equal(weights(tmp_path / "run"), weights(tmp_path / "other"))
+
+
 def test_what_killed_commands_left_is_swept_before_training(codec_recipe, tmp_path, number_of_a_dead_process):
     train(codec_recipe, tmp_path / "run")
     left = [f".{name}.tmp-{host_mark()}-{number_of_a_dead_process:x}-0123ab" for name in ("model", "config.yaml")] + [".config.yaml.ab_12cd3"]
@@ -251,6 +277,9 @@ def test_what_killed_commands_left_is_swept_before_training(codec_recipe, tmp_pa
         (tmp_path / "run" / name).mkdir()
     alive.mkdir()
     shutil.copytree(tmp_path / "run/state/step-0000006", tmp_path / "run/state/step-0000003")
+    with locked(tmp_path / "run/.lock"), pytest.raises(ValueError, match="trains there"):
+        train(codec_recipe, tmp_path / "run")
+    assert (tmp_path / "run/state/step-0000003").exists()  # nobody tidies what another process works on
     train(codec_recipe, tmp_path / "run")
     assert [path.name for path in (tmp_path / "run/state").iterdir()] == ["step-0000006"]
     train(codec_recipe, tmp_path / "run", ["train.steps=7"])
