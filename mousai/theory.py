@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 SCALES = {"major": (0, 2, 4, 5, 7, 9, 11), "minor": (0, 2, 3, 5, 7, 8, 10)}
 MODES = tuple(SCALES)
@@ -50,3 +51,17 @@ def chord_tones(symbol: str) -> tuple[int, ...]:
     root = _LETTERS[match[1]] + _SIGNS[match[2]]
     bass = root if match[4] is None else _LETTERS[match[4]] + _SIGNS[match[5]]
     return tuple(dict.fromkeys([bass % 12, *((root + step) % 12 for step in QUALITIES[quality])]))
+
+
+def key_of_chords(symbols: Sequence[str]) -> str:
+    """The key whose scale has most of the chords' tones; of several the one with most chords on its tonic, then on which they begin."""
+    chords = [tones for tones in map(chord_tones, symbols) if tones]
+
+    def fit(key: tuple[int, str]) -> tuple[int, int, bool]:
+        root, mode = key
+        scale = {(root + step) % 12 for step in SCALES[mode]}
+        triad = {(root + SCALES[mode][degree]) % 12 for degree in (0, 2, 4)}
+        on_tonic = [triad <= set(tones) for tones in chords]
+        return sum(tone in scale for tones in chords for tone in tones), sum(on_tonic), bool(on_tonic) and on_tonic[0]
+
+    return key_name(*max(((root, mode) for root in range(12) for mode in MODES), key=fit))

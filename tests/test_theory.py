@@ -2,7 +2,7 @@
 
 import pytest
 
-from mousai.theory import QUALITIES, chord_tones, key_name, key_of
+from mousai.theory import QUALITIES, chord_tones, key_name, key_of, key_of_chords
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,11 @@ def test_what_is_no_chord_is_refused(symbol):
 
 def test_every_quality_has_a_symbol_that_is_read():
     assert all(chord_tones(f"C{quality}")[0] == 0 for quality in QUALITIES)
+
+
+@pytest.mark.parametrize(
+    ("chords", "key"),
+    [("Dm7 G7 Cmaj7 A7", "C major"), ("Am F C G", "A minor"), ("C G Am F", "C major"), ("Em Em Am B7", "E minor"), ("N.C. F# B C#7 F#", "F# major"), ("Bb/D", "Bb major")],
+)
+def test_chords_have_a_key(chords, key):
+    assert key_of_chords(chords.split()) == key

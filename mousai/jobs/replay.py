@@ -121,7 +121,7 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
     if kind == "init" and "start" not in made:  # of versions in which the strength was the time to start from
         settings["strength"] = strength_from(made["strength"])
     if kind is not None:
-        settings |= {kind: recording_at(file, made[kind], made.get("recording_hash"), recording), "listen": False}  # what was heard is said
+        settings |= {kind: recording_at(file, made[kind], made.get("recording_hash"), recording, made.get("recording_at")), "listen": False}  # what was heard is said
     else:
         no_recording(file, recording)
     if kind == "inpaint":

@@ -164,9 +164,9 @@ def heard_in_words(music: Music) -> str:
 
 
 def named(kind: str, place: Tensor | str | Path) -> dict[str, str]:
-    """What a clip's recipe says of its recording, under the name of its `kind`: the file's name, and a hash if it is there."""
+    """What a clip's recipe says of its recording, under the name of its `kind`: the file's name, and where it lies and a hash if it is there."""
     if isinstance(place, Tensor):
         return {kind: "a tensor"}
     path = Path(place)
     name = {kind: path.name.encode("utf-8", "replace").decode()}
-    return name | ({"recording_hash": file_hash(path)} if path.is_file() else {})
+    return name | ({"recording_hash": file_hash(path), "recording_at": os.path.abspath(path)} if path.is_file() else {})

@@ -10,7 +10,7 @@ from typing import Any
 
 from mousai.checks import check_name, check_number, checked_text
 from mousai.data.synth.styles import STYLES, Style
-from mousai.theory import METRES, MODES, chord_tones, key_name, key_of
+from mousai.theory import METRES, MODES, chord_tones, key_name, key_of, key_of_chords
 
 ANY_STYLE = Style("", (), (72, 140), 0.5, {}, (), "")  # what is drawn where the words name no style
 PACES = {  # beats a minute that a word allows, as captions have it (data/captions.py)
@@ -114,7 +114,8 @@ def settled(said: Music, prompt: str, seed: int, loop_seconds: float | None = No
     """What is said, else what the prompt says, else what fits its words, drawn from the seed; chords are not drawn.
 
     Each is drawn by itself: what is said of one changes nothing of another. No tempo and metre is drawn for words such as
-    "rubato". A loop of `loop_seconds` gets the nearest tempo to the drawn one at which it is whole bars.
+    "rubato". Where chords are said the key is that of their tones. A loop of `loop_seconds` gets the nearest tempo to the drawn one at
+    which it is whole bars.
     """
     from mousai.randomness import seed_of  # imports torch
 
@@ -126,7 +127,7 @@ def settled(said: Music, prompt: str, seed: int, loop_seconds: float | None = No
     mode = modes[0] if len(modes) == 1 else "minor" if draw["mode"].random() < style.minor else "major"
     drawn = Music(
         bpm=None if beatless else draw["bpm"].randint(low, high),
-        key=key_name(draw["key"].randrange(12), mode),
+        key=key_of_chords(known.chords.split()) if known.chords else key_name(draw["key"].randrange(12), mode),
         metre=None if beatless else draw["metre"].choice(style.metres),
     )
     music = known.over(drawn)
