@@ -212,19 +212,24 @@ def _rename(one: Path, other: Path, flag: int) -> int:
 # Reading
 
 
-def read_bytes(path: str | Path, most: int = MOST_BYTES) -> bytes:
-    """The bytes of a file; ValueError where it has more than `most`, or is a pipe or a device, which may keep one waiting."""
-    with _opened(path) as file:
+def read_bytes(path: str | Path, most: int = MOST_BYTES, piped: bool = False) -> bytes:
+    """The bytes of a file; ValueError where it has more than `most`, or is a device, or a pipe, which may keep one waiting.
+
+    `piped`: a pipe will do as well, for what a user names, such as `<(…)` of a shell.
+    """
+    with _opened(path, piped) as file:
         data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"{path}: is larger than {most / 2**20:g} MiB, which is the most that is read of such a file")
     return data
 
 
-def _opened(path: str | Path) -> IO[bytes]:
-    """A file, opened to be read without waiting for anybody; ValueError where it is no regular one."""
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+def _opened(path: str | Path, piped: bool = False) -> IO[bytes]:
+    """A file, opened to be read without waiting for anybody (or `piped`); ValueError where it is no regular one."""
+    waiting = 0 if piped else getattr(os, "O_NONBLOCK", 0)
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | waiting))  # noqa: SIM115
+    mode = os.fstat(file.fileno()).st_mode
+    if stat.S_ISREG(mode) or (piped and stat.S_ISFIFO(mode)):
         return file
     file.close()
     raise ValueError(f"{path}: expected a regular file, came a pipe or a device")

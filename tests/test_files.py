@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -286,3 +287,14 @@ def test_hashes(tmp_path: Path) -> None:
     assert file_hash(tmp_path / "a") == hashlib.sha256(data).hexdigest()
     assert file_hash(tmp_path / "a", 100, 2_000_000) == hashlib.sha256(data[100:2_000_100]).hexdigest()
     assert file_hash(tmp_path / "a", 100) == file_hash(tmp_path / "a", 100, 10**9) == hashlib.sha256(data[100:]).hexdigest()
+
+
+def test_a_pipe_is_read_where_a_user_may_name_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        written = pool.submit((tmp_path / "pipe").write_bytes, b"slow piano\n")
+        assert files.read_bytes(tmp_path / "pipe", piped=True) == b"slow piano\n" and written.result(10)
+    with pytest.raises(ValueError, match="expected a regular file, came a pipe or a device"):
+        files.read_bytes(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="expected a regular file, came a pipe or a device"):
+        files.read_bytes("/dev/zero", piped=True)

@@ -115,7 +115,7 @@ def checked_prompts(prompts: Iterable[str]) -> tuple[str, ...]:
 def read_prompts(path: str | Path) -> list[str]:
     """One prompt a line of a UTF-8 file; empty lines and lines that begin with # do not count."""
     try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
+        lines = read_bytes(path, piped=True).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text with a prompt a line, byte {error.start} is not") from error
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]

@@ -117,7 +117,7 @@ class _JobFile:
         if not self.path.exists():
             raise FileNotFoundError(f"no such file: {self.path}")
         try:
-            text = read_bytes(self.path).decode("utf-8-sig")
+            text = read_bytes(self.path, piped=True).decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise self.hopeless(f"expected text in UTF-8, byte {error.start} is not") from error
         except ValueError as error:

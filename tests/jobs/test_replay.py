@@ -94,7 +94,7 @@ def test_the_same_samples(name, place, tiny_cascade):
     assert (done.same, done.differs, done.first_difference, done.largest_difference, listener.lines) == (True, (), None, 0.0, [])
     assert done.path == place / f"{file.stem}-replay{file.suffix}" and done.to_dict()["path"] == str(done.path)
     assert torch.equal(io.read(file, 48_000, 2), io.read(done.path, 48_000, 2)) and io.info(file).chapters == io.info(done.path).chapters
-    named = {"recording", "piece"}  # the path of a recording, and the format where the file's name said it
+    named = {"recording", "recording_at", "piece"}  # the path of a recording, and the format where the file's name said it
     before, after = (io.read_metadata(each) for each in (file, done.path))
     assert {key: value for key, value in before.items() if key not in named} == {key: value for key, value in after.items() if key not in named}
 
