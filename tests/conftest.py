@@ -1,7 +1,8 @@
 """What must be so before any test imports torch: one thread that does not spin, no network, torchaudio without its library,
-no index in the user's home."""
+no index in the user's home; and a Ctrl-C that is heard, which a shell's background jobs do not."""
 
 import os
+import signal
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
+signal.signal(signal.SIGINT, signal.default_int_handler)
 _cache = tempfile.TemporaryDirectory(prefix="mousai-tests-")  # removed at the end
 os.environ["MOUSAI_CACHE"] = _cache.name
 
