@@ -1,17 +1,23 @@
-"""What a long piece leaves open, settled on a system: its music, drawn or heard in the recording that it goes on from, and a loop's window."""
+"""What a long piece leaves open, settled on a system: its sampling, its windows, and its music, drawn or heard in a recording that it goes on from."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from mousai.audio import io
+from mousai.diffusion.sampling import PLAIN
+from mousai.diffusion.windows import WindowGrid
 from mousai.pipelines.recording import HEARD_SECONDS, music_in, with_heard
 from mousai.pipelines.system import System
 from mousai.pipelines.tempo import is_whole_bars
 from mousai.request.checks import MIN_WINDOW_SECONDS
 from mousai.request.music import Music
 from mousai.request.piece import LOOP_SHARE, SHORT_LOOP_SECONDS, Piece
+from mousai.types import SamplingSettings
 
+DEFAULT_METHOD, METHOD_AFTER_RECORDING = "joint", "continuation"  # why: docs/evaluation.md, seams of rendered pieces
+DEFAULT_WINDOW = 512  # latent frames, of a model that does not say what it was trained on
 OVERLAP_SHARE = 0.25  # of a window
 
 
@@ -62,3 +68,46 @@ def loop_window(piece: Piece, music: Music, method: str, window: float) -> tuple
         return passes * piece.seconds + overlap, overlap
     window = min(window, piece.seconds * LOOP_SHARE)
     return window, piece.overlap or window * OVERLAP_SHARE
+
+
+def grid_of(system: System, piece: Piece, lead: int | None = None) -> tuple[WindowGrid, int]:
+    """The windows of a resolved piece, and how many frames of the stream come before it: `lead`, or a loop's overlap, or none."""
+    rate, hop, multiple = system.sample_rate, system.codec.hop, system.generator.frame_multiple
+    window, overlap = (round(seconds * rate / hop / multiple) * multiple for seconds in (piece.window, piece.overlap))
+    window = max(window, 2 * multiple)
+    overlap = min(max(overlap, multiple), window // 2 // multiple * multiple)
+    lead = (overlap if piece.loop else 0) if lead is None else lead
+    length = max(1, round(piece.seconds * rate)) / hop
+    frames = round(length) if piece.loop else math.ceil(length)  # a loop repeats whole frames: half a frame off, at most
+    if goes_round(piece):
+        passes = max(1, int((piece.window - piece.overlap) / piece.seconds + 1e-6))
+        window = max(2 * overlap, math.ceil((passes * frames + overlap) / multiple) * multiple)
+    return WindowGrid(frames + lead, window, overlap, multiple), lead
+
+
+def resolved(system: System, piece: Piece) -> tuple[Piece, SamplingSettings]:
+    """The piece with everything said that it leaves to the model, and the generator's sampling settings for it."""
+    own = system.own_settings
+    method = piece.method or (DEFAULT_METHOD if piece.extend is None else METHOD_AFTER_RECORDING)
+    if method == "continuation":  # each step is done several times over
+        plain = own.over(PLAIN)
+        own = replace(own, steps=math.ceil(plain.steps / (piece.resamples or plain.resamples)), resamples=plain.resamples)
+    ignored = ("eta", "fresh noise in each step is its own") if method == "continuation" else ("resamples", "its steps are done once")
+    if getattr(piece, ignored[0]) is not None:
+        raise ValueError(f"{ignored[0]}: has no effect where the method is {method}, {ignored[1]}; leave it away")
+    own = replace(own, sampler="ddim")
+    negative = next((section.negative for section in piece.sections if section.negative), None)
+    settings = system.resolved(replace(piece.settings(), negative=negative), own)
+    seconds = system.codec.hop / system.sample_rate
+    window = piece.window or max(MIN_WINDOW_SECONDS, (system.crop_frames or DEFAULT_WINDOW) * seconds)
+    music = settled_music(system, piece)
+    overlap = piece.overlap or window * OVERLAP_SHARE
+    if piece.loop:
+        window, overlap = loop_window(piece, music, method, window)
+    said = {name: value for name, value in settings.said().items() if name not in ("negative", "sampler", "eta", "resamples")}
+    if len(piece.sections) > 1 and piece.level_sections is None:
+        said["level_sections"] = piece.loudness is not None and piece.extend is None
+    if own.negative and settings.guidance not in (None, 1.0):
+        said["sections"] = tuple(replace(section, negative=section.negative or own.negative) for section in piece.sections)
+    said |= {"method": method, "window": window, "overlap": overlap}
+    return replace(piece, **said, **music.said()), settings

@@ -200,7 +200,8 @@ def test_a_short_loop_goes_round_in_one_window_and_is_replayed(trained, tmp_path
     from mousai.diffusion.ring import Ring
     from mousai.jobs.render.job import render
     from mousai.jobs.replay import replay
-    from mousai.pipelines.long_form import Rendering, resolved
+    from mousai.pipelines.long_form import Rendering
+    from mousai.pipelines.settled import resolved
     from mousai.request.piece import Piece, Section
 
     cascade = load(trained)

@@ -18,7 +18,7 @@ from mousai.diffusion.samplers import SAMPLERS
 from mousai.networks.unet1d import UNet1d
 from mousai.pipelines import recording, system
 from mousai.pipelines.cascade import Cascade, load, load_codec
-from mousai.pipelines.long_form import resolved
+from mousai.pipelines.settled import resolved
 from mousai.request import clip
 from mousai.request.clip import Request
 from mousai.request.piece import Piece, Section

@@ -9,7 +9,8 @@ import torch
 
 import mousai
 from mousai.diffusion.windows import JointDenoiser
-from mousai.pipelines.long_form import DEFAULT_WINDOW, Lead, Rendering, resolved
+from mousai.pipelines.long_form import Lead, Rendering
+from mousai.pipelines.settled import DEFAULT_WINDOW, resolved
 from mousai.request.piece import Piece, Section
 
 RATE, HOP = 48000, 1024

@@ -19,7 +19,8 @@ from mousai.diffusion.schedules import schedule
 from mousai.jobs.render.plan import Target, disk_bytes, seconds_of
 from mousai.pictures.overview import Overview
 from mousai.pipelines.cascade import Cascade
-from mousai.pipelines.long_form import Rendering, grid_of, resolved
+from mousai.pipelines.long_form import Rendering
+from mousai.pipelines.settled import grid_of, resolved
 from mousai.request.piece import Piece
 
 TRIAL_SECONDS = 10.0  # of audio that is finished for a trial

@@ -145,7 +145,7 @@ def others(targets: Sequence[Target], to_do: Sequence[Target]) -> list[Target]:
 
 def check_settings(to_do: Sequence[Target], cascade: Any) -> None:
     """Problems with all pieces that this model cannot make."""
-    from mousai.pipelines.long_form import resolved
+    from mousai.pipelines.settled import resolved
 
     lines = []
     for target in to_do:
