@@ -31,6 +31,7 @@ SAME_STRENGTH = 0.8  # of what is at the tracked beats, that a steady grid has t
 EVEN = 0.3  # up to so clear a beat and what is halfway to the next are alike
 LATE = 0.013  # seconds by which the rise of a frame's level comes before the onset: of clicks, whatever their tempo
 FEWEST = 8  # beats that can be called such
+LONGEST_GAP = 60 / 25  # seconds between two beats
 Array = NDArray[np.float64]
 
 
@@ -51,6 +52,7 @@ class Beats:
     first: int
     triple: bool
     bars_clear: float
+    tracked: bool = False
 
     @property
     def metre(self) -> str:

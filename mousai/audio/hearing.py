@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import soxr
 import torch
 from torch import Tensor
 
 from mousai.audio import io
+from mousai.audio.beat_this import tracker
 from mousai.audio.beats import Beats, hear_beats
 from mousai.audio.key import RATE, Key, hear_key, pitch_classes
 
 CLEAR, CLEAR_UNSTEADY, CLEAR_BARS = 1.0, 3.0, 2.5  # `Beats.clear` of a steady grid and of other beats, `Beats.bars_clear`
+CLEAR_TRACKED_BARS = 0.8  # the same of beats that a trained tracker gave
 CLEAR_KEY = 0.05  # `Key.margin`
 WHOLE = 0.02  # beats a minute: at 120 bpm 20 ms in two minutes
 
@@ -26,11 +29,11 @@ class Heard:
 
     @property
     def beats_are_clear(self) -> bool:
-        return self.beats is not None and self.beats.clear > (CLEAR if self.beats.steady else CLEAR_UNSTEADY)
+        return self.beats is not None and (self.beats.tracked or self.beats.clear > (CLEAR if self.beats.steady else CLEAR_UNSTEADY))
 
     @property
     def bars_are_clear(self) -> bool:
-        return self.beats_are_clear and self.beats.bars_clear > CLEAR_BARS
+        return self.beats_are_clear and self.beats.bars_clear > (CLEAR_TRACKED_BARS if self.beats.tracked else CLEAR_BARS)
 
     @property
     def key_is_clear(self) -> bool:
@@ -65,15 +68,18 @@ def nearly_whole(bpm: float) -> float:
     return float(round(bpm)) if abs(bpm - round(bpm)) < WHOLE else round(bpm, 3)
 
 
-def hear(audio: Tensor, bpm: float | None = None, metre: str | None = None) -> Heard:
-    """What is heard in audio `(s,)` at `RATE`; a tempo or metre that is known is kept to."""
+def hear(audio: Tensor, bpm: float | None = None, metre: str | None = None, beat_this: Path | None = None) -> Heard:
+    """What is heard in audio `(s,)` at `RATE`; a tempo or metre that is known is kept to, but by the tracker of a checkpoint `beat_this`."""
     pitches = pitch_classes(audio)
-    return Heard(hear_beats(audio, pitches, bpm, metre), hear_key(pitches))
+    beats = hear_beats(audio, pitches, bpm, metre) if beat_this is None else tracker(beat_this)(audio)
+    return Heard(beats, hear_key(pitches))
 
 
-def hear_file(place: io.File, bpm: float | None = None, metre: str | None = None, start_seconds: float = 0.0) -> Heard:
+def hear_file(
+    place: io.File, bpm: float | None = None, metre: str | None = None, start_seconds: float = 0.0, beat_this: Path | None = None
+) -> Heard:
     """As `hear`, of a file from `start_seconds`, where its seconds begin to count, to its end; AudioError for one that cannot be read."""
-    return hear(io.read(place, RATE, 1, start_seconds)[0], bpm, metre)
+    return hear(io.read(place, RATE, 1, start_seconds)[0], bpm, metre, beat_this)
 
 
 def hear_audio(audio: Tensor, sample_rate: int, bpm: float | None = None, metre: str | None = None) -> Heard:

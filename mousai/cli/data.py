@@ -33,13 +33,14 @@ def data_annotate(
     source: Annotated[str, typer.Argument(help="A folder of audio, or a .jsonl manifest.")],
     out: Annotated[Path, option("The manifest to write; the same command again goes on.", "--out", "-o")],
     workers: Annotated[Optional[int], option("Processes; one a core unless given.", callback=between(1, 1024))] = None,
+    beat_this: Annotated[Optional[Path], option("A checkpoint of beat_this, which then hears the beats.", "--beat-this")] = None,
     as_json: Json = False,
 ) -> None:
     """Hear tempo, beats, bars and key of each recording, and write a manifest that says them where they are clear."""
     from mousai.jobs.annotate import annotate
 
     with progress_bar("files") as progress:
-        found = annotate(source, out, workers, progress)
+        found = annotate(source, out, workers, progress, beat_this)
     report(vars(found), str(found), as_json)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from mousai.audio.beat_this import tracker
 from mousai.audio.hearing import hear_file
 from mousai.audio.io import AudioError
 from mousai.data.sources import PATH_KEYS, Track, manifest_lines, open_source
@@ -44,13 +45,15 @@ class Annotated:
 
 
 def annotate(
-    source: str | Path, out: str | Path, workers: int | None = None, progress: Callable[[int, int], None] | None = None
-) -> Annotated:
+    source: str | Path, out: str | Path, workers: int | None = None, progress: Callable[[int, int], None] | None = None,
+    beat_this: Path | None = None,
+) -> Annotated:  # fmt: skip
     """Writes to the manifest `out` a line for each recording of `source`, a folder or a manifest, with what is heard in it.
 
     What a line of the source says stays: a grid of its own (`downbeats` or `beats`), its key and its metre. Its tempo, without
     such a grid, is looked for within 6 % of it, and where beats are clear the one found there replaces it. What is unclear is
-    null. The same command again hears only what is new or has changed.
+    null. The same command again hears only what is new or has changed. `beat_this`, a checkpoint of that tracker, hears the beats
+    in place of mousai's own analysis, and keeps to no tempo.
     `workers` processes share the work; `progress(done, total)` is called after each file. Damaged files are left out with
     a line each. ValueError or FileNotFoundError as of `mousai.data.sources.open_source`, and for an `out` that is no place for
     it, such as a manifest that was not made here.
@@ -62,12 +65,14 @@ def annotate(
         raise ValueError(f"--out: expected a .jsonl manifest other than the source, came {out}")
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, came {workers}")
+    if beat_this is not None:
+        tracker(beat_this)  # a wrong one is told before anything is heard
     earlier, opened = kept(out), open_source(source)
-    written, stamps = lines_of(opened.tracks, source, out), {track.key: stamp(track) for track in opened}
+    written, stamps = lines_of(opened.tracks, source, out), {track.key: stamp(track, beat_this) for track in opened}
     lines = {key: line | earlier[line["file"]] for key, line in written.items() if earlier.get(line["file"], {}).get("heard", {}).get("of") == stamps[key]}
     missing = [track for track in opened if track.key not in lines]
     out.parent.mkdir(parents=True, exist_ok=True)
-    with closing(spread(heard_in, [(track.key, track.path, track.metadata) for track in missing], workers, chunk=1)) as found:
+    with closing(spread(heard_in, [(track.key, track.path, track.metadata, beat_this) for track in missing], workers, chunk=1)) as found:
         for number, (key, fields) in enumerate(found, 1):
             if isinstance(fields, str):
                 opened.skip(key, fields)
@@ -121,19 +126,19 @@ def kept(out: Path) -> dict[str, Line]:
     return found
 
 
-def stamp(track: Track) -> list[Any]:
-    """What must be the same for what was heard in a file to stay: the version, the file's size and time of change, and what its line says of its music."""
+def stamp(track: Track, beat_this: Path | None) -> list[Any]:
+    """What must be the same for what was heard in a file to stay: by what, the file's size and time of change, and what its line says of its music."""
     status = track.path.stat()
-    return [VERSION, status.st_size, status.st_mtime_ns, {name: track.metadata[name] for name in (*GRID, "key") if name in track.metadata}]
+    return [VERSION if beat_this is None else f"beat_this {beat_this.name}", status.st_size, status.st_mtime_ns, {name: track.metadata[name] for name in (*GRID, "key") if name in track.metadata}]
 
 
-def heard_in(given: tuple[str, Path, Line]) -> tuple[str, Line | str]:
+def heard_in(given: tuple[str, Path, Line, Path | None]) -> tuple[str, Line | str]:
     """The fields that are heard in a file and that its metadata do not say, or what is wrong with it."""
-    key, path, metadata = given
+    key, path, metadata, beat_this = given
     torch.set_num_threads(1)
     known = {name: checked(name, metadata.get(name)) for name in ("bpm", "metre")}
     try:
-        heard = hear_file(path, **known)
+        heard = hear_file(path, **known, beat_this=beat_this)
     except AudioError as error:
         return key, str(error)
     fields = heard.fields()
