@@ -28,8 +28,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def noise() -> torch.Tensor:
-    return 0.1 * torch.randn(2, 14 * 22050, generator=torch.Generator().manual_seed(0))
+def bursts() -> torch.Tensor:
+    """Noise that comes every half second."""
+    return 0.3 * torch.randn(2, 14 * 22050, generator=torch.Generator().manual_seed(0)) * (torch.arange(14 * 22050) % 11025 < 2000)
 
 
 def grid(bpm: float, first: float, count: int) -> np.ndarray:
@@ -59,7 +60,7 @@ def test_beats_that_become_faster_are_a_list_and_few_or_broken_off_ones_are_none
 def test_a_checkpoint_hears_what_the_package_does(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from beat_this.inference import Audio2Beats
 
-    audio, given = noise()[0], []
+    audio, given = bursts()[0], []
     monkeypatch.setattr(module, "beats_of", lambda *found: given.append(found))
     tracker.cache_clear()
     tracker(checkpoint)(audio)
@@ -69,7 +70,7 @@ def test_a_checkpoint_hears_what_the_package_does(checkpoint: Path, monkeypatch:
 
 def test_a_manifest_says_by_what_its_beats_were_heard(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "music").mkdir()
-    io.write(tmp_path / "music/a.flac", noise(), 22050)
+    io.write(tmp_path / "music/a.flac", bursts(), 22050)
     for _ in range(2):
         done = annotate(tmp_path / "music", tmp_path / "heard.jsonl", workers=1, beat_this=checkpoint)
     assert done.heard == 0 and json.loads((tmp_path / "heard.jsonl").read_text())["heard"]["of"][0] == "beat_this tiny.ckpt"
