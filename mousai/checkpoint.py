@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mousai import diffusers_folder
 from mousai.checks import short
 from mousai.config import format_yaml, read_yaml
 from mousai.files import file_hash, read_json, write_json, write_tensors, write_text, writing_folder
@@ -43,8 +44,9 @@ SHIPPED = {"starter": Path(__file__).resolve().parent / "starter"}  # the models
 
 
 def model_folder(place: str | Path) -> Path:
-    """The folder of a shipped model's name, else the path itself, which need not exist; "./starter" is a path."""
-    return SHIPPED.get(str(place)) or Path(place)
+    """The folder of a shipped model's name, or of a Hugging Face name that is here, else the path itself, which need not exist; "./starter" is a path."""
+    path = SHIPPED.get(str(place)) or Path(place)
+    return path if path.exists() else diffusers_folder.cached(str(place)) or path
 
 
 def save_model(
@@ -80,6 +82,8 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     folder = model_folder(folder)
     config = load_config(folder)
+    if diffusers_folder.is_one(folder):
+        return config, {prefix + name: value for path, prefix in diffusers_folder.weights(folder).items() for name, value in _load_tensors(path).items()}
     hashes = _read_hashes(folder) if (folder / HASHES).exists() else None
     if hashes and CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
         logger.warning("%s was changed after it was written: its SHA-256 is not the one in %s", folder / CONFIG, HASHES)
@@ -105,6 +109,8 @@ def load_config(folder: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no such model folder: {folder}; the shipped models are {', '.join(SHIPPED)}")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
+    if diffusers_folder.is_one(folder):
+        return diffusers_folder.settings(folder)
     if not (folder / CONFIG).exists():
         raise FileNotFoundError(f"{folder} is not a model folder: it has no {CONFIG}")
     if not (folder / WEIGHTS).exists() and not (folder / INDEX).exists() and (folder / "model" / CONFIG).exists():
@@ -118,14 +124,20 @@ def load_config(folder: str | Path) -> dict[str, Any]:
 def fingerprint(folder: str | Path) -> str:
     """12 hexadecimal digits that name a model: from its config and the stored hashes of its weights."""
     folder = model_folder(folder)
-    config, hashes = load_config(folder), _read_hashes(folder)
-    weights = [[name, hashes.get(name, "")] for name in sorted(_weight_files(folder))]
-    return hashlib.sha256(json.dumps([config, weights], sort_keys=True).encode()).hexdigest()[:12]
+    config = load_config(folder)
+    if diffusers_folder.is_one(folder):
+        named = diffusers_folder.contents(folder)
+    else:
+        hashes = _read_hashes(folder)
+        named = [config, [[name, hashes.get(name, "")] for name in sorted(_weight_files(folder))]]
+    return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def verify(folder: str | Path) -> list[str]:
     """What is wrong with a model folder, one line each; empty if every file is there and has its hash."""
     folder = model_folder(folder)
+    if diffusers_folder.is_one(folder):
+        return diffusers_folder.problems(folder)
     try:
         load_config(folder)
         hashes = _read_hashes(folder)
@@ -141,6 +153,13 @@ def verify(folder: str | Path) -> list[str]:
         elif file_hash(folder / name) != hashes[name]:
             problems.append(f"{folder / name} is damaged: its SHA-256 is not the one in {HASHES}")
     return problems
+
+
+def weight_files(folder: str | Path) -> dict[Path, str]:
+    """The weight files that a model folder has, each with what goes before the names of its tensors in a state."""
+    folder = model_folder(folder)
+    found = diffusers_folder.weights(folder) if diffusers_folder.is_one(folder) else dict.fromkeys(sorted(folder.glob("*.safetensors")), "")
+    return {path: prefix for path, prefix in found.items() if path.is_file()}
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:

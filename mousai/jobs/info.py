@@ -108,8 +108,8 @@ def describe_model(folder: Path) -> dict[str, Any]:
     problems = checkpoint.verify(folder)
     parameters: Counter[str] = Counter()
     kinds: set[str] = set()
-    files = sorted(folder.glob("*.safetensors"))
-    for file in files:
+    files = checkpoint.weight_files(folder)
+    for file, prefix in files.items():
         try:
             with safe_open(file, framework="numpy") as tensors:
                 for key in tensors.keys():
@@ -117,7 +117,7 @@ def describe_model(folder: Path) -> dict[str, Any]:
                     size = 1
                     for length in part.get_shape():
                         size *= length
-                    parameters[key.partition(".")[0]] += size
+                    parameters[(prefix + key).partition(".")[0]] += size
                     kinds.add(part.get_dtype())
         except SafetensorError as error:
             problems.append(f"{file} is cut or damaged: {error}")

@@ -1,0 +1,159 @@
+"""Folders in diffusers' format as model folders of the house: which files they have, and what their JSON says in our words.
+
+A pipeline's folder has `model_index.json` and a folder for each part; a part's own has `config.json` with its `_class_name`.
+What is read here is JSON and the names of files: the classes that it comes to are named by recipe.py, weights are loaded by
+checkpoint.py, and diffusers itself is imported by the parts that need it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from mousai.checks import short
+from mousai.config import parse_yaml
+from mousai.files import file_hash, read_bytes, read_json
+from mousai.trust import DOWNLOADS, is_allowed
+
+INDEX, CONFIG = "model_index.json", "config.json"
+WEIGHTS = ("diffusion_pytorch_model", "model")  # .safetensors, whole or with an index
+HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+OOBLECK = {
+    "sampling_rate": "sample_rate", "audio_channels": "channels", "decoder_input_channels": "latent_channels", "encoder_hidden_size": "features",
+    "decoder_channels": "decoder_features", "downsampling_ratios": "factors", "channel_multiples": "multipliers",
+}  # fmt: skip
+CODECS = {"AutoencoderOobleck": ("oobleck", OOBLECK)}  # class: our type, and our names of its settings
+PIPELINES: dict[str, Any] = {}
+
+
+def is_one(folder: Path) -> bool:
+    """Whether a folder is one of diffusers', of a pipeline or of a part."""
+    return (folder / INDEX).is_file() or ((folder / CONFIG).is_file() and not (folder / "config.yaml").exists())
+
+
+def cached(name: str) -> Path | None:
+    """The folder of a Hugging Face name in the hub's cache, fetched where that is allowed; None for what is no such name or not there."""
+    if not HUB_NAME.fullmatch(name) or os.path.exists(name.split("/")[0]):
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = ["*.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt", "*.md", "LICENSE*"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not is_allowed(DOWNLOADS)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
+        return None
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """The config of a model folder that this one comes to: a codec, or all three parts; ValueError or FileNotFoundError for what is none."""
+    index = read_json(folder / INDEX, kind=dict) if (folder / INDEX).is_file() else None
+    if index is None:
+        parts = {"codec": codec(folder)}
+    elif index.get("_class_name") in PIPELINES:
+        parts = PIPELINES[index["_class_name"]](folder, index)
+    else:
+        raise ValueError(f"{folder / INDEX}: expected one of {', '.join(PIPELINES)} of diffusers, came {short(index.get('_class_name'))}")
+    return {"format": 1, **parts, "licences": {"weights": licence_of(folder)}}
+
+
+def codec(folder: Path) -> dict[str, Any]:
+    """The config of an autoencoder's folder, as of a codec."""
+    name, said = read_config(folder)
+    if name not in CODECS:
+        raise ValueError(f"{folder / CONFIG}: expected one of {', '.join(CODECS)} of diffusers, came {short(name)}")
+    kind, names = CODECS[name]
+    return {"type": kind, **renamed(said, names, folder / CONFIG)}
+
+
+def read_config(folder: Path, file: str = CONFIG) -> tuple[str | None, dict[str, Any]]:
+    """The class that a part's JSON names, and its settings."""
+    said = read_json(folder / file, f"{folder} lacks it", kind=dict)
+    return said.get("_class_name"), {key: value for key, value in said.items() if not key.startswith("_")}
+
+
+def renamed(said: Mapping[str, Any], names: Mapping[str, str], where: Path) -> dict[str, Any]:
+    """Settings by our names of them; ValueError for one that has none."""
+    if strange := [key for key in said if key not in names]:
+        raise ValueError(f"{where}: {strange[0]!r} is no setting that is known here; it needs another version of mousai")
+    return {names[key]: value for key, value in said.items()}
+
+
+def weights(folder: Path) -> dict[Path, str]:
+    """The weight files, each with what goes before the names of its tensors."""
+    if not (folder / INDEX).is_file():
+        return dict.fromkeys(part_files(folder), "codec.vae.")
+    index = read_json(folder / INDEX, kind=dict)
+    places = {part: prefix for part, prefix in PREFIXES.items() if isinstance(index.get(part), list)}
+    return {path: prefix for part, prefix in places.items() for path in part_files(folder / part)}
+
+
+PREFIXES = {"vae": "codec.vae."}
+
+
+def part_files(folder: Path) -> list[Path]:
+    """The files of a part's weights, whole or in shards; FileNotFoundError where there are none in safetensors."""
+    for name in WEIGHTS:
+        if (folder / f"{name}.safetensors").is_file():
+            return [folder / f"{name}.safetensors"]
+        index = folder / f"{name}.safetensors.index.json"
+        if index.is_file():
+            places = read_json(index, kind=dict).get("weight_map")
+            if not isinstance(places, dict) or not all(isinstance(place, str) and Path(place).name == place for place in places.values()):
+                raise ValueError(f"{index} is damaged: it has no weight_map of files beside it")
+            return [folder / place for place in sorted(set(places.values()))]
+    raise FileNotFoundError(f"missing weights: {folder} has no {WEIGHTS[0]}.safetensors (other formats run code when they are read, and are not)")
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Every file of weights that music follows from, the text encoder's too."""
+    yield from weights(folder)
+    if (folder / "text_encoder").is_dir():
+        yield from part_files(folder / "text_encoder")
+
+
+def contents(folder: Path) -> list[dict[str, str]]:
+    """What names the model, wherever it lies: the texts of its JSON files, and the hashes of its weights."""
+    said = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(folder.glob("**/*.json")) if ".cache" not in path.parts}
+    return [said, {path.relative_to(folder).as_posix(): hash_of(path) for path in files(folder)}]
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file, read once as long as it does not change: there may be gigabytes."""
+    found = path.stat()
+    return _hash(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash(path: Path, size: int, changed: int) -> str:
+    return file_hash(path)
+
+
+def problems(folder: Path) -> list[str]:
+    """What is wrong with it, one line each, as far as JSON and names tell."""
+    try:
+        settings(folder)
+        return [f"{path} is missing" for path in files(folder) if not path.is_file()]
+    except (ValueError, FileNotFoundError) as error:
+        return [str(error)]
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that its README names, or the first line of its LICENSE; those of the folder above where it is a part's. None = it does not say."""
+    for place in (folder, folder.parent) if (folder.parent / INDEX).is_file() else (folder,):
+        head = re.match(r"---\n(.*?)\n---", _text(place / "README.md"), re.DOTALL)
+        said = parse_yaml(head.group(1), str(place / "README.md")) if head else None
+        if isinstance(said, dict) and (name := said.get("license_name") or said.get("license")):
+            return str(name)
+        for path in sorted(place.glob("LICENSE*")):
+            if lines := [line.strip(" #*\t") for line in _text(path).splitlines() if line.strip(" #*\t")]:
+                return lines[0]
+    return None
+
+
+def _text(path: Path) -> str:
+    return read_bytes(path).decode("utf-8", "replace") if path.is_file() else ""
