@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import reprlib
+import warnings
 from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
@@ -99,7 +100,9 @@ def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
 def extra(package: str, what: str, name: str | None = None, module: str | None = None) -> ModuleType:
     """The module of an optional package, or one of its modules; ValueError names the extra (`name`, by default the package's) to install for `what`."""
     try:
-        return importlib.import_module(module or package)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of what a package means to change in itself
+            return importlib.import_module(module or package)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != package:
             raise  # the package is here, and lacks one of its own

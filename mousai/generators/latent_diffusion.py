@@ -3,7 +3,7 @@
 It is trained for one of the processes of diffusion/process.py, Moûsai's own being `v`.
 
 The network attends to the condition's tokens, or hears them pooled; with `music` it is told tempo, bar, key and chords too
-(generators/music.py). With probability `drop` an item is trained on a learned "no condition" in the place of all of it, for
+(generators/music.py), with `seconds` how long a clip is to be (generators/seconds.py). With probability `drop` an item is trained on a learned "no condition" in the place of all of it, for
 classifier-free guidance.
 """
 
@@ -23,8 +23,10 @@ from mousai.diffusion.process import PROCESSES
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
 from mousai.generators.music import CURVES, NUMBERS, Music, MusicConfig, channels, curve_of, numbers_of
+from mousai.generators.seconds import NAME as SECONDS, Seconds, SecondsConfig
 from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.dit import DiT, DiTConfig
+from mousai.networks.stable_audio import StableAudioDiT, StableAudioDiTConfig
 from mousai.networks.unet1d import UNet1d, UNet1dConfig
 from mousai.types import Callback, Codec, Condition, ConditionShape, RowPredict, SamplingSettings
 
@@ -37,12 +39,14 @@ WINDOWS_KEPT = 256  # of which a sampling keeps what is told beside the latents
 
 @dataclass(frozen=True)
 class LatentDiffusionConfig:
-    """One of `unet` and `dit` says the network's shape; its `in_channels` are the codec's latent channels."""
+    """One of `unet`, `dit` and `stable_audio` says the network's shape; its `in_channels` are the codec's latent channels."""
 
     unet: UNet1dConfig | None = None
     network: NetworkConfig = NetworkConfig()  # which U-Net
     dit: DiTConfig | None = None
+    stable_audio: StableAudioDiTConfig | None = None
     music: MusicConfig | None = None  # null = tempo, bar, key and chords are not heard
+    seconds: SecondsConfig | None = None  # null = how long a clip is to be is not heard
     objective: Literal["v", "flow", "epsilon"] = "v"  # the process, see diffusion/process.py
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
@@ -60,8 +64,8 @@ class LatentDiffusionConfig:
             raise ValueError(f"emphasis: expected 0 or more, came {self.emphasis}")
         if self.max_tokens < 1 or not 0 <= self.drop < 1:
             raise ValueError(f"expected max_tokens >= 1 and 0 <= drop < 1, came {self.max_tokens} and {self.drop}")
-        if (self.unet is None) == (self.dit is None):
-            raise ValueError("expected one of unet and dit, the network's shape")
+        if sum(shape is not None for shape in (self.unet, self.dit, self.stable_audio)) != 1:
+            raise ValueError("expected one of unet, dit and stable_audio, the network's shape")
         if self.shape.out_channels not in (0, self.shape.in_channels):
             raise ValueError(f"out_channels: expected as many as in_channels, {self.shape.in_channels}, came {self.shape.out_channels}")
         if self.dit is not None and not self.dit.embedding_features:
@@ -70,9 +74,14 @@ class LatentDiffusionConfig:
             raise ValueError("unet.cross_attentions: a generator needs one at some depth to hear its condition")
 
     @property
-    def shape(self) -> UNet1dConfig | DiTConfig:
+    def shape(self) -> UNet1dConfig | DiTConfig | StableAudioDiTConfig:
         """The shape of the network, but for channels beside the latents'."""
-        return self.unet if self.dit is None else self.dit
+        return self.unet or self.dit or self.stable_audio
+
+    @property
+    def everywhere(self) -> int:
+        """Features of a vector that is heard in every block; 0 where the network hears tokens alone."""
+        return self.dit.features if self.dit else self.stable_audio.global_features if self.stable_audio else 0
 
 
 class LatentDiffusion(nn.Module):
@@ -84,12 +93,18 @@ class LatentDiffusion(nn.Module):
         if config.music is not None:
             self.accepts = replace(self.accepts, numbers=NUMBERS, curves=CURVES)
             shape = replace(shape, in_channels=shape.in_channels + config.music.channels, out_channels=shape.in_channels)
-        if config.dit is None:
+        if config.unet is not None:
             self.unet = build_network(config.network, shape)
-        else:
+        elif config.dit is not None:
             self.dit = DiT(shape)
+        else:
+            self.stable_audio = StableAudioDiT(shape)
         self.null = nn.Embedding(config.max_tokens, shape.embedding_features)
-        self.music = None if config.music is None else Music(config.music, shape.embedding_features if config.dit is None else shape.features)
+        heard = config.everywhere or shape.embedding_features
+        self.music = None if config.music is None else Music(config.music, heard)
+        self.seconds = None if config.seconds is None else Seconds(config.seconds, heard)
+        if config.seconds is not None:
+            self.accepts = replace(self.accepts, numbers=(*self.accepts.numbers, SECONDS))
         if config.music is not None and config.subtract_input and isinstance(self.network, UNet1d):
             self.unet.hand_on()
 
@@ -98,14 +113,15 @@ class LatentDiffusion(nn.Module):
         self.sampling, self.samplers, self.process = config.sample, tuple(SAMPLERS), PROCESSES[config.objective]
 
     @property
-    def network(self) -> UNet1d | UNetV0 | DiT:
+    def network(self) -> UNet1d | UNetV0 | DiT | StableAudioDiT:
         """What does nearly all of the work."""
-        return self.unet if self.config.dit is None else self.dit
+        return self.unet if self.config.unet else self.dit if self.config.dit else self.stable_audio
 
     @property
     def frame_seconds(self) -> float | None:
-        """Seconds of a latent frame by which musical time is told; None if it is not."""
-        return None if self.music is None else self.config.music.hop / self.config.music.sample_rate
+        """Seconds of a latent frame by which time is told; None if it is not."""
+        told = self.config.music or self.config.seconds
+        return None if told is None else told.hop / told.sample_rate
 
     @property
     def dtype(self) -> torch.dtype:
@@ -150,7 +166,11 @@ class LatentDiffusion(nn.Module):
             chords, beat = (curve_of(condition, name, 0, data.shape[-1], b) for name in CURVES)
             numbers, chords, beat = self.music.dropped(numbers_of(condition, b), chords, beat, dropped, generator)
             beside = channels(self.config.music, numbers, chords, beat, [0] * b)
-        told = self._told(tokens, fitted.mask | dropped[:, None], numbers)
+        seconds = None
+        if self.seconds is not None:
+            real = torch.full((b,), length) if frames is None else frames
+            seconds = self.seconds.dropped(self.seconds.of_frames(real), dropped, generator)
+        told = self._told(tokens, fitted.mask | dropped[:, None], numbers, seconds)
         predicted = self.predict(self.process.add_noise(data, noise, t), t, beside, **told)
         error = self.channel_weights * (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
@@ -173,7 +193,10 @@ class LatentDiffusion(nn.Module):
         keep: Tensor | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
-        """Latents `(b, d, num_frames)` for a condition of b items: see `types.Generator`."""
+        """Latents `(b, d, num_frames)` for a condition of b items: see `types.Generator`. Where it hears seconds, and none are said, it is told those of `num_frames`."""
+        if self.seconds is not None:
+            whole = self.seconds.of_frames(torch.tensor([num_frames]))
+            condition, negative = (each if each is None else replace(each, numbers={SECONDS: whole.expand(len(each))} | each.numbers) for each in (condition, negative))
         return sample_latents(
             self, condition, num_frames, seeds=seeds, negative=negative, settings=settings, init=init, strength=strength,
             keep=keep, callback=callback, device=self.null.weight.device,
@@ -186,7 +209,8 @@ class LatentDiffusion(nn.Module):
         fitted = [null if each is None else self._fit(each, like) for each in conditions]
         tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
         numbers = None if self.music is None else torch.cat([numbers_of(each) for each in conditions])
-        cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers))
+        seconds = None if self.seconds is None else torch.cat([self.seconds.of(each) for each in conditions])
+        cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers, seconds))
 
         @lru_cache(maxsize=1)  # most steps ask for the rows of the step before
         def of_rows(which: tuple[int, ...]):
@@ -211,14 +235,15 @@ class LatentDiffusion(nn.Module):
         prediction = self.network(x if beside is None else torch.cat([x, beside.to(x)], dim=1), t, **condition)
         return prediction - x if self.config.subtract_input else prediction
 
-    def _told(self, tokens: Tensor, mask: Tensor, numbers: Tensor | None = None) -> dict[str, Tensor]:
-        """What the network is told: with numbers their vector, to a U-Net as a token."""
-        if numbers is None:
-            return {"tokens": tokens, "mask": mask}
-        vector = self.music(numbers).to(tokens)
-        if self.config.dit is not None:
-            return {"tokens": tokens, "mask": mask, "vector": vector}
-        return {"tokens": torch.cat([tokens, vector[:, None]], dim=1), "mask": F.pad(mask, (0, 1), value=True)}
+    def _told(self, tokens: Tensor, mask: Tensor, numbers: Tensor | None = None, seconds: Tensor | None = None) -> dict[str, Tensor]:
+        """What the network is told: of numbers and seconds what every block hears or, a U-Net, tokens."""
+        heard = [self.music(numbers).to(tokens)] if numbers is not None else []
+        heard += [self.seconds(seconds).to(tokens)] if seconds is not None else []
+        if self.config.everywhere:
+            silent = [tokens.new_zeros(len(tokens), self.config.everywhere)] if self.config.stable_audio else []
+            return {"tokens": tokens, "mask": mask} | ({"vector": sum(heard or silent)} if heard or silent else {})
+        tokens = torch.cat([tokens, *(each[:, None] for each in heard)], dim=1)
+        return {"tokens": tokens, "mask": F.pad(mask, (0, len(heard)), value=True)}
 
     def _null(self, b: int) -> Tensor:
         return self.null.weight.expand(b, -1, -1)

@@ -187,7 +187,7 @@ def test_a_config_comes_back_and_a_model_without_music_has_none_of_it(part):
     plain = tiny(part, music=None)
     assert not any(name.startswith("music") for name in plain.state_dict()) and plain.accepts.numbers == ()
     assert plain.sample(told(**BEAT), 9, seeds=[0]).shape == (1, 4, 9)
-    with pytest.raises(ValueError, match="one of unet and dit"):
+    with pytest.raises(ValueError, match="one of unet, dit and stable_audio"):
         LatentDiffusionConfig(None)
 
 
