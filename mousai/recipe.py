@@ -229,7 +229,7 @@ def codec_fingerprint(folder: str | Path) -> str:
         raise ValueError(f"{folder}: this model folder has no codec")
     cls, _ = _class("codec", settings["codec"], f"{folder}: codec")
     parts = getattr(cls, "LATENT_PARTS", None)
-    kept = {key: value for key, value in settings["codec"].items() if parts is None or key in (*parts, "type")}
+    kept = {key: value for key, value in settings["codec"].items() if parts is None or (key in (*parts, "type") and value is not None)}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
     for name, value in sorted(state.items()):
         kind, first = name.split(".")[:2]

@@ -95,6 +95,7 @@ def evaluate_prompts(
     classifier: Annotated[Optional[Path], option("A saved classifier; one is trained on the set unless given.")] = None,
     per_class: Annotated[int, option("Clips of each class.", callback=between(1, 10_000))] = 6,
     seeds_per_prompt: Annotated[int, option("Clips of each prompt, with a seed each.", callback=between(1, 10_000))] = 2,
+    styles: Annotated[Optional[str], option("Only these styles of the set, such as piano,jazz,rock.", metavar="A,B,…")] = None,
     tempos: Annotated[bool, option("Ask for tempos over the set's whole range that are not the captions' own.", "--tempos")] = False,
     keys: Annotated[bool, option("Ask for keys that are not the captions' own.", "--keys")] = False,
     seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 8.0,
@@ -112,5 +113,6 @@ def evaluate_prompts(
 ) -> None:
     """Whether the music has a beat, a key and a style, and whether they are those of the prompts; beside real music and other models."""
     chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
+    chosen |= dict(styles=[style.strip() for style in styles.split(",")] if styles else ())
     chosen |= dict(tempos=tempos, keys=keys, batch=batch, through_codec=through_codec, beside=beside or (), recordings=recordings, listen=listen, **sampling)
     _evaluate("prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype, compile=compile)

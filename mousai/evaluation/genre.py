@@ -8,8 +8,9 @@ in seven cases of ten, though nothing of the music is in it.
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,13 @@ class GenreClassifier(nn.Module):
     def name(self, audio: Tensor) -> list[str]:
         """The likeliest label of each clip of (b, c, s)."""
         return [self.config.labels[i] for i in self.probabilities(audio).argmax(-1).tolist()]
+
+    def among(self, labels: Collection[str]) -> GenreClassifier:
+        """The same judge, who names one of these or noise."""
+        judge = copy.deepcopy(self)
+        others = [label not in labels and label != NOISE for label in self.config.labels]
+        judge.net[-1].bias.data[torch.tensor(others)] = -torch.inf
+        return judge
 
 
 def read_clips(

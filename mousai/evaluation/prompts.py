@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mousai.audio.level import at_rms
 from mousai.audio.spectral import log_mel
+from mousai.checks import did_you_mean, short
 from mousai.conditioners.music import checked
 from mousai.data.captions import field_texts
 from mousai.data.sources import Source, Track
@@ -64,6 +65,15 @@ def tracks_by_label(source: Source) -> dict[str, list[Track]]:
             raise ValueError(f"{source.name}: {track.key} has no field '{LABEL}'; a practice set from `mousai data synth` has it")
         tracks.setdefault(track.metadata[LABEL], []).append(track)
     return dict(sorted(tracks.items()))
+
+
+def of_styles(source: Source, styles: Collection[str]) -> Source:
+    """The source's tracks of some styles; ValueError for a style that no track has."""
+    known = tracks_by_label(source)
+    for style in styles:
+        if style not in known:
+            raise ValueError(f"styles: expected some of {', '.join(known)}; came {short(style)}{did_you_mean(style, known)}")
+    return replace(source, tracks=[track for track in source if track.metadata[LABEL] in styles])
 
 
 def prompts_for(

@@ -21,7 +21,9 @@ from mousai.evaluation.listen import listening_page
 from mousai.evaluation.metrics import confusion_table, table_accuracy
 from mousai.evaluation.nearest import LEAST_SECONDS, training_set
 from mousai.evaluation.phases import Phase, counted, silent
-from mousai.evaluation.prompts import Asked, Known, manifest_of, music_of, practice_classifier, prompts_for, recordings as beginnings, seed_distances
+from mousai.evaluation.prompts import (
+    Asked, Known, manifest_of, music_of, of_styles, practice_classifier, prompts_for, recordings as beginnings, seed_distances,
+)  # fmt: skip
 from mousai.evaluation.prompts_report import CODEC, MADE, PRACTICE, REAL, text_of
 from mousai.evaluation.rows import Row, listened, nearests, two_samples
 from mousai.evaluation.shares import wilson
@@ -42,6 +44,7 @@ def evaluate_prompts(
     classifier: str | Path | None = None,
     per_class: int = 6,
     seeds_per_prompt: int = 2,
+    styles: Sequence[str] = (),
     tempos: bool = False,
     keys: bool = False,
     seconds: float = 8.0,
@@ -62,13 +65,15 @@ def evaluate_prompts(
     `data` is the practice set, as a folder or manifest; prompts are captions of its `split`, or with `tempos` and `keys`
     made of tempos and keys that are none of theirs. Beside the clips stand as many of the set itself, with
     `through_codec` these after encoding and decoding, those that the models `beside` make of the same prompts at their
-    own settings, and crops of `recordings`. Without `classifier`, a file that `evaluation.genre` saved, the judge of styles
+    own settings, and crops of `recordings`. `styles` are those that are asked for and named, all unless given. Without `classifier`, a file that `evaluation.genre` saved, the judge of styles
     is trained on the set's train split and kept beside it. `sampling` are fields of `SamplingSettings` and `Music`. Writes
     prompts.json, prompts.md, prompts.png (the confusion of styles), the clips, and for `listen` of the prompts a page to
     listen to blind.
     """
     manifest = manifest_of(data)
     source = open_source(manifest, split)
+    if styles:
+        source = of_styles(source, styles)
     asked = prompts_for(source, per_class, seeds_per_prompt, tempos, keys, seed)
     request = Request([clip.prompt for clip in asked], seconds, seed, batch, **sampling)
     real = None if recordings is None else open_source(recordings)
@@ -77,6 +82,8 @@ def evaluate_prompts(
     cascade = heard_at_its_rate(load(model, device, dtype, compile=compile))
     settings, _ = cascade.settings(request)
     ear, classifier = practice_classifier(manifest, phase=phase) if classifier is None else (load_classifier(classifier), classifier)
+    if styles:
+        ear = ear.among(styles)
     out = folder_for(out)
     sets = {MADE: list(_generated(cascade, request, asked, out / "clips", phase("making clips: steps")))}
     for other in beside:
@@ -97,6 +104,7 @@ def evaluate_prompts(
         "evaluates": "prompts",
         **provenance(model, data, split, seed, cascade.codec, settings.codec_steps),
         "seconds": seconds,
+        "styles": list(styles) or None,
         "tempos_drawn": tempos,
         "keys_drawn": keys,
         "generator_steps": settings.steps,

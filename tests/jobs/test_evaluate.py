@@ -119,6 +119,15 @@ def test_what_is_asked_of_a_model_that_is_told_tempo_and_key_is_what_it_settled_
         assert (clip["asked_bpm"], clip["asked_key"]) == (recipe["bpm"], recipe["key"]) and recipe["bpm"]
 
 
+def test_only_some_styles_are_asked_for_and_named(tiny_cascade, practice, tmp_path) -> None:
+    some = ["piano", "jazz"]
+    report = evaluate_prompts(tiny_cascade, practice, tmp_path, per_class=1, seeds_per_prompt=1, styles=some, seconds=1.0, steps=1, codec_steps=1)
+    assert sorted(clip["label"] for clip in report["clips"]) == sorted(some) and report["chance"] == 0.5
+    assert {clip["named"] for clip in report["clips"]} <= {*some, "noise"}
+    with pytest.raises(ValueError, match="styles: expected some of .*; came 'piono', did you mean 'piano'"):
+        evaluate_prompts(tiny_cascade, practice, tmp_path, styles=["piono"])
+
+
 def test_the_classifier_is_trained_once_a_set(practice) -> None:
     manifest = practice / "manifest.jsonl"
     [kept] = practice.glob("genre-classifier-*.safetensors")

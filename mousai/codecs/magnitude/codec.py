@@ -19,6 +19,7 @@ from torch import Tensor
 from mousai.codecs.magnitude.components import Components, feature_weights
 from mousai.codecs.magnitude.config import MagnitudeConfig
 from mousai.codecs.magnitude.decoder import Decoder
+from mousai.codecs.magnitude.encoder import LearnedEncoder
 from mousai.codecs.magnitude.features import Features
 from mousai.codecs.magnitude.phases import anchored, audio_of
 from mousai.codecs.windowed import WindowedCodec
@@ -32,7 +33,7 @@ from mousai.types import Callback
 
 class MagnitudeCodec(WindowedCodec):
     # What `encode` gives follows from these configs and weights alone: a latent cache outlives a decoder trained on.
-    LATENT_PARTS = ("features", "components", "sample_rate", "channels")
+    LATENT_PARTS = ("features", "components", "encoder", "sample_rate", "channels")
     INITIAL_ITEMS = 192  # crops that `initialise` wants: fewer tell the components from chance worse
 
     def __init__(self, config: MagnitudeConfig) -> None:
@@ -44,6 +45,8 @@ class MagnitudeCodec(WindowedCodec):
         self.stride_frames, self.context_frames = config.decode.stride_frames, config.decode.context_frames
         self.features = Features(config.features, config.channels, config.sample_rate)
         self.components = Components(config.components, self.features.width)
+        shape = (self.features.width, config.components.count, config.components.block)
+        self.encoder = None if config.encoder is None else LearnedEncoder(config.encoder, *shape)
         self.decoder = Decoder(config)
 
     @property
@@ -55,7 +58,8 @@ class MagnitudeCodec(WindowedCodec):
         """How much of the features, as the components weigh them, one standard deviation of each latent channel moves, `(d,)`."""
         weights = feature_weights(self.config.components, self.config.features, self.channels, self.sample_rate)
         synthesis = self.components.synthesis
-        return (weights.to(synthesis) @ synthesis).flatten(1).norm(dim=1)
+        strengths = (weights.to(synthesis) @ synthesis).flatten(1).norm(dim=1)
+        return strengths if self.encoder is None else strengths * self.encoder.latent_std[:, 0]
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """The dtype of the U-Net, which does most of the work; spectra stay float32."""
@@ -75,10 +79,10 @@ class MagnitudeCodec(WindowedCodec):
         """
         block, decoder = self.config.components.block, self.decoder
         true = self.features(self._parts(audio, generator))
-        latents = self.components.encode(true)
+        latents = self.latents(true)
         level = self.config.latent_noise * torch.rand(len(audio), generator=generator).to(audio.device)
         latents = latents + level[:, None, None] * _noise(latents, generator)
-        linear = self.components.decode(latents)
+        linear = self.linear(latents)
         correction, frames = decoder.reader(latents, level)
         true, linear, correction, frames = (x[..., block:-block] for x in (true, linear, correction, frames))
 
@@ -121,7 +125,15 @@ class MagnitudeCodec(WindowedCodec):
 
         Only the inner half of the context is crossfaded, and there both windows have seen all that their spectra reach.
         """
-        return self.components.encode(self.features(audio)).to(audio.dtype)
+        return self.latents(self.features(audio)).to(audio.dtype)
+
+    def latents(self, features: Tensor) -> Tensor:
+        """Latents `(b, d, l)` of features `(b, f, l * block)`."""
+        return self.components.encode(features) if self.encoder is None else self.encoder(features, self.components)
+
+    def linear(self, latents: Tensor) -> Tensor:
+        """The features that the components make of latents: what the decoder begins with."""
+        return self.components.decode(latents if self.encoder is None else self.encoder.undone(latents))
 
     def decode_windows(self, windows: list[Tensor], firsts: list[int], seeds: list[int], steps: int, callback: Callback) -> list[Tensor]:
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` whose first latent frames have these numbers in the piece."""
@@ -159,7 +171,7 @@ class MagnitudeCodec(WindowedCodec):
     def _sampled(self, latents: Tensor, noise: Tensor, times: Tensor, callback: Callback) -> Tensor:
         """Features `(b, f, l * block)` for latents `(b, d, l)`, with `noise (b, c, single, l * block)`."""
         decode, decoder = self.config.decode, self.decoder
-        linear = self.components.decode(latents)
+        linear = self.linear(latents)
         correction, frames = decoder.reader(latents, latents.new_full((len(latents),), decode.assumed_noise))
         condition = _last(decoder.condition(linear))
 

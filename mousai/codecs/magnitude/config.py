@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from mousai.codecs.magnitude.components import ComponentConfig
+from mousai.codecs.magnitude.encoder import EncoderConfig
 from mousai.codecs.magnitude.features import FeatureConfig
 from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.schedules import NAMES as SCHEDULES
@@ -52,6 +53,7 @@ class MagnitudeDecodeConfig:
 class MagnitudeConfig:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     components: ComponentConfig = field(default_factory=ComponentConfig)
+    encoder: EncoderConfig | None = None  # learned, on top of the components; null = those alone
     reader: ReaderConfig = field(default_factory=ReaderConfig)
     unet: UNet2dConfig = field(default_factory=UNet2dConfig)
     sample_rate: int = 48000

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -135,10 +135,15 @@ def wait_for(condition, seconds: float = 300.0) -> None:
         time.sleep(0.01)
 
 
+def quickly(names: Iterable[str], *fast: str) -> list[object]:
+    """Names as parameters of a test, all but `fast` marked as slow."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 # -- killed --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", quickly(FORMS, "joint", "sections"))
 def test_killed_at_random_moments_it_equals_an_uninterrupted_run(forks, whole, tmp_path, form):
     chance, file, before, kills = random.Random(form), tmp_path / "a.flac", (0, 0, 0), 0
     often = 12 if form == "joint" else 4
@@ -188,6 +193,7 @@ def test_killed_while_its_state_is_removed_nothing_is_made_again(forks, whole, t
     assert contents(tmp_path) == whole("continuation")
 
 
+@pytest.mark.slow
 def test_the_command_line_itself_is_killed(forks, whole, tmp_path):
     file, log = tmp_path / "out" / "a.flac", tmp_path / "log"
     command = [sys.executable, "-m", "mousai", *forks.arguments("continuation", file)]
@@ -317,7 +323,7 @@ def begun(forks, tmp_path_factory):
     return half(forks, "continuation", tmp_path_factory.mktemp("begun")).parent
 
 
-@pytest.mark.parametrize("name", DAMAGE)
+@pytest.mark.parametrize("name", quickly(DAMAGE, "a segment", "both states", "audio", "the sums are gone", "the progress"))
 def test_what_is_damaged_is_said_and_made_again(forks, whole, begun, tmp_path, name):
     state = Path(shutil.copytree(begun, tmp_path / "out")) / "a.render"
     states = sorted(state.glob("state-*"))

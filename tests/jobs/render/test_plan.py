@@ -212,6 +212,7 @@ def test_a_dry_run_says_what_rendering_comes_to_and_writes_nothing(tiny_cascade,
         dry_run([piece(title="night", seconds=30, steps=4, seed=1)], tiny_cascade, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_thousands_of_pieces_are_looked_at_in_seconds(tiny_cascade, tmp_path):
     pieces = [piece(title=f"piece {number}", seconds=60, seed=number) for number in range(5000)]
     began = time.process_time()
