@@ -1,7 +1,8 @@
 """The one place where a name in a YAML meets a class: recipes, and the parts of a model folder.
 
 A recipe is `{format: 1, seed, codec, conditioner, generator, data, train}`. Without `generator` it trains the codec on
-audio; with it, the generator on a latent cache. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
+audio; with it, the generator on a latent cache. Of symbolic music it is `{…, phrases, prior, data, train}`: without `prior` it trains the
+phrase VAE on scores, with it the prior on the phrases' latents. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
 A name is a built-in one, or `package.module:Class` for any class that follows `types.py` (docs/extending.md): recipes may
 have such, model folders only where they are trusted (trust.py).
 """
@@ -29,6 +30,7 @@ from mousai.trust import is_trusted, trusting
 if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
     from mousai.data.latents import LatentDataConfig
     from mousai.data.loader import AudioDataConfig
+    from mousai.symbolic.phrase_data import PhraseDataConfig
     from mousai.training.config import TrainConfig
 
 FORMAT = 1
@@ -45,12 +47,15 @@ GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiff
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
 LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-REGISTRIES = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
+PHRASES = {"phrase_vae": "mousai.symbolic.phrase_vae:PhraseVAE"}
+SYSTEM = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
+SYMBOLIC = {"phrases": PHRASES}
+REGISTRIES = {**SYSTEM, **SYMBOLIC}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A codec, conditioner or generator by name, with its config."""
+    """A codec, conditioner, generator or other part by name, with its config."""
 
     kind: str
     type: str
@@ -91,11 +96,19 @@ class Recipe:
     """A resolved recipe: what is trained, on what, and how."""
 
     seed: int
-    codec: Part | Folder
+    codec: Part | Folder | None
     conditioner: Part | None
     generator: Part | None
-    data: AudioDataConfig | LatentDataConfig
+    data: AudioDataConfig | LatentDataConfig | PhraseDataConfig
     train: TrainConfig
+    phrases: Part | None = None
+
+    @property
+    def trains(self) -> str:
+        """Which part it trains."""
+        if self.phrases is not None:
+            return "phrases"
+        return "codec" if self.generator is None else "generator"
 
     @property
     def outside(self) -> list[str]:
@@ -128,7 +141,8 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     from mousai.training.config import TrainConfig
 
     config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
-    for key in ("format", "codec", "data", "train"):
+    symbolic = any(data.get(kind) is not None for kind in SYMBOLIC)
+    for key in ("format", "phrases" if symbolic else "codec", "data", "train"):
         if data.get(key) is None:
             raise ValueError(f"missing key {key!r}")
     if data["format"] != FORMAT:
@@ -136,7 +150,9 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
     seed = data.get("seed", 0)
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise ValueError(f"seed: expected a whole number from 0 on, came {short(seed)}")
-    codec, conditioner, generator = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in REGISTRIES)
+    if symbolic:
+        return _symbolic_from(data, seed)
+    codec, conditioner, generator = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in SYSTEM)
     if (conditioner is None) != (generator is None):
         raise ValueError("expected both conditioner and generator (to train a generator) or neither (to train the codec)")
     if generator is None and isinstance(codec, Folder):
@@ -148,6 +164,17 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
         seed, codec, conditioner, generator,
         config.from_dict(data_class, data["data"], "data"), config.from_dict(TrainConfig, data["train"], "train"),
     )  # fmt: skip
+
+
+def _symbolic_from(data: Mapping[str, Any], seed: int) -> Recipe:
+    from mousai.symbolic.phrase_data import PhraseDataConfig
+    from mousai.training.config import TrainConfig
+
+    for kind in SYSTEM:
+        if data.get(kind) is not None:
+            raise ValueError(f"{kind}: has no place beside phrases; a recipe is of audio or of scores")
+    train = config.from_dict(TrainConfig, data["train"], "train")
+    return Recipe(seed, None, None, None, config.from_dict(PhraseDataConfig, data["data"], "data"), train, part_from("phrases", data["phrases"]))
 
 
 def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Folder:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import mousai
 from mousai import checkpoint, config
 from mousai.data.loader import AudioCrops, batches, open_sources
-from mousai.recipe import Recipe, recipe_from
+from mousai.recipe import REGISTRIES, Recipe, recipe_from
 from mousai.training.budget import read_plan
 from mousai.training.state import part
 
@@ -35,7 +35,9 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
         raise FileNotFoundError(f"{out} has no training state yet; train first")
     step, tensors, _ = found
     averaged = part(tensors, "ema.model.")
-    if recipe.generator is None:
+    if recipe.trains == "phrases":
+        settings, weights = phrases(recipe, averaged, str(out / "state"))
+    elif recipe.trains == "codec":
         settings, weights = calibrated_codec(recipe, averaged, str(out / "state"))
     else:
         settings, weights = cascade(recipe, averaged, str(out / "state"))
@@ -60,6 +62,12 @@ def calibrated_codec(recipe: Recipe, averaged: Mapping[str, Tensor], where: str)
         crops = AudioCrops(open_sources(fixed.sources), fixed, fixed.split, codec.sample_rate, codec.channels, recipe.seed)
         codec.calibrate(calibration(crops))
     return {"codec": recipe.codec.to_dict()}, {f"codec.{name}": value for name, value in codec.state_dict().items()}
+
+
+def phrases(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a trained phrase VAE."""
+    checkpoint.load_strict(recipe.phrases.build(), averaged, where)
+    return {"phrases": recipe.phrases.to_dict()}, {f"phrases.{name}": value for name, value in averaged.items()}
 
 
 def latents_stay(codec: nn.Module, freeze: Iterable[str]) -> bool:
@@ -97,7 +105,7 @@ def provenance(recipe: Recipe, step: int) -> dict[str, Any]:
 def model_card(settings: Mapping[str, Any]) -> str:
     """The README of a model folder."""
     made = settings["provenance"]
-    parts = [f"{kind} ({settings[kind]['type']})" for kind in ("codec", "conditioner", "generator") if kind in settings]
+    parts = [f"{kind} ({settings[kind]['type']})" for kind in REGISTRIES if kind in settings]
     sources = [s if isinstance(s, str) else s["spec"] for s in made["recipe"]["data"]["sources"]]
     return "\n".join([
         "# A mousai model", "",

@@ -52,7 +52,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     return {
         "kind": "training run",
         "path": str(folder),
-        "trains": "codec" if recipe.get("generator") is None else "generator",
+        "trains": next((kind for kind in ("generator", "phrases") if recipe.get(kind) is not None), "codec"),
         "step": step,
         "steps": steps,
         "done": steps is not None and saved is not None and saved[0] >= steps,

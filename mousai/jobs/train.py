@@ -26,6 +26,8 @@ from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.jobs.places import claimed
+from mousai.jobs.train_symbolic import train_phrases
+from mousai.jobs.weights import Accepted, first_weights, introduce
 from mousai.launch.processes import from_first, leave
 from mousai.leftovers import sweep
 from mousai.pipelines.system import check_conditions, check_frames
@@ -56,7 +58,8 @@ def train(
         if step is not None:
             outcome = Outcome(step, "done")
         else:
-            outcome = (train_codec if loaded.generator is None else train_generator)(loaded, out, accelerator, began)
+            trainer = {"codec": train_codec, "generator": train_generator, "phrases": train_phrases}[loaded.trains]
+            outcome = trainer(loaded, out, accelerator, began, partial(accept, loaded, out))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             if step is not None:
@@ -118,7 +121,7 @@ def exported_step(out: Path) -> int | None:
     return (checkpoint.load_config(folder).get("provenance") or {}).get("step")
 
 
-def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
+def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
     """Trains the codec on crops of audio."""
     codec, opened = first_weights(recipe.codec, recipe), open_sources(recipe.data.sources, accelerator)
     crops = AudioCrops(opened, recipe.data, recipe.data.split, codec.sample_rate, codec.channels, recipe.seed)
@@ -133,17 +136,8 @@ def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
         codec, codec_loss, stream, setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(reconstruct, valid or crops, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out, recipe.outside), accepted=partial(accept, recipe, out), began=began,
+        finish=partial(export, out, recipe.outside), accepted=accepted, began=began,
     )  # fmt: skip
-
-
-def first_weights(part: Part, recipe: Recipe) -> nn.Module:
-    """A codec or generator as its training begins: from the recipe's seed, or from `train.start_from`."""
-    module = part.build(recipe.seed)
-    if recipe.train.start_from is not None:
-        trained = load_part(part.kind, recipe.train.start_from)
-        checkpoint.load_strict(module, trained.state_dict(), f"train.start_from {recipe.train.start_from}")
-    return module
 
 
 def initialise(codec: nn.Module, crops: AudioCrops, accelerator: Accelerator) -> None:
@@ -184,7 +178,7 @@ def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: n
     return keep_samples(sounds, codec.sample_rate, out, step)
 
 
-def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: float) -> Outcome:
+def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
     """Trains the generator on cached latents."""
     data, setting = recipe.data, recipe.train
     made_with = {name: getattr(data, name) for name in ("segment_seconds", "rms", "captions", "caption_drop")}
@@ -209,7 +203,7 @@ def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: 
         setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
         sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
-        finish=partial(export, out, recipe.outside), accepted=partial(accept, recipe, out), began=began,
+        finish=partial(export, out, recipe.outside), accepted=accepted, began=began,
     )  # fmt: skip
 
 
@@ -245,12 +239,6 @@ def keep_samples(sounds: Mapping[str, Tensor], sample_rate: int, out: Path, step
         spectrogram_png(sound, sample_rate, folder / f"{name}.png", f"{name}, step {step}")
         samples |= {f"{name}/sound": (sound, sample_rate), f"{name}/spectrogram": imread(folder / f"{name}.png")[..., :3]}
     return samples
-
-
-def introduce(name: str, module: nn.Module, data: str) -> None:
-    """One line on what is trained on what."""
-    size = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    say(f"{name} of {size / 1e6:.2f} M weights; {data}", to=sys.stderr)
 
 
 def checked_folder(out: str | Path) -> Path:

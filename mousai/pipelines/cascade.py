@@ -25,7 +25,7 @@ from mousai.diffusion.schedules import start_time
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
 from mousai.pipelines.recording import CONTEXT_SECONDS, begin, finish, music_in, named, with_heard
 from mousai.pipelines.system import System, check_conditions
-from mousai.recipe import REGISTRIES, part_from, part_with_weights
+from mousai.recipe import REGISTRIES, SYSTEM, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
 from mousai.request.music import MUSIC_CHECKS, Music, in_words
 from mousai.request.piece import Piece
@@ -221,7 +221,7 @@ def load_codec(
     return codec, training_data(settings, "codec").get("rms")
 
 
-def check_model(path_or_name: str | Path, kinds: Sequence[str] = tuple(REGISTRIES)) -> dict[str, Any]:
+def check_model(path_or_name: str | Path, kinds: Sequence[str] = tuple(SYSTEM)) -> dict[str, Any]:
     """The config of a model folder that has all of `kinds`; FileNotFoundError or ValueError before any weights are read."""
     settings = checkpoint.load_config(checkpoint.model_folder(path_or_name))
     if lacks := [kind for kind in kinds if kind not in settings]:

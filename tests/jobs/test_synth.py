@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,7 +12,12 @@ from mousai.audio import io
 from mousai.data.sources import open_source
 from mousai.data.synth import soundfont
 from mousai.data.synth.styles import STYLES
+from mousai.jobs.scan_scores import scan_scores
 from mousai.jobs.synth import synthesise
+from mousai.symbolic import midi
+from mousai.symbolic.harmony import key_of_score
+from mousai.symbolic.sources import holds_scores, open_scores
+from mousai.theory import key_name
 
 ROUND = len(STYLES)
 
@@ -120,3 +126,27 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path) -> None:
     (tmp_path / "set").write_text("")
     with pytest.raises(ValueError, match="is a file"):
         synthesise(tmp_path / "set", 1)
+
+
+def test_scores_lie_beside_the_audio_or_come_alone(tmp_path) -> None:
+    made = synthesise(tmp_path / "both", 3, seed=1, seconds=4.0, workers=1, scores=True)
+    rows = [json.loads(line) for line in made.manifest.read_text().splitlines()]
+    scores = [midi.read(tmp_path / "both" / row["score"]) for row in rows]
+    for row, score in zip(rows, scores, strict=True):
+        assert key_name(*key_of_score(score)) == row["key"] and score.seconds > row["score_start"]
+        bars = score.seconds_at(np.array([start for start, _ in score.bars()])) - row["score_start"]
+        assert [bar for bar in bars.tolist() if 0 <= bar < 3.9] == pytest.approx([time for time in row["downbeats"] if time < 3.9], abs=2e-3)
+    alone = synthesise(tmp_path / "alone", 3, seed=1, seconds=4.0, workers=1, format="mid")
+    rows = [json.loads(line) for line in alone.manifest.read_text().splitlines()]
+    assert [midi.read(tmp_path / "alone" / row["file"]) for row in rows] == scores and not (tmp_path / "alone/audio").exists()
+    assert synthesise(tmp_path / "alone", 3, seed=1, seconds=4.0, workers=1, format="mid").kept == 3
+    with pytest.raises(ValueError, match="scores alone has no sound"):
+        synthesise(tmp_path / "alone", 3, format="mid", stems=True)
+
+    found = scan_scores(alone.manifest)
+    assert (found.files, found.lost, found.skipped) == (3, 0, []) and holds_scores(alone.manifest) and not holds_scores(made.manifest)
+    (tmp_path / "alone/scores/broken.mid").write_bytes(b"MThd")
+    folder = scan_scores(tmp_path / "alone/scores")
+    assert folder.files == 3 and [name for name, _ in folder.skipped] == ["broken.mid"] and "cut or damaged" in str(folder) and holds_scores(tmp_path / "alone/scores")
+    with pytest.raises(ValueError, match="holds no MIDI files"):
+        open_scores(tmp_path / "both/audio")
