@@ -37,7 +37,7 @@ MODEL_FILE = re.compile(r"config\.yaml|README\.md|hashes\.json|model(-\d+-of-\d+
 STATE_FILE = re.compile(r"state\.safetensors|meta\.json")
 STATE_FOLDER = re.compile(r"step-(\d+)")
 OLDER_LEFTOVER = re.compile(r"\.step-\d+\.[a-z0-9_]{8}")  # what a killed process of an earlier version left half-written
-SHIPPED = {"starter": Path(__file__).resolve().parent / "starter"}  # the models that come with the package, by name
+SHIPPED = {name: Path(__file__).resolve().parent / name for name in ("starter", "starter_joint", "starter_flow")}  # the models that come with the package, by name
 
 
 # Model folders

@@ -1,8 +1,10 @@
 """The one place where a name in a YAML meets a class: recipes, and the parts of a model folder.
 
 A recipe is `{format: 1, seed, codec, conditioner, generator, data, train}`. Without `generator` it trains the codec on
-audio; with it, the generator on a latent cache. Of symbolic music it is `{…, phrases, prior, data, train}`: without `prior` it trains the
-phrase VAE on scores, with it the prior on the phrases' latents. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
+audio; with it, the generator on a latent cache. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
+With `joint` in the place of `codec` it trains a joint text–music encoder, `{type: name, …}` alone, or, with `{name: …}`
+(conditioners/joint.py), a generator of the vectors of that encoder; both on a cache too. Of symbolic music it is `{…, phrases,
+prior, data, train}`: without `prior` it trains the phrase VAE on scores, with it the prior on the phrases' latents.
 A name is a built-in one, or `package.module:Class` for any class that follows `types.py` (docs/extending.md): recipes may
 have such, model folders only where they are trusted (trust.py).
 """
@@ -28,6 +30,7 @@ from mousai.checks import did_you_mean, short
 from mousai.trust import is_trusted, trusting
 
 if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use need not wait for what trains it
+    from mousai.conditioners.joint import JointConfig
     from mousai.data.latents import LatentDataConfig
     from mousai.data.loader import AudioDataConfig
     from mousai.symbolic.phrase_data import PhraseDataConfig
@@ -42,7 +45,13 @@ CODECS = {
     "magnitude": "mousai.codecs.magnitude.codec:MagnitudeCodec",
     "oobleck": "mousai.codecs.oobleck.codec:OobleckCodec",
 }
-CONDITIONERS = {"text": "mousai.conditioners.text:TextConditioner", "music_text": "mousai.conditioners.music:MusicTextConditioner"}
+CONDITIONERS = {
+    "text": "mousai.conditioners.text:TextConditioner",
+    "music_text": "mousai.conditioners.music:MusicTextConditioner",
+    "joint": "mousai.conditioners.joint:JointConditioner",
+    "joint_text": "mousai.conditioners.joint_text:JointTextConditioner",
+}
+JOINTS = {"contrastive": "mousai.conditioners.contrastive:Contrastive"}
 GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion"}
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
@@ -50,7 +59,7 @@ LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 PHRASES = {"phrase_vae": "mousai.symbolic.phrase_vae:PhraseVAE"}
 SYSTEM = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
 SYMBOLIC = {"phrases": PHRASES}
-REGISTRIES = {**SYSTEM, **SYMBOLIC}
+REGISTRIES = {**SYSTEM, "joint": JOINTS, **SYMBOLIC}
 
 
 @dataclass(frozen=True)
@@ -102,13 +111,21 @@ class Recipe:
     data: AudioDataConfig | LatentDataConfig | PhraseDataConfig
     train: TrainConfig
     phrases: Part | None = None
+    joint: Part | JointConfig | None = None
 
     @property
     def trains(self) -> str:
         """Which part it trains."""
         if self.phrases is not None:
             return "phrases"
+        if isinstance(self.joint, Part):
+            return "joint"
         return "codec" if self.generator is None else "generator"
+
+    @property
+    def cached(self) -> bool:
+        """Whether it trains on a latent cache."""
+        return self.trains in ("generator", "joint")
 
     @property
     def outside(self) -> list[str]:
@@ -117,8 +134,12 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as YAML has it, with every field; `recipe_from` gives the same recipe back."""
-        parts = {kind: getattr(self, kind).to_dict() for kind in REGISTRIES if getattr(self, kind) is not None}
+        parts = {kind: _plain(part) for kind in REGISTRIES if (part := getattr(self, kind)) is not None}
         return {"format": FORMAT, "seed": self.seed, **parts, "data": config.to_dict(self.data), "train": config.to_dict(self.train)}
+
+
+def _plain(part: Part | Folder | JointConfig) -> dict[str, Any]:
+    return part.to_dict() if isinstance(part, (Part, Folder)) else config.to_dict(part)
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -142,7 +163,7 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
 
     config.check_keys(data, ("format", "seed", *REGISTRIES, "data", "train"))
     symbolic = any(data.get(kind) is not None for kind in SYMBOLIC)
-    for key in ("format", "phrases" if symbolic else "codec", "data", "train"):
+    for key in ("format", "phrases" if symbolic else "joint" if data.get("joint") is not None else "codec", "data", "train"):
         if data.get(key) is None:
             raise ValueError(f"missing key {key!r}")
     if data["format"] != FORMAT:
@@ -152,17 +173,12 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
         raise ValueError(f"seed: expected a whole number from 0 on, came {short(seed)}")
     if symbolic:
         return _symbolic_from(data, seed)
-    codec, conditioner, generator = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in SYSTEM)
-    if (conditioner is None) != (generator is None):
-        raise ValueError("expected both conditioner and generator (to train a generator) or neither (to train the codec)")
-    if generator is None and isinstance(codec, Folder):
-        raise ValueError("nothing to train: codec is a trained one and there is no generator")
-    if generator is not None and not isinstance(codec, Folder):
-        raise ValueError("codec: a generator needs a trained codec; expected {path: model folder}")
-    data_class = AudioDataConfig if generator is None else LatentDataConfig
+    codec, conditioner, generator, joint = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in (*SYSTEM, "joint"))
+    check_kinds(codec, conditioner, generator, joint)
+    data_class = AudioDataConfig if generator is None and joint is None else LatentDataConfig
     return Recipe(
         seed, codec, conditioner, generator,
-        config.from_dict(data_class, data["data"], "data"), config.from_dict(TrainConfig, data["train"], "train"),
+        config.from_dict(data_class, data["data"], "data"), config.from_dict(TrainConfig, data["train"], "train"), joint=joint,
     )  # fmt: skip
 
 
@@ -170,16 +186,36 @@ def _symbolic_from(data: Mapping[str, Any], seed: int) -> Recipe:
     from mousai.symbolic.phrase_data import PhraseDataConfig
     from mousai.training.config import TrainConfig
 
-    for kind in SYSTEM:
+    for kind in (*SYSTEM, "joint"):
         if data.get(kind) is not None:
             raise ValueError(f"{kind}: has no place beside phrases; a recipe is of audio or of scores")
     train = config.from_dict(TrainConfig, data["train"], "train")
     return Recipe(seed, None, None, None, config.from_dict(PhraseDataConfig, data["data"], "data"), train, part_from("phrases", data["phrases"]))
 
 
-def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Folder:
-    """The codec, conditioner or generator (`kind`) that a dict of a recipe or a model folder describes."""
+def check_kinds(codec: Any, conditioner: Any, generator: Any, joint: Any) -> None:
+    """ValueError unless these parts of a recipe, or None, say one thing to be trained."""
+    if isinstance(joint, Part):
+        if codec or conditioner or generator:
+            raise ValueError("joint: is trained alone, its text encoder is in its own config; leave codec, conditioner and generator away")
+        return
+    if (conditioner is None) != (generator is None):
+        raise ValueError("expected both conditioner and generator (to train a generator) or neither (to train the codec)")
+    if joint is not None and (codec is not None or generator is None):
+        raise ValueError("joint: {name: …} says whose vectors a generator is to make; expected conditioner and generator beside it, and no codec")
+    if generator is None and isinstance(codec, Folder):
+        raise ValueError("nothing to train: codec is a trained one and there is no generator")
+    if generator is not None and joint is None and not isinstance(codec, Folder):
+        raise ValueError("codec: a generator needs a trained codec; expected {path: model folder}")
+
+
+def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Folder | JointConfig:
+    """The part of that `kind` of `REGISTRIES` that a dict of a recipe or a model folder describes."""
     where = where or kind
+    if isinstance(data, Mapping) and kind == "joint" and "type" not in data:
+        from mousai.conditioners.joint import JointConfig
+
+        return config.from_dict(JointConfig, data, where)
     if isinstance(data, Mapping) and kind == "codec" and "path" in data:
         return config.from_dict(Folder, data, where)
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
@@ -230,7 +266,7 @@ def config_of(cls: type, where: str) -> type:
 
 
 def load_part(kind: str, folder: str | Path) -> nn.Module:
-    """The trained codec or generator of a model folder; ValueError or FileNotFoundError says what is wrong."""
+    """The trained codec, generator or joint encoder of a model folder; ValueError or FileNotFoundError says what is wrong."""
     settings, state = checkpoint.load_model(folder)
     return part_with_weights(kind, settings, state, str(folder))
 

@@ -39,7 +39,7 @@ class ConditionShape:
 class Condition:
     """What a generator is told about b items, in named parts; a part that is not there is not said.
 
-    Tokens `(b, n, e)` with their boolean mask `(b, n)`, True = real; vectors `(b, e)` such as a music embedding; numbers
+    Tokens `(b, n, e)` with their boolean mask `(b, n)`, True = real; vectors `(b, e)` such as a music embedding, NaN = not said; numbers
     `(b,)` float32 such as seconds or tempo, NaN = not said of that item; curves `(b, e, l)`, a value a latent frame, such
     as chroma.
     """
@@ -277,7 +277,8 @@ class Conditioner(Protocol):
     """Texts to a `Condition`; frozen, so its weights are in no optimizer, average or checkpoint of ours. Made as a codec is, no module.
 
     It may have `of_recording(metadata, start, num_frames, frame_seconds)`: the parts of a condition, by their names and without
-    their batch axis, that a recording's metadata say of the latent frames from `start` seconds on.
+    their batch axis, that a recording's metadata say of the latent frames from `start` seconds on; and `of_audio(audio,
+    sample_rate)`: those, by their names, that recordings `(b, c, s)` say by their sound.
     """
 
     gives: ConditionShape

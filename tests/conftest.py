@@ -58,6 +58,23 @@ def tiny_encoder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_joint(tmp_path_factory, tiny_encoder):
+    """The folder of a joint text–music encoder of random weights: 12 features, 16 kHz, clips of half a second."""
+    from mousai import checkpoint
+    from mousai.recipe import part_from
+
+    small = {
+        "type": "contrastive", "features": 12, "hidden": 16, "text_features": 32, "clip_seconds": 0.5, "text": {"name": str(tiny_encoder), "max_length": 16},
+        "mel": {"sample_rate": 16000, "n_fft": 256, "hop": 128, "bands": 20}, "tower": {"channels": [8, 8], "blocks": [0, 1], "kernel": 3},
+    }  # fmt: skip
+    part = part_from("joint", small)
+    state = {f"joint.{name}": value for name, value in part.build(seed=2).state_dict().items()}
+    folder = tmp_path_factory.mktemp("models") / "tiny_joint"
+    checkpoint.save_model(folder, {"joint": part.to_dict()}, state, "# A joint encoder")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_cascade(tmp_path_factory, tiny_encoder):
     """The folder of a whole cascade with small numbers and random weights, 48 kHz stereo, stored in float16."""
     conditioner = {"type": "text", "name": str(tiny_encoder), "max_length": 24}

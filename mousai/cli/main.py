@@ -244,12 +244,13 @@ def cache(
     recipe: Annotated[Path, typer.Argument(help="The recipe of a generator; its data.cache says where the latents go.")],
     settings: Settings = None,
     batch_size: Annotated[Optional[int], option("Segments of one length encoded at once; what suits the device unless given.", callback=between(1, 4096))] = None,
+    latents_of: Annotated[Optional[Path], option("Take latents from this cache of the same codec where it has them.")] = None,
     as_json: Json = False,
 ) -> None:
     """Encode a recipe's recordings to latents, once, for training a generator; the same command again adds what is new."""
     from mousai.jobs.cache import cache as run
 
-    done = run(recipe, settings or (), batch_size=batch_size)
+    done = run(recipe, settings or (), batch_size=batch_size, latents_of=latents_of)
     text = f"{done.items} items, {done.added} of them new, {done.seconds / 3600:.2f} h, {done.skipped} files skipped: {done.folder}"
     report(vars(done), text, as_json)
     stop_if_signalled(done.reason)

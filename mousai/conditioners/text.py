@@ -162,7 +162,7 @@ def _load(config: TextConfig) -> tuple:
     offline = folder is not None or not is_allowed(DOWNLOADS)
     options = dict(revision=config.revision or "main", local_files_only=offline, trust_remote_code=False)
     try:
-        with _quiet():
+        with quiet():
             tokenizer, encoder, missing = _from_pretrained(source, options)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0][:200].rstrip(".:")
@@ -219,7 +219,7 @@ def _check(source: str, tokenizer, encoder, missing: set[str], max_length: int) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No progress bars and no advice from transformers while it loads; both come back as they were."""
     from transformers.utils import logging as transformers_logging
 

@@ -3,8 +3,9 @@
 It is trained for one of the processes of diffusion/process.py, Moûsai's own being `v`.
 
 The network attends to the condition's tokens, or hears them pooled; with `music` it is told tempo, bar, key and chords too
-(generators/music.py), with `seconds` how long a clip is to be (generators/seconds.py). With probability `drop` an item is trained on a learned "no condition" in the place of all of it, for
-classifier-free guidance.
+(generators/music.py), with `seconds` how long a clip is to be (generators/seconds.py), with `vector` a point of a joint
+text–music space (generators/vector.py). With probability `drop` an item is trained on a learned "no condition" in the place of
+all of it, for classifier-free guidance.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from mousai.diffusion.samplers import SAMPLERS
 from mousai.diffusion.sampling import PLAIN, sample_latents
 from mousai.generators.music import CURVES, NUMBERS, Music, MusicConfig, channels, curve_of, numbers_of
 from mousai.generators.seconds import NAME as SECONDS, Seconds, SecondsConfig
+from mousai.generators.vector import Vector, VectorConfig
 from mousai.networks.build import NetworkConfig, build_network
 from mousai.networks.dit import DiT, DiTConfig
 from mousai.networks.stable_audio import StableAudioDiT, StableAudioDiTConfig
@@ -47,6 +49,7 @@ class LatentDiffusionConfig:
     stable_audio: StableAudioDiTConfig | None = None
     music: MusicConfig | None = None  # null = tempo, bar, key and chords are not heard
     seconds: SecondsConfig | None = None  # null = how long a clip is to be is not heard
+    vector: VectorConfig | None = None  # null = no vector is heard
     objective: Literal["v", "flow", "epsilon"] = "v"  # the process, see diffusion/process.py
     max_tokens: int = 64  # condition tokens, and length of the learned "no condition"
     drop: float = 0.1  # probability of "no condition" in training
@@ -85,6 +88,8 @@ class LatentDiffusionConfig:
 
 
 class LatentDiffusion(nn.Module):
+    BEGIN_AS_NOTHING = (r"vector\..+", r"dit\.blocks\.\d+\.cross\..+")  # weights without which, as they are at first, all else does the same
+
     def __init__(self, config: LatentDiffusionConfig) -> None:
         super().__init__()
         self.config = config
@@ -105,6 +110,11 @@ class LatentDiffusion(nn.Module):
         self.seconds = None if config.seconds is None else Seconds(config.seconds, heard)
         if config.seconds is not None:
             self.accepts = replace(self.accepts, numbers=(*self.accepts.numbers, SECONDS))
+        self.vector = None
+        if config.vector is not None:
+            attends = config.dit is None or config.dit.cross_attention
+            self.vector = Vector(config.vector, shape.embedding_features if attends else 0, config.everywhere)
+            self.accepts = replace(self.accepts, vectors={config.vector.name: config.vector.features}, tokens=0 if config.vector.alone else self.accepts.tokens)
         if config.music is not None and config.subtract_input and isinstance(self.network, UNet1d):
             self.unet.hand_on()
 
@@ -161,7 +171,7 @@ class LatentDiffusion(nn.Module):
         dropped = (torch.rand(b, generator=generator) < self.config.drop).to(data.device)
         fitted = self._fit(condition, data)
         tokens = torch.where(dropped[:, None, None], self._null(b).to(data), fitted.tokens)
-        numbers = beside = None
+        numbers = beside = vectors = None
         if self.music is not None:
             chords, beat = (curve_of(condition, name, 0, data.shape[-1], b) for name in CURVES)
             numbers, chords, beat = self.music.dropped(numbers_of(condition, b), chords, beat, dropped, generator)
@@ -170,7 +180,12 @@ class LatentDiffusion(nn.Module):
         if self.seconds is not None:
             real = torch.full((b,), length) if frames is None else frames
             seconds = self.seconds.dropped(self.seconds.of_frames(real), dropped, generator)
-        told = self._told(tokens, fitted.mask | dropped[:, None], numbers, seconds)
+        mask = fitted.mask | dropped[:, None]
+        if self.vector is not None:
+            vectors, untold = self.vector.dropped(self.vector.of(condition, b), dropped, generator)
+            untold = untold.to(data.device)[:, None]
+            tokens, mask = torch.where(untold[..., None], self._null(b).to(data), tokens), mask | untold
+        told = self._told(tokens, mask, numbers, seconds, vectors)
         predicted = self.predict(self.process.add_noise(data, noise, t), t, beside, **told)
         error = self.channel_weights * (predicted.float() - self.process.target(data, noise, t)).square()[..., :length]
         real = torch.full((b,), length, device=data.device) if frames is None else frames.to(data.device)
@@ -210,7 +225,8 @@ class LatentDiffusion(nn.Module):
         tokens, mask = torch.cat([each.tokens for each in fitted]), torch.cat([each.mask for each in fitted])
         numbers = None if self.music is None else torch.cat([numbers_of(each) for each in conditions])
         seconds = None if self.seconds is None else torch.cat([self.seconds.of(each) for each in conditions])
-        cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers, seconds))
+        vectors = None if self.vector is None else torch.cat([self.vector.of(each).to(like.device) for each in conditions])
+        cache = self.network.cache(times[:-1], **self._told(tokens, mask, numbers, seconds, vectors))
 
         @lru_cache(maxsize=1)  # most steps ask for the rows of the step before
         def of_rows(which: tuple[int, ...]):
@@ -235,15 +251,24 @@ class LatentDiffusion(nn.Module):
         prediction = self.network(x if beside is None else torch.cat([x, beside.to(x)], dim=1), t, **condition)
         return prediction - x if self.config.subtract_input else prediction
 
-    def _told(self, tokens: Tensor, mask: Tensor, numbers: Tensor | None = None, seconds: Tensor | None = None) -> dict[str, Tensor]:
-        """What the network is told: of numbers and seconds what every block hears or, a U-Net, tokens."""
+    def _told(
+        self, tokens: Tensor, mask: Tensor, numbers: Tensor | None = None, seconds: Tensor | None = None, vectors: Tensor | None = None
+    ) -> dict[str, Any]:
+        """What the network is told: of numbers, seconds and vectors what every block hears or, a U-Net, tokens."""
+        told = None if vectors is None else self.vector(vectors)
         heard = [self.music(numbers).to(tokens)] if numbers is not None else []
         heard += [self.seconds(seconds).to(tokens)] if seconds is not None else []
+        heard += [told.everywhere.to(tokens)] if told and told.everywhere is not None else []
         if self.config.everywhere:
             silent = [tokens.new_zeros(len(tokens), self.config.everywhere)] if self.config.stable_audio else []
-            return {"tokens": tokens, "mask": mask} | ({"vector": sum(heard or silent)} if heard or silent else {})
-        tokens = torch.cat([tokens, *(each[:, None] for each in heard)], dim=1)
-        return {"tokens": tokens, "mask": F.pad(mask, (0, len(heard)), value=True)}
+            if told and told.tokens is not None and self.config.stable_audio:
+                tokens, mask = torch.cat([tokens, told.tokens.to(tokens)], dim=1), torch.cat([mask, told.mask.to(mask.device)], dim=1)
+            more = {"more_tokens": (told.tokens, told.mask)} if told and told.tokens is not None and self.config.dit else {}
+            return {"tokens": tokens, "mask": mask, **more} | ({"vector": sum(heard or silent)} if heard or silent else {})
+        tokens, mask = torch.cat([tokens, *(each[:, None] for each in heard)], dim=1), F.pad(mask, (0, len(heard)), value=True)
+        if told:
+            tokens, mask = torch.cat([tokens, told.tokens.to(tokens)], dim=1), torch.cat([mask, told.mask.to(mask.device)], dim=1)
+        return {"tokens": tokens, "mask": mask}
 
     def _null(self, b: int) -> Tensor:
         return self.null.weight.expand(b, -1, -1)
@@ -251,11 +276,11 @@ class LatentDiffusion(nn.Module):
     def _fit(self, condition: Condition, like: Tensor) -> Condition:
         """The condition on `like`'s device with exactly `max_tokens` tokens, the added ones masked out; where no text is told those of "no condition"."""
         limit = self.config.max_tokens
-        if condition.tokens is None:
+        if condition.tokens is None or not self.accepts.tokens:
             condition = replace(condition, tokens=self._null(len(condition)), mask=torch.ones(len(condition), limit, dtype=torch.bool))
         b, n, features = condition.tokens.shape
-        if n > limit or features != self.accepts.tokens:
-            expected = f"(b, at most {limit}, {self.accepts.tokens})"
+        if n > limit or features != self.config.shape.embedding_features:
+            expected = f"(b, at most {limit}, {self.config.shape.embedding_features})"
             raise ValueError(f"expected condition tokens {expected}, came {tuple(condition.tokens.shape)}")
         condition = condition.to(like.device, like.dtype)
         return replace(

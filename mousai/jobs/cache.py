@@ -27,14 +27,15 @@ from mousai.audio.level import at_level
 from mousai.data import cache as store
 from mousai.data.ahead import ahead, alike
 from mousai.data.captions import caption
+from mousai.data.known import KnownLatents
 from mousai.data.loader import Opened, open_sources
 from mousai.data.sources import Source, Track
+from mousai.jobs.fronts import front_of, made_by
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import leave, processes
 from mousai.pipelines.system import check_parts
 from mousai.randomness import seed_of
-from mousai.recipe import Recipe, codec_fingerprint, load_part, load_recipe
-from mousai.trust import DOWNLOADS, allowing
+from mousai.recipe import Recipe, load_recipe
 from mousai.types import Codec, Condition, Conditioner, ConditionShape
 from mousai.words import say
 
@@ -69,32 +70,34 @@ class Segment:
 
 
 def cache(
-    recipe: str | Path, overrides: Iterable[str] = (), *, batch_size: int | None = None, shard_seconds: float = store.SHARD_SECONDS
-) -> Cached:
-    """Encodes the sources of a generator's recipe into its `data.cache`, `batch_size` segments of one length at a time.
+    recipe: str | Path, overrides: Iterable[str] = (), *, batch_size: int | None = None, shard_seconds: float = store.SHARD_SECONDS,
+    latents_of: str | Path | None = None,
+) -> Cached:  # fmt: skip
+    """Encodes the sources of a recipe that trains on a cache into its `data.cache`, `batch_size` segments of one length at a time.
 
-    The items are the same for any batch size, to float rounding; what suits the device is taken by default. Errors as in
+    The items are the same for any batch size, to float rounding; what suits the device is taken by default. Latents that the cache
+    `latents_of`, of the same codec, segments and level, has are taken from there. Errors as in
     `load_recipe` and `open_source`; ValueError for a cache of another codec, another text encoder or other captions.
     """
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size: expected 1 or more, came {batch_size}")
     loaded = load_recipe(recipe, overrides)
-    if loaded.generator is None:
+    if not loaded.cached:
         raise ValueError(f"{recipe}: only a recipe with a generator has a cache; this one trains a codec")
     folder, accelerator = Path(loaded.data.cache), processes()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a latent cache is a folder")
-    codec = load_part("codec", loaded.codec.path).to(accelerator.device)
-    with allowing(DOWNLOADS):  # for the recipe is the user's own
-        conditioner = loaded.conditioner.build().to(accelerator.device)
-    check_parts(loaded.generator.build(), codec, conditioner)
+    front = front_of(loaded, accelerator.device)
+    codec, conditioner = front.codec, front.conditioner
+    check_parts((loaded.generator or loaded.joint).build(), codec, conditioner)
     opened = open_sources(loaded.data.sources, accelerator)
     header = header_of(loaded, codec, conditioner, accelerator.device)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             store.begin(folder, header | {"tensors": kept(folder, header["tensors"])})
         accelerator.wait_for_everyone()
-        cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds)
+        known = None if latents_of is None else KnownLatents(latents_of, header)
+        cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds, known)
     leave(accelerator)
     return cached
 
@@ -103,9 +106,8 @@ def header_of(recipe: Recipe, codec: Codec, conditioner: Conditioner, device: to
     """What the items of a recipe's cache follow from, and which tensors they have."""
     data = recipe.data
     return {
-        "codec": codec_fingerprint(recipe.codec.path),
+        **made_by(recipe),
         "sample_rate": codec.sample_rate, "hop": codec.hop, "latent_channels": codec.latent_channels,
-        "conditioner": recipe.conditioner.to_dict(),
         "segment_seconds": data.segment_seconds, "rms": data.rms, "captions": data.captions, "caption_drop": data.caption_drop,
         "seed": recipe.seed, "tensors": tensors_of(codec, conditioner.gives, device),
     }  # fmt: skip
@@ -136,7 +138,7 @@ def kept(folder: Path, tensors: dict[str, str]) -> dict[str, str]:
 
 def encode_share(
     recipe: Recipe, folder: Path, opened: Opened, codec: Codec, conditioner: Conditioner,
-    accelerator: Accelerator, batch_size: int | None, shard_seconds: float,
+    accelerator: Accelerator, batch_size: int | None, shard_seconds: float, known_latents: KnownLatents | None = None,
 ) -> Cached:  # fmt: skip
     """Encodes what the cache lacks of every `num_processes`-th track; the first process then merges the index."""
     known, tensors = {item["id"] for item in store.read_items(folder)}, {"mask", *store.read_header(folder)["tensors"]}
@@ -153,8 +155,9 @@ def encode_share(
         for batch in alike(sounds, lambda each: each[1].shape[-1], lambda each: each[1].numel(), batch_size, AHEAD_SAMPLES):
             if interrupt.requested:
                 break
-            for (segment, _), latents, condition in zip(batch, *encode(batch, codec, conditioner, accelerator.device), strict=True):
-                said = recorded(segment, latents.shape[-1], codec, conditioner)
+            found = encode(batch, codec, conditioner, accelerator.device, known_latents)
+            for (segment, audio), latents, condition in zip(batch, *found, strict=True):
+                said = recorded(segment, latents.shape[-1], codec, conditioner) | heard(audio, codec, conditioner)
                 parts = ({name: part for name, part in each.items() if name in tensors} for each in (condition.parts(), said))
                 writer.add(segment.item, latents, Condition.from_parts(next(parts)), next(parts))
                 keep[segment.source.name].add(segment.item["id"])
@@ -256,10 +259,12 @@ def segments(recipe: Recipe, source: Source, track: Track, codec: Codec) -> list
 
 @torch.no_grad()
 def encode(
-    batch: list[tuple[Segment, Tensor]], codec: Codec, conditioner: Conditioner, device: torch.device
+    batch: list[tuple[Segment, Tensor]], codec: Codec, conditioner: Conditioner, device: torch.device, known: KnownLatents | None = None
 ) -> tuple[Tensor, list[Condition]]:
     """The latents `(b, d, l)` of segments of one length, and for each the condition of its captions; no text is encoded twice."""
-    latents = codec.encode(torch.stack([audio for _, audio in batch]).to(device))
+    latents = None if known is None else known.latents([segment.item for segment, _ in batch])
+    if latents is None:
+        latents = codec.encode(torch.stack([audio for _, audio in batch]).to(device))
     captions = [segment.item["captions"] for segment, _ in batch]
     places = {text: place for place, text in enumerate(dict.fromkeys(text for texts in captions for text in texts))}
     condition = conditioner.encode(list(places))
@@ -271,6 +276,14 @@ def recorded(segment: Segment, frames: int, codec: Codec, conditioner: Condition
     if not hasattr(conditioner, "of_recording"):
         return {}
     return conditioner.of_recording(segment.track.metadata, segment.start / codec.sample_rate, frames, codec.hop / codec.sample_rate)
+
+
+@torch.no_grad()
+def heard(audio: Tensor, codec: Codec, conditioner: Conditioner) -> dict[str, Tensor]:
+    """What a segment's audio `(c, s)` says to a conditioner that listens, such as where it lies in a joint space."""
+    if not hasattr(conditioner, "of_audio"):
+        return {}
+    return {name: part[0] for name, part in conditioner.of_audio(audio[None], codec.sample_rate).items()}
 
 
 def finish(

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import mousai
 from mousai import checkpoint, config
+from mousai.conditioners.joint import Joint, JointConditioner
 from mousai.data.loader import AudioCrops, batches, open_sources
-from mousai.recipe import REGISTRIES, Recipe, recipe_from
+from mousai.recipe import REGISTRIES, Part, Recipe, recipe_from
 from mousai.training.budget import read_plan
 from mousai.training.state import part
 
@@ -37,6 +38,10 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     averaged = part(tensors, "ema.model.")
     if recipe.trains == "phrases":
         settings, weights = phrases(recipe, averaged, str(out / "state"))
+    elif recipe.trains == "joint":
+        settings, weights = {"joint": recipe.joint.to_dict()}, {f"joint.{name}": value for name, value in averaged.items()}
+    elif recipe.joint is not None:
+        settings, weights = vector_generator(recipe, averaged)
     elif recipe.trains == "codec":
         settings, weights = calibrated_codec(recipe, averaged, str(out / "state"))
     else:
@@ -91,6 +96,13 @@ def cascade(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
     return {**settings, "licences": licences, "provenance": codec.get("provenance")}, weights
 
 
+def vector_generator(recipe: Recipe, averaged: Mapping[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a generator of a joint encoder's vectors; that encoder and the conditioner are named."""
+    settings = {"joint": config.to_dict(recipe.joint), "conditioner": recipe.conditioner.to_dict(), "generator": recipe.generator.to_dict()}
+    licences = {"joint": JointConditioner.licence_of(recipe.joint), "conditioner": recipe.conditioner.licence}
+    return {**settings, "space": Joint(recipe.joint).space, "licences": licences}, {f"generator.{name}": value for name, value in averaged.items()}
+
+
 def calibration(crops: AudioCrops, items: int = CALIBRATION_ITEMS) -> Iterator[Tensor]:
     """Audio of the training set in batches of four, the same for every export."""
     for batch in itertools.islice(batches(crops, 4), items // 4):
@@ -105,7 +117,7 @@ def provenance(recipe: Recipe, step: int) -> dict[str, Any]:
 def model_card(settings: Mapping[str, Any]) -> str:
     """The README of a model folder."""
     made = settings["provenance"]
-    parts = [f"{kind} ({settings[kind]['type']})" for kind in REGISTRIES if kind in settings]
+    parts = [f"{kind} ({settings[kind].get('type') or settings[kind]['name']})" for kind in REGISTRIES if isinstance(settings.get(kind), Mapping)]
     sources = [s if isinstance(s, str) else s["spec"] for s in made["recipe"]["data"]["sources"]]
     return "\n".join([
         "# A mousai model", "",

@@ -25,13 +25,14 @@ from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
+from mousai.jobs.fronts import made_by
 from mousai.jobs.places import claimed
 from mousai.jobs.train_symbolic import train_phrases
 from mousai.jobs.weights import Accepted, first_weights, introduce
 from mousai.launch.processes import from_first, leave
 from mousai.leftovers import sweep
 from mousai.pipelines.system import check_conditions, check_frames
-from mousai.recipe import Part, Recipe, codec_fingerprint, load_part, load_recipe, recipe_from
+from mousai.recipe import Part, Recipe, load_part, load_recipe, recipe_from
 from mousai.training.budget import PLAN, is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition
@@ -58,7 +59,7 @@ def train(
         if step is not None:
             outcome = Outcome(step, "done")
         else:
-            trainer = {"codec": train_codec, "generator": train_generator, "phrases": train_phrases}[loaded.trains]
+            trainer = {"phrases": train_phrases, "codec": train_codec}.get(loaded.trains, train_cached)
             outcome = trainer(loaded, out, accelerator, began, partial(accept, loaded, out))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
@@ -178,37 +179,36 @@ def reconstruct(crops: AudioCrops, out: Path, accelerator: Accelerator, codec: n
     return keep_samples(sounds, codec.sample_rate, out, step)
 
 
-def train_generator(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
-    """Trains the generator on cached latents."""
-    data, setting = recipe.data, recipe.train
+def train_cached(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
+    """Trains the generator, or the joint encoder, on what `mousai cache` has made."""
+    data, setting, part = recipe.data, recipe.train, recipe.generator or recipe.joint
     made_with = {name: getattr(data, name) for name in ("segment_seconds", "rms", "captions", "caption_drop")}
-    header = {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict(), **made_with}
-    check_header(data.cache, header, "run `mousai cache` again")
-    generator = first_weights(recipe.generator, recipe)
+    check_header(data.cache, {**made_by(recipe), **made_with}, "run `mousai cache` again")
+    model = first_weights(part, recipe)
     windows = LatentCrops(data, data.split, recipe.seed)
-    if generator.latent_channels != windows.header["latent_channels"]:
-        raise ValueError(f"generator: expected {windows.header['latent_channels']} latent channels (its network's in_channels) as the codec's, came {generator.latent_channels}")
-    check_conditions(windows.gives, generator.accepts, f"latent cache {data.cache}")
-    check_frames(generator, windows.header["hop"], windows.header["sample_rate"])
-    if hasattr(generator, "prepare"):
-        generator.prepare(load_part("codec", recipe.codec.path))
+    if model.latent_channels != windows.header["latent_channels"]:
+        raise ValueError(f"{part.kind}: expected {windows.header['latent_channels']} latent channels (its network's in_channels) as the codec's, came {model.latent_channels}")
+    check_conditions(windows.gives, model.accepts, f"latent cache {data.cache}")
+    check_frames(model, windows.header["hop"], windows.header["sample_rate"])
+    if hasattr(model, "prepare"):
+        model.prepare(load_part("codec", recipe.codec.path))
     if accelerator.is_main_process:
-        introduce("generator", generator, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
+        introduce(part.kind, model, f"{len(windows.items)} items, {windows.seconds / 3600:.2f} h")
     valid = None
     if data.valid_split is not None and setting.valid_every and data.valid_split in windows.splits:
         valid = LatentCrops(replace(data, workers=0), data.valid_split, recipe.seed + 1)
     place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
     return run(
-        generator, generator_loss, partial(batches, windows, setting.batch_size, workers=data.workers, **place),
+        model, generator_loss, partial(batches, windows, setting.batch_size, workers=data.workers, **place),
         setting, out, accelerator, seed=recipe.seed,
         valid=valid and (lambda: itertools.islice(batches(valid, setting.batch_size, **place), setting.valid_batches)),
-        sample=partial(compose, valid or windows, recipe, out, accelerator), meta={"recipe": recipe.to_dict()},
+        sample=partial(compose, valid or windows, recipe, out, accelerator) if recipe.codec is not None else None, meta={"recipe": recipe.to_dict()},
         finish=partial(export, out, recipe.outside), accepted=accepted, began=began,
     )  # fmt: skip
 
 
 def generator_loss(model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """The generator's loss for a batch of the cache."""
+    """The loss of a generator, or a joint encoder, for a batch of the cache."""
     latents = batch["codes" if "codes" in batch else "latents"]
     return model.loss(latents, Condition.from_parts(batch), generator, batch["frames"])
 

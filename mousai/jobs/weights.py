@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -15,11 +16,15 @@ Accepted = Callable[[], object]  # called when all of a run is known to be as it
 
 
 def first_weights(part: Part, recipe: Recipe) -> nn.Module:
-    """A codec or generator as its training begins: from the recipe's seed, or from `train.start_from`."""
+    """What is trained as its training begins: from the recipe's seed, or from `train.start_from`.
+
+    Weights that the model there does not have, and that are nothing at first (`BEGIN_AS_NOTHING`), stay as they are.
+    """
     module = part.build(recipe.seed)
     if recipe.train.start_from is not None:
-        trained = load_part(part.kind, recipe.train.start_from)
-        checkpoint.load_strict(module, trained.state_dict(), f"train.start_from {recipe.train.start_from}")
+        trained, own = load_part(part.kind, recipe.train.start_from).state_dict(), module.state_dict()
+        new = [name for name in own if name not in trained and any(re.fullmatch(each, name) for each in getattr(module, "BEGIN_AS_NOTHING", ()))]
+        checkpoint.load_strict(module, {**trained, **{name: own[name] for name in new}}, f"train.start_from {recipe.train.start_from}")
     return module
 
 

@@ -124,7 +124,10 @@ class DiT(nn.Module):
         """`torch.compile` for what runs in every step; other lengths are the same program, from the second on."""
         self.run = torch.compile(DiT.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights
 
-    def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> DiTCache:
+    def cache(
+        self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None,
+        more_tokens: tuple[Tensor, Tensor] | None = None,
+    ) -> DiTCache:  # fmt: skip
         """What the condition that `forward` would be given comes to, whatever the times."""
         config, device = self.config, self.leave.weight.device
         if (tokens is None) != (self.text is None) or (tokens is not None and tokens.shape[-1] != config.embedding_features):
@@ -135,8 +138,12 @@ class DiT(nn.Module):
             return DiTCache(vector, [])
         tokens = tokens.to(device, self.dtype)
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=device) if mask is None else mask.to(device)
+        vector = vector + self.text(pooled(tokens, mask))
+        if more_tokens is not None:
+            more, real = more_tokens
+            tokens, mask = torch.cat([tokens, more.to(device, self.dtype)], dim=1), torch.cat([mask, real.to(device)], dim=1)
         keys_values = [block.cross.project(tokens) for block in self.blocks if block.cross is not None]
-        return DiTCache(vector + self.text(pooled(tokens, mask)), keys_values, token_mask(mask))
+        return DiTCache(vector, keys_values, token_mask(mask))
 
     def forward(
         self,
@@ -146,14 +153,16 @@ class DiT(nn.Module):
         tokens: Tensor | None = None,
         mask: Tensor | None = None,
         vector: Tensor | None = None,
+        more_tokens: tuple[Tensor, Tensor] | None = None,
         cache: DiTCache | None = None,
     ) -> Tensor:
         """The prediction for x_t, in the dtype of `x`; see `network.Network`.
 
-        `vector (b, features)` is added to what time and text say to every block.
+        `vector (b, features)` is added to what time and text say to every block. `more_tokens (b, m, e)`, with
+        their mask `(b, m)`, are attended to as `tokens` are, and no part of the pooled text.
         """
         check_input(self.config.in_channels, self.total_factor, x, t)
-        cache = self.cache(t, tokens, mask, vector) if cache is None else cache
+        cache = self.cache(t, tokens, mask, vector, more_tokens) if cache is None else cache
         frames = x if torch.is_autocast_enabled(x.device.type) else x.to(self.dtype)
         time = self.time(t.to(x.device, torch.float32).expand(len(x)))
         vector = F.silu(time.to(self.dtype) + cache.vector)

@@ -1,0 +1,160 @@
+"""MuQ-MuLan (Zhu et al., arXiv 2501.01108) through the package `muq`, as a `joint.Encoder`: 512 features, 24 kHz, clips of 10 s.
+
+The package is installed without what it asks for, which breaks a CPU environment (docs/muse.md):
+`pip install --no-deps muq==0.1.0 nnAudio easydict`. What it lacks under transformers 5 is mended here and nowhere else:
+
+- `x_clip` is imported for the size of a vocabulary that a pretrained text encoder has no use for;
+- the conformer's config has no `_attn_implementation` (needed since transformers 4.48);
+- the conformer no longer gives `hidden_states` (since 5.0): they are the inputs of its layers, and its output.
+
+All of it can go when a `muq` later than 0.1.0 runs on transformers 5.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mousai.checks import short
+from mousai.conditioners.joint import JointConfig
+from mousai.files import file_hash, read_json
+from mousai.trust import DOWNLOADS, is_allowed
+
+INSTALL = "pip install --no-deps muq==0.1.0 nnAudio easydict"
+RELEASED = "OpenMuQ/MuQ-MuLan-large"
+LICENCE = "CC-BY-NC-4.0"  # of the weights; the package is under MIT
+TEXT_ENCODER = "xlm-roberta"  # the one kind of text encoder that is loaded: others may want code of their own to be run
+
+
+class MuLan:
+    whole_clips, rms = True, None  # the last clip goes on with the beginning, and the level counts, as in the package's own forward pass
+
+    def __init__(self, model: nn.Module, tokenizer: Any, fingerprint: str) -> None:
+        self.model, self.fingerprint = model.eval().requires_grad_(False), fingerprint
+        model.mulan.text._tokenizer = tokenizer
+        self.features, self.sample_rate, self.clip_seconds = model.config.mulan.dim_latent, model.sr, model.clip_secs
+
+    def to(self, device: torch.device | str) -> MuLan:
+        self.model.to(device)
+        return self
+
+    def of_texts(self, texts: list[str]) -> Tensor:
+        return self.model(texts=texts)
+
+    def of_clips(self, audio: Tensor) -> Tensor:
+        return self.model.mulan_module.get_audio_latents(audio)
+
+
+def load(config: JointConfig) -> MuLan:
+    """The encoder of a folder or a Hugging Face name; ImportError, FileNotFoundError or ValueError says what is missing or wrong."""
+    if lacks := [name for name in ("muq", "nnAudio", "easydict") if importlib.util.find_spec(name) is None]:
+        raise ImportError(f"MuQ-MuLan needs {', '.join(lacks)}: {INSTALL} (not with what it asks for, see docs/muse.md)")
+    folder = found(config)
+    settings = read_json(folder / "config.json", kind=dict)
+    text = (settings.get("text_model") or {}).get("name")
+    if not isinstance(text, str) or TEXT_ENCODER not in text:
+        raise ValueError(f"{config.name}: expected a text_model of the kind {TEXT_ENCODER}, came {short(text)}; another may want code of its own to be run")
+    with standing_in_for_x_clip(), _only_here(not is_allowed(DOWNLOADS)):
+        try:
+            from transformers import AutoTokenizer
+
+            model = importlib.import_module("muq").MuQMuLan.from_pretrained(str(folder))  # setup.cfg cannot name the package, see above
+            tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=False)
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"MuQ-MuLan {config.name!r} cannot be loaded: {reason}; to have what it names fetched say --download (download=True)") from error
+    mend(model)
+    return MuLan(model, tokenizer, f"mulan {weights_hash(folder)}")
+
+
+def found(config: JointConfig) -> Path:
+    """The folder of a name, which is fetched where that is allowed."""
+    path = Path(config.name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or config.name.startswith((".", "/", "~")) or config.name.count("/") != 1:
+        raise FileNotFoundError(f"no MuQ-MuLan at {config.name}: give a folder with config.json and weights, or {RELEASED}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(config.name, revision=config.revision, local_files_only=not is_allowed(DOWNLOADS)))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"MuQ-MuLan {config.name!r} is not in the Hugging Face cache of this machine; to have it fetched say --download (download=True)") from error
+
+
+def licence_of(config: JointConfig) -> str | None:
+    """All released weights of the family are for non-commercial use."""
+    return LICENCE
+
+
+def weights_hash(folder: Path) -> str:
+    """12 hexadecimal digits that name the weights of a folder."""
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no weights")
+    return file_hash(files[0])[:12]
+
+
+def mend(model: nn.Module) -> None:
+    """Has the conformers in `model` run on transformers 5, with the hidden states that `muq` reads."""
+    for module in model.modules():
+        conformer = getattr(module, "conformer", None)
+        if isinstance(conformer, nn.Module) and not isinstance(conformer, WithStates):
+            conformer.config._attn_implementation = "eager"
+            module.conformer = WithStates(conformer)
+
+
+class WithStates(nn.Module):
+    """A conformer that gives what goes into each of its layers, and what comes out, as `hidden_states`."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, attention_mask: Tensor | None = None, output_hidden_states: bool = True) -> dict[str, Any]:
+        states: list[Tensor] = []
+        hooks = [layer.register_forward_pre_hook(lambda _, given: states.append(given[0])) for layer in self.inner.layers]
+        try:
+            last = self.inner(x, attention_mask=attention_mask).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return {"last_hidden_state": last, "hidden_states": (*states, last)}
+
+
+@contextmanager
+def standing_in_for_x_clip() -> Iterator[None]:
+    """Within the block `x_clip.tokenizer.tokenizer.vocab_size` can be imported where x_clip is not installed."""
+    if importlib.util.find_spec("x_clip") is not None:
+        yield
+        return
+    package, module = ModuleType("x_clip"), ModuleType("x_clip.tokenizer")
+    module.tokenizer = SimpleNamespace(vocab_size=49408)
+    sys.modules.update({"x_clip": package, "x_clip.tokenizer": module})
+    try:
+        yield
+    finally:
+        for name in ("x_clip", "x_clip.tokenizer"):
+            sys.modules.pop(name, None)
+
+
+@contextmanager
+def _only_here(offline: bool) -> Iterator[None]:
+    """Within the block nothing is fetched: `muq` hands no such setting on to the encoders that it names."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
