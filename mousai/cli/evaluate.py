@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.cli.options import Compile, Device, Dtype, Json, Steps, between, option, phases, print_help, progress_bar, report, sampling_options
+from mousai.cli.options import Compile, Device, Dtype, Family, Json, Steps, between, checked_family, option, phases, print_help, progress_bar, report, sampling_options
 
 app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
 app.callback(invoke_without_command=True)(print_help)
@@ -83,6 +83,28 @@ def evaluate_seams(
     with progress_bar("seconds") as progress:
         found = evaluate_seams(files, out, every=every, first=first, overlap=overlap, progress=progress)
     report(found, (out / "seams.md").read_text(encoding="utf-8").rstrip(), as_json)
+
+
+@app.command("joint")
+def evaluate_joint(
+    joint: Annotated[str, typer.Argument(help="A joint encoder: a folder, the shipped starter_joint, or with --family a Hugging Face name.", metavar="JOINT", show_default=False)],
+    data: Recordings,
+    out: Figures,
+    split: Split = "valid",
+    family: Family = "mousai",
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 10.0,
+    clips: Annotated[Optional[int], option("Clips; one of each track unless given.", callback=between(1, 100_000))] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether a joint text–music encoder finds the recording of a text, and the text of a recording, beside chance."""
+    from mousai.conditioners.joint import JointConfig
+    from mousai.jobs.evaluate_joint import evaluate_joint as run
+
+    with phases() as phase:
+        found = run(JointConfig(joint, checked_family(family)), data, out, split=None if split == "all" else split, seconds=seconds, clips=clips, seed=seed, device=device, phase=phase)
+    report(found, (out / "joint.md").read_text(encoding="utf-8").rstrip(), as_json)
 
 
 @app.command("prompts")

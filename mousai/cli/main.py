@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 import mousai
-from mousai.cli import data as cli_data, evaluate as cli_evaluate, render as cli_render
+from mousai.cli import data as cli_data, evaluate as cli_evaluate, muse as cli_muse, render as cli_render
 from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
@@ -126,6 +126,8 @@ def generate(
     loudness: Annotated[Optional[float], option("LUFS of each clip, its true peak at -1 dBTP at most; as the model makes it unless given.")] = None,
     listen: Listen = None,
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
+    best_of: Annotated[Optional[int], option("Make so many takes of each prompt and keep the one nearest to its text.")] = None,
+    joint: Annotated[Optional[str], option("The joint encoder that judges takes; starter_joint unless given.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
@@ -142,7 +144,7 @@ def generate(
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
     request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, listen, **sampling)
-    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "say": lambda line: say(f"mousai: {line}", to=sys.stderr)}
+    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "best_of": best_of, "joint": joint, "say": lambda line: say(f"mousai: {line}", to=sys.stderr)}
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:
@@ -156,6 +158,8 @@ def generate(
             report(summary | {"wanted": len(request)}, job.in_words(summary), as_json)
 
 
+app.command()(cli_muse.audition)
+app.command()(cli_muse.library)
 app.command()(cli_render.render)
 app.command()(cli_render.extend)
 app.command()(cli_render.replay)

@@ -85,6 +85,7 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+FAMILIES = ("mousai", "mulan", "clap")
 LINE_SECONDS = 60.0  # between two lines on one part of a job, where there is no terminal
 
 
@@ -132,6 +133,13 @@ def between(low: float, high: float, above: bool = False) -> Callable[[Optional[
     return check
 
 
+def checked_family(name: str) -> str:
+    """A family of joint encoders."""
+    if name not in FAMILIES:
+        raise typer.BadParameter(f"expected one of {', '.join(FAMILIES)}, came {name!r}")
+    return name
+
+
 def option(text: str, *names: str, **settings: Any) -> Any:
     """An option with its help text."""
     return typer.Option(*names, help=text, show_default=settings.pop("show_default", True), **settings)
@@ -169,6 +177,7 @@ Device = Annotated[str, option("auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, option("auto, fp32, bf16, fp16.")]
 Compile = Annotated[bool, option("Compile the networks first: worth it for much music of one model.", "--compile")]
 Listen = Annotated[Optional[bool], option("Whether tempo, bars and key of the recording are heard where nobody says them; they are unless said.", "--listen/--no-listen")]
+Family = Annotated[str, option(f"Of the joint encoder: {', '.join(FAMILIES)}.")]
 Json = Annotated[bool, option("Print one JSON value on stdout.", "--json")]
 Model = Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")]
 Steps = Annotated[Optional[int], option("Sampling steps; the model's own number unless given.", callback=between(1, MAX_STEPS))]

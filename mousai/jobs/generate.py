@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from mousai.request.piece import slug
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mousai.jobs.best_of import Judge
     from mousai.pipelines.cascade import Cascade
     from mousai.request.music import Music
 
@@ -54,13 +55,16 @@ def generate(
     dtype: str = "auto",
     compile: bool = False,
     spectrogram: bool = False,
+    best_of: int | None = None,
+    joint: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Made]:
     """Makes the clips of a request and yields each when its file is there.
 
     `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg, opus or mp3. No file is
-    overwritten: a taken name gets a number. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
+    overwritten: a taken name gets a number. With `best_of`, so many takes are made of each prompt, seeds counting on, and the one
+    nearest to its text by the joint encoder `joint` is kept, with the scores of all. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
     counts sampling steps; `say` gets the line of what is heard in a recording. Whatever is wrong with the input, the model's folder or
     the place raises ValueError or OSError before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
     happens later.
@@ -75,20 +79,41 @@ def generate(
     limit_threads()
     place_and_precision(device, dtype)
     check_model(model)
+    judge = None
+    if best_of is not None:
+        from mousai.jobs.best_of import Judge, takes_of
+
+        judge, request = Judge(best_of, joint), takes_of(request, best_of)
+    elif joint is not None:
+        raise ValueError("joint: is what takes are judged by; give best_of too")
     with ready(folder):
         cascade = load(model, device, dtype, compile=compile)
         cascade.settings(request)
         heard = cascade.heard(request)
         if say and cascade.hears_music:
             tell_heard(request, heard, say)
-        index, began = 0, time.perf_counter()
-        with closing(cascade.clips(request, progress, heard)) as batches:
-            for batch in batches:
-                took = (time.perf_counter() - began) / len(batch)
-                for audio in batch:
-                    yield write(cascade, request, index, heard, audio, folder, name, format, spectrogram, took)
-                    index += 1
-                began = time.perf_counter()
+        yield from clips_of(request, cascade, folder, name, format, progress, heard=heard, spectrogram=spectrogram, judge=judge)
+
+
+def clips_of(
+    request: Request, cascade: Cascade, folder: Path, name: str | None, format: str | None, progress: Callable[[int, int], None] | None = None, *,
+    heard: Sequence[Music] | None = None, spectrogram: bool = False, judge: Judge | None = None,
+) -> Iterator[Made]:  # fmt: skip
+    """The clips of a request by a loaded cascade, each when its file is there; with a judge the best of each prompt's takes alone."""
+    heard = cascade.heard(request) if heard is None else heard
+    each = 1 if judge is None else judge.takes
+    takes: list[Tensor] = []
+    index, began = 0, time.perf_counter()
+    with closing(cascade.clips(request, progress, heard)) as batches:
+        for batch in batches:
+            for audio in batch:
+                takes.append(audio)
+                if len(takes) == each:
+                    best, also = (0, {}) if judge is None else judge.best(request.prompts[index], takes, cascade.sample_rate, request.seed_of(index))
+                    took = (time.perf_counter() - began) / max(1, len(batch) // each)
+                    yield write(cascade, request, index + best, heard, takes[best], folder, name, format or DEFAULT_FORMAT, spectrogram, took, also)
+                    index, takes = index + each, []
+            began = time.perf_counter()
 
 
 def check_recording(request: Request) -> None:
@@ -114,10 +139,11 @@ def tell_heard(request: Request, heard: Sequence[Music], say: Callable[[str], No
 
 
 def write(
-    cascade: Cascade, request: Request, index: int, heard: Sequence[Music], audio: Tensor, folder: Path, name: str | None, format: str, spectrogram: bool, took: float
-) -> Made:
-    """Writes clip `index` under a free name."""
-    recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate, heard)
+    cascade: Cascade, request: Request, index: int, heard: Sequence[Music], audio: Tensor, folder: Path, name: str | None, format: str, spectrogram: bool, took: float,
+    also: Mapping[str, Any] = {},
+) -> Made:  # fmt: skip
+    """Writes clip `index` under a free name; its recipe says `also` that."""
+    recipe = cascade.recipe_of(request, index, audio.shape[-1] / cascade.sample_rate, heard) | dict(also)
     vacant = partial(free, folder, name or f"{slug(recipe['prompt'])}-{recipe['seed']}", format, ("png",) if spectrogram else ())
     written = io.write(vacant(), audio, cascade.sample_rate, recipe, otherwise=vacant)
     picture = draw(audio, cascade.sample_rate, written.path, recipe) if spectrogram else None

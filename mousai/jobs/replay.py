@@ -23,6 +23,7 @@ from mousai.jobs.render.state import SUFFIX
 from mousai.request.clip import Request
 from mousai.request.music import MUSIC_CHECKS
 from mousai.request.piece import Piece, as_made
+from mousai.request.vectors import unpacked
 from mousai.types import SETTING_CHECKS
 
 CLIP_SETTINGS = ("seed", "strength", "loudness", *SETTING_CHECKS, *MUSIC_CHECKS)
@@ -129,6 +130,8 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
         settings["span"] = (made["from"], made["to"])
     else:
         settings["seconds"] = made["seconds"]
+    if "vector" in made:
+        settings["vectors"] = unpacked(made["vector"])[None]
     return Request(made["prompt"], **settings)
 
 

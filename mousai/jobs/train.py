@@ -32,7 +32,7 @@ from mousai.jobs.weights import Accepted, first_weights, introduce
 from mousai.launch.processes import from_first, leave
 from mousai.leftovers import sweep
 from mousai.pipelines.system import check_conditions, check_frames
-from mousai.recipe import Part, Recipe, load_part, load_recipe, recipe_from
+from mousai.recipe import Recipe, load_part, load_recipe, recipe_from
 from mousai.training.budget import PLAN, is_planned, read_plan, steps_of
 from mousai.training.loop import Outcome, accelerator_for, train as run
 from mousai.types import Condition

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.audio.loudness import brought_to
+from mousai.conditioners.joint import VECTOR
 from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import start_time
@@ -29,6 +30,7 @@ from mousai.recipe import REGISTRIES, SYSTEM, part_from, part_with_weights
 from mousai.request.clip import DEFAULT_STRENGTH, Request
 from mousai.request.music import MUSIC_CHECKS, Music, in_words
 from mousai.request.piece import Piece
+from mousai.request.vectors import as_kept, packed
 from mousai.trust import DOWNLOADS, allowing, trusting
 from mousai.types import SETTING_CHECKS, Callback, SamplingSettings
 
@@ -77,6 +79,8 @@ class Cascade(System):
         start = begin(request, self.codec, self.rms, self.device)
         frames = math.ceil(start.num_samples / self.codec.hop)
         condition = self.encode_texts(request.prompts)
+        if request.vectors is not None:
+            condition = replace(condition, vectors={**condition.vectors, VECTOR: as_kept(request.vectors).to(self.device)})
         heard = self.heard(request) if heard is None else heard
         music = [self.music(request, index, heard[index]) for index in range(len(request))]
         condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
@@ -115,6 +119,9 @@ class Cascade(System):
         Inpainting does each step several times, so that without `steps` it takes as many fewer.
         """
         self.check_music(request.music())
+        if request.vectors is not None and self.generator.accepts.vectors.get(VECTOR) != request.vectors.shape[1]:
+            told = self.generator.accepts.vectors.get(VECTOR)
+            raise ValueError(f"vectors: this model is told {f'vectors of {told} features' if told else 'none'}, came some of {request.vectors.shape[1]}")
         own, said = self.own_settings, request.settings()
         if request.inpaint is not None:
             plain = own.over(PLAIN)
@@ -176,6 +183,8 @@ class Cascade(System):
         made |= self.music(request, index, of_clip).said() | ({"heard": of_clip.said()} if of_clip.said() else {})
         if request.loudness is not None:
             made["loudness"] = request.loudness
+        if request.vectors is not None:
+            made["vector"] = packed(request.vectors[index])
         if request.init is not None:
             made |= {**named("init", request.init), "strength": strength, "start": start_time(strength)}
         if request.inpaint is not None:
@@ -204,7 +213,8 @@ def load(
     check_conditions(conditioner.gives, generator.accepts, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
     shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
-    cascade = Cascade(codec, conditioner, generator, **shown, **origin).to(where, precision)
+    licences = settings.get("licences") or {}
+    cascade = Cascade(codec, conditioner, generator, **shown, **origin, licences=licences).to(where, precision)
     return cascade.compile() if compile else cascade
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -27,18 +27,19 @@ class System:
     """Codec, conditioner and generator that belong together; `name` and `fingerprint` say which model it is.
 
     `rms` is the level at which the model was shown music, None if it was shown it as it came; `crop_frames` is how many
-    latent frames of it at once, None if nobody knows.
+    latent frames of it at once, None if nobody knows. `licences` are those of weights that the model names, by their part.
     """
 
     def __init__(
         self, codec: Codec, conditioner: Conditioner, generator: Generator, *, name: str = "", fingerprint: str = "",
-        rms: float | None = None, crop_frames: int | None = None,
+        rms: float | None = None, crop_frames: int | None = None, licences: Mapping[str, str | None] | None = None,
     ) -> None:  # fmt: skip
         if codec.latent_channels != generator.latent_channels:
             raise ValueError(f"the generator makes {generator.latent_channels} latent channels, the codec has {codec.latent_channels}")
         check_frames(generator, codec.hop, codec.sample_rate)
         self.codec, self.conditioner, self.generator = codec, conditioner, generator
         self.name, self.fingerprint, self.rms, self.crop_frames = name, fingerprint, rms, crop_frames
+        self.restricting = restricting(licences or {})
         self.device, self.compiled = torch.device("cpu"), False
 
     @property
@@ -52,6 +53,7 @@ class System:
         return {
             "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
             "device": self.device.type, "dtype": precision, "machine": platform.machine(),
+            **({"licence": self.restricting} if self.restricting else {}),
         }  # fmt: skip
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Self:
@@ -159,6 +161,11 @@ class System:
                 raise ValueError("negative prompt: has no effect without guidance; give a guidance above 1")
             settings = replace(settings, negative=None)  # the model's own, which nobody asked for
         return settings
+
+
+def restricting(licences: Mapping[str, str | None]) -> str:
+    """The licences of weights that a model names which say what may be done with what is made with them; "" for none."""
+    return ", ".join(f"{kind} under {licence}" for kind, licence in licences.items() if licence and "-NC" in licence)
 
 
 def check_parts(generator: Generator, codec: Codec, conditioner: Conditioner) -> None:

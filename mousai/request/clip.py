@@ -30,6 +30,7 @@ class Request(SamplingSettings, Music):
     Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
     recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
     which the `span` (from, to) in seconds is made anew. `loudness` brings each clip to so many LUFS. Recordings are paths, or tensors `(c, s)` at the codec's rate.
+    `vectors` `(b, e)` are points of a joint text–music space, one a prompt, for a model that is told one (docs/muse.md).
     How to sample is said in the fields of `SamplingSettings`, tempo, key, metre and chords in those of `Music`.
     """
 
@@ -43,6 +44,7 @@ class Request(SamplingSettings, Music):
     span: tuple[float, float] | None = None
     loudness: float | None = None  # LUFS of each clip
     listen: bool | None = None  # in a recording tempo, bars and key are heard where nobody says them; None = true
+    vectors: Tensor | None = None
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts
@@ -54,6 +56,8 @@ class Request(SamplingSettings, Music):
         SamplingSettings.__post_init__(self)
         Music.__post_init__(self)
         self._check_recordings()
+        if self.vectors is not None and (self.vectors.ndim != 2 or len(self.vectors) != len(self.prompts)):
+            raise ValueError(f"vectors: expected (b, e), one for each of {len(self.prompts)} prompts, came {tuple(self.vectors.shape)}")
 
     def _check_recordings(self) -> None:
         if self.listen is not None and self.init is None and self.inpaint is None:

@@ -1,0 +1,174 @@
+"""`mousai audition`: many answers to one prompt, looked at before any is made sound, and sound of the ones worth it alone.
+
+OUT/ gets `audition.json` (what was asked, and the picks with their vectors), `map.png`, `map.html` where it is asked for, and a
+file of music for each pick, and for each step between two of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mousai import config
+from mousai.checks import check_number, checked_text
+from mousai.evaluation.phases import Phase, silent
+from mousai.files import write_json
+from mousai.jobs import generate as clips
+from mousai.jobs.library import Heard, hear
+from mousai.jobs.places import ready
+from mousai.pictures.maps import Points, flattened, map_html, map_png
+from mousai.pipelines.cascade import load
+from mousai.pipelines.muse import Flow, check_told, load_flow
+from mousai.pipelines.picks import WAYS, between, pick
+from mousai.request.clip import SEEDS, Request
+from mousai.request.vectors import as_kept, packed
+from mousai.types import SamplingSettings
+
+MOST = 100_000  # vectors
+NAMED = 3  # items of the library that a pick is said to be near to
+
+
+@dataclass(frozen=True)
+class Audition:
+    """What is asked for: `n` vectors for a prompt, k of them picked, and where they are looked at."""
+
+    prompt: str
+    n: int = 256
+    k: int = 8
+    way: str = "diverse"
+    seed: int = 0
+    seconds: float | None = None
+    blend: tuple[int, int] | None = None  # numbers of two picks, from 1 on, that are gone between
+    blend_steps: int = 3  # between the two, the ends not among them
+    map: str = "pca"
+    html: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt"))
+        check_number("n", self.n, 1, MOST, whole=True)
+        check_number("k", self.k, 1, MOST, whole=True)
+        check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
+        check_number("blend_steps", self.blend_steps, 1, 100, whole=True)
+        if self.k > self.n:
+            raise ValueError(f"k: {self.k} picks of {self.n} vectors cannot be; expected at most n")
+        if self.way not in WAYS:
+            raise ValueError(f"pick: expected one of {', '.join(WAYS)}, came {self.way!r}")
+        if self.map not in ("pca", "umap"):
+            raise ValueError(f"map: expected pca or umap, came {self.map!r}")
+        if self.blend is not None and not (self.blend[0] != self.blend[1] and all(1 <= each <= self.k for each in self.blend)):
+            raise ValueError(f"blend: expected the numbers of two picks, from 1 to {self.k}, came {self.blend[0]} and {self.blend[1]}")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The vectors that were drawn, which of them are picked, and what is known of these."""
+
+    vectors: Tensor  # (n, e)
+    places: list[int]
+    picks: list[dict[str, Any]]
+    points: Tensor  # (n + library, 2)
+    blended: Tensor  # (steps, e)
+
+
+def audition(
+    asked: Audition, out: str | Path, *, flow: str | Path = "starter_flow", model: str | Path | None = "starter", library: str | Path | None = None,
+    format: str | None = None, settings: SamplingSettings = SamplingSettings(), device: str = "auto", dtype: str = "auto", phase: Phase = silent,
+) -> dict[str, Any]:  # fmt: skip
+    """Draws, picks, draws the map, and renders the picks by `model`, unless that is None; returns what audition.json holds.
+
+    `settings` are those of the flow. ValueError or FileNotFoundError, before anything is drawn, for parts that do not belong together.
+    """
+    system = load_flow(flow, device)
+    settings = system.settings(settings)
+    cascade = None if model is None else load(model, device, dtype)
+    if cascade is not None:
+        check_told(cascade, system.space, system.joint.features, system.name)
+    heard = None if library is None else hear(library, system.joint, phase("hearing the library: files"))
+    with ready(Path(out)) as folder:
+        found = drawn(asked, system, settings, heard, phase)
+        draw_map(asked, found, heard, folder)
+        report = {
+            "prompt": asked.prompt, "n": asked.n, "pick": asked.way, "k": asked.k, "seed": asked.seed, "map": asked.map,
+            "flow": system.name, "fingerprint": system.fingerprint, "space": system.space, "settings": config.to_dict(settings),
+            "licences": system.licences, "library": None if library is None else str(library), "picks": found.picks, **spread_of(found.vectors),
+        }  # fmt: skip
+        if cascade is not None:
+            for row, path in zip(report["picks"] + blended_rows(report, asked, found), rendered(asked, cascade, found, folder, format, phase)):
+                row["file"] = str(path)
+        write_json(folder / "audition.json", report)
+    return report
+
+
+def drawn(asked: Audition, system: Flow, settings: SamplingSettings, heard: Heard | None, phase: Phase) -> Found:
+    """The vectors of a prompt, and the picks."""
+    seeds = [(asked.seed + index) % SEEDS for index in range(asked.n)]
+    vectors = as_kept(system.vectors(asked.prompt, seeds, settings, phase("drawing vectors")))
+    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    places = pick(vectors, asked.way, asked.k, asked.seed)
+    text = system.joint.texts([asked.prompt])[0].cpu()
+    picks = [
+        {"number": number, "seed": seeds[place], "cosine_to_text": round(float(vectors[place] @ text), 4), "vector": packed(vectors[place]), **near_to(vectors[place], heard)}
+        for number, place in enumerate(places, 1)
+    ]
+    others = vectors if heard is None else torch.cat([vectors, heard.vectors])
+    blended = torch.empty(0, vectors.shape[1])
+    if asked.blend is not None:
+        ends = (vectors[places[each - 1]] for each in asked.blend)
+        blended = between(*ends, asked.blend_steps + 2)[1:-1]
+    return Found(vectors, places, picks, flattened(others, asked.map, asked.seed), blended)
+
+
+def near_to(vector: Tensor, heard: Heard | None) -> dict[str, Any]:
+    return {} if heard is None else {"nearest": heard.near(vector, NAMED)}
+
+
+def spread_of(vectors: Tensor) -> dict[str, float]:
+    """The mean distance, 1 - cosine, between two different vectors of many."""
+    n = len(vectors)
+    return {"spread": round(1 - float((vectors.sum(0).square().sum() - n) / max(1, n * (n - 1))), 4) if n > 1 else 0.0}
+
+
+def draw_map(asked: Audition, found: Found, heard: Heard | None, folder: Path) -> None:
+    n = len(found.vectors)
+    groups = {} if heard is None else {"library": Points(found.points[n:], [track.key for track in heard.tracks])}
+    groups["drawn"] = Points(found.points[:n], [f"seed {asked.seed + index}" for index in range(n)])
+    picks = Points(found.points[found.places], [in_words(row) for row in found.picks])
+    title = f"{asked.prompt[:80]}: {n} vectors, {len(found.places)} picked ({asked.way}), {asked.map}"
+    map_png(groups, picks, folder / "map.png", title)
+    if asked.html:
+        map_html(groups, picks, folder / "map.html", title)
+
+
+def blended_rows(report: dict[str, Any], asked: Audition, found: Found) -> list[dict[str, Any]]:
+    """Rows of the report for what lies between two picks."""
+    if len(found.blended):
+        report["blend"] = [{"between": list(asked.blend), "step": step, "vector": packed(vector)} for step, vector in enumerate(found.blended, 1)]
+    return report.get("blend", [])
+
+
+def rendered(asked: Audition, cascade: Any, found: Found, folder: Path, format: str | None, phase: Phase) -> Iterator[Path]:
+    """Music of the picks and of what lies between two, all drawn from one seed: what differs is the vector."""
+    vectors = torch.cat([found.vectors[found.places], found.blended])
+    progress = phase("rendering the picks: steps")
+    for index, vector in enumerate(vectors):
+        request = Request((asked.prompt,), asked.seconds, asked.seed, vectors=vector[None])
+        with closing(clips.clips_of(request, cascade, folder, f"{index + 1:02}", format, lambda done, total: progress(index * total + done, len(vectors) * total))) as made:
+            yield next(made).path
+
+
+def in_words(row: dict[str, Any]) -> str:
+    near = row.get("nearest") or []
+    return f"{row['number']}: seed {row['seed']}, cosine to the text {row['cosine_to_text']:.3f}" + "".join(f", {each['file']} {each['cosine']:.2f}" for each in near[:1])
+
+
+def summary(report: dict[str, Any], out: str | Path) -> str:
+    """A line for each pick, and where everything is."""
+    lines = [in_words(row) + (f"  {row['file']}" if "file" in row else "") for row in report["picks"]]
+    lines += [f"between {row['between'][0]} and {row['between'][1]}, step {row['step']}" + (f"  {row['file']}" if "file" in row else "") for row in report.get("blend", [])]
+    return "\n".join([*lines, f"{report['n']} vectors, spread {report['spread']:.3f}; map and vectors in {out}"])
