@@ -9,7 +9,7 @@ import torch
 
 from mousai import config
 from mousai.conditioners.contrastive import PooledText
-from mousai.conditioners.joint import Joint
+from mousai.conditioners.joint import Joint, JointConfig
 from mousai.conditioners.mel import LogMel
 from mousai.recipe import Part, Recipe, codec_fingerprint, load_part
 from mousai.trust import DOWNLOADS, allowing
@@ -44,7 +44,10 @@ def made_by(recipe: Recipe) -> dict[str, Any]:
         return {"codec": LogMel(own.mel).fingerprint, "conditioner": {"type": "pooled_text", **config.to_dict(own.text)}}
     if recipe.joint is not None:
         return {"codec": f"joint {Joint(recipe.joint).space}", "conditioner": recipe.conditioner.to_dict()}
-    return {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict()}
+    told = recipe.conditioner.config
+    joint = told if isinstance(told, JointConfig) else getattr(told, "joint", None)
+    space = {"space": Joint(joint).space} if isinstance(joint, JointConfig) else {}
+    return {"codec": codec_fingerprint(recipe.codec.path), "conditioner": recipe.conditioner.to_dict(), **space}
 
 
 def front_of(recipe: Recipe, device: torch.device) -> Front:
