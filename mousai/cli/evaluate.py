@@ -107,6 +107,31 @@ def evaluate_joint(
     report(found, (out / "joint.md").read_text(encoding="utf-8").rstrip(), as_json)
 
 
+@app.command("flow")
+def evaluate_flow(
+    flow: Annotated[str, typer.Argument(help="A flow of vectors: a folder, or the shipped starter_flow.", metavar="FLOW", show_default=False)],
+    data: Practice,
+    out: Figures,
+    split: Split = "valid",
+    takes: Annotated[int, option("Vectors of each text.", callback=between(2, 1000))] = 16,
+    steps: Steps = None,
+    guidance: Annotated[Optional[float], option("1 = no guidance; the flow's own unless given.", "-g", callback=between(0, 100))] = None,
+    sampler: Annotated[Optional[str], option("euler, midpoint, heun, dopri5.")] = None,
+    seconds: Annotated[float, option("Length of a clip.", callback=between(1, 600))] = 10.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Whether the vectors that a flow draws for texts are those of music that the texts are of, and as various."""
+    from mousai.jobs.evaluate_flow import evaluate_flow as run
+    from mousai.types import SamplingSettings
+
+    settings = SamplingSettings(steps=steps, guidance=guidance, sampler=sampler)
+    with phases() as phase:
+        found = run(flow, data, out, split=None if split == "all" else split, takes=takes, seconds=seconds, settings=settings, seed=seed, device=device, phase=phase)
+    report(found, (out / "flow.md").read_text(encoding="utf-8").rstrip(), as_json)
+
+
 @app.command("prompts")
 @sampling_options("negative", "resamples")
 def evaluate_prompts(

@@ -67,13 +67,13 @@ class VectorFlow(nn.Module):
         super().to(dtype)
 
     def loss(self, latents: Tensor, condition: Condition, generator: torch.Generator, frames: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """The mean squared error of the velocity for unit vectors `(b, e, 1)`; times, noise and dropped texts come from `generator`."""
+        """The mean squared error of the velocity for unit vectors `(b, e, 1)`; times, noise and, in training, dropped texts come from `generator`."""
         b = len(latents)
         data = self.scale * F.normalize(latents[..., 0], dim=-1)
         t = torch.rand(b, generator=generator)
         t = ((torch.arange(b) + t) / b if self.config.stratified else t).to(data.device)
         noise = torch.randn(data.shape, generator=generator).to(data)
-        dropped = (torch.rand(b, generator=generator) < self.config.drop).to(data.device)
+        dropped = (torch.rand(b, generator=generator) < (self.config.drop if self.training else 0.0)).to(data.device)
         tokens, mask = self._fit(condition)
         tokens, mask = torch.where(dropped[:, None, None], self._null(tokens), tokens), torch.where(dropped[:, None], first_alone(mask), mask)
         predicted = self.network(self.process.add_noise(data, noise, t), t, self.network.cache(tokens, mask))
