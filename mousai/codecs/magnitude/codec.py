@@ -86,7 +86,8 @@ class MagnitudeCodec(WindowedCodec):
         correction, frames = decoder.reader(latents, level)
         true, linear, correction, frames = (x[..., block:-block] for x in (true, linear, correction, frames))
 
-        data, condition, weights = decoder.residual(true, linear), decoder.condition(linear), decoder.weights(linear)
+        fixed = linear.detach()  # a learned encoder is to tell more, not to choose what is asked
+        data, condition, weights = decoder.residual(true, fixed), decoder.condition(linear), decoder.weights(fixed)
         t = ((torch.arange(len(audio)) + torch.rand(len(audio), generator=generator)) / len(audio)).to(audio.device)
         noise = _noise(data, generator)
         v = decoder.unet(_last(V.add_noise(data, noise, t)), t, _last(condition), frames)
