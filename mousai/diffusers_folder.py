@@ -7,6 +7,7 @@ checkpoint.py, and diffusers itself is imported by the parts that need it.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,17 @@ OOBLECK = {
     "decoder_channels": "decoder_features", "downsampling_ratios": "factors", "channel_multiples": "multipliers",
 }  # fmt: skip
 CODECS = {"AutoencoderOobleck": ("oobleck", OOBLECK)}  # class: our type, and our names of its settings
-PIPELINES: dict[str, Any] = {}
+DIT = {
+    "sample_size": "frames", "in_channels": "in_channels", "out_channels": "out_channels", "num_layers": "layers", "attention_head_dim": "head_features",
+    "num_attention_heads": "heads", "num_key_value_attention_heads": "kv_heads", "cross_attention_dim": "cross_features", "time_proj_dim": "time_features",
+    "global_states_input_dim": "global_features", "cross_attention_input_dim": "embedding_features",
+}  # fmt: skip
+PROJECTION = {"text_encoder_dim": "text_features", "conditioning_dim": "features", "min_value": "shortest", "max_value": "longest"}
+COSINE = {  # the one schedule that generators/stable_audio.py has
+    "sigma_min": 0.3, "sigma_max": 500, "sigma_data": 1.0, "sigma_schedule": "exponential", "solver_order": 2, "prediction_type": "v_prediction",
+    "solver_type": "midpoint", "euler_at_final": False, "final_sigmas_type": "zero",
+}  # fmt: skip
+PREFIXES = {"vae": "codec.vae.", "transformer": "generator.transformer.net.", "projection_model": "generator.projection."}
 
 
 def is_one(folder: Path) -> bool:
@@ -55,10 +66,54 @@ def settings(folder: Path) -> dict[str, Any]:
     if index is None:
         parts = {"codec": codec(folder)}
     elif index.get("_class_name") in PIPELINES:
-        parts = PIPELINES[index["_class_name"]](folder, index)
+        parts = PIPELINES[index["_class_name"]](folder)
     else:
         raise ValueError(f"{folder / INDEX}: expected one of {', '.join(PIPELINES)} of diffusers, came {short(index.get('_class_name'))}")
+    if missing := [path for path in files(folder) if not path.is_file()]:
+        raise FileNotFoundError(f"missing weights: {missing[0]}")
     return {"format": 1, **parts, "licences": {"weights": licence_of(folder)}}
+
+
+def stable_audio(folder: Path) -> dict[str, Any]:
+    """The three parts of a StableAudioPipeline."""
+    name, said = read_config(folder / "scheduler", "scheduler_config.json")
+    check_scheduler(folder, name, said, "CosineDPMSolverMultistepScheduler", COSINE)
+    coded = codec(folder / "vae")
+    max_tokens = longest_text(folder)
+    projection = read_config(folder / "projection_model")[1]
+    return {
+        "codec": coded,
+        "conditioner": {"type": "released_text", "folder": str(folder), "max_length": max_tokens},
+        "generator": {
+            "type": "stable_audio", "transformer": renamed(read_config(folder / "transformer")[1], DIT, folder / "transformer"),
+            "projection": renamed(projection, PROJECTION, folder / "projection_model"), "max_tokens": max_tokens, **frames_of(coded),
+        },
+    }  # fmt: skip
+
+
+PIPELINES = {"StableAudioPipeline": stable_audio}
+
+
+def check_scheduler(folder: Path, name: str | None, said: Mapping[str, Any], expected: str, settings: Mapping[str, Any]) -> None:
+    """ValueError unless a scheduler is the one that is known, with the settings that are."""
+    if name != expected:
+        raise ValueError(f"{folder / 'scheduler'}: expected {expected} of diffusers, came {short(name)}")
+    for key, value in settings.items():
+        if said.get(key, value) != value:
+            raise ValueError(f"{folder / 'scheduler'}: expected {key} {value!r}, came {short(said[key])}")
+
+
+def longest_text(folder: Path) -> int:
+    """Tokens that the pipeline's tokenizer takes at most, and fills up to."""
+    longest = read_json(folder / "tokenizer" / "tokenizer_config.json", f"{folder} lacks it", kind=dict).get("model_max_length")
+    if not isinstance(longest, int) or not 1 < longest <= 4096:
+        raise ValueError(f"{folder / 'tokenizer'}: expected a model_max_length from 2 to 4096, came {short(longest)}")
+    return longest
+
+
+def frames_of(coded: Mapping[str, Any]) -> dict[str, int]:
+    """How long a latent frame of a codec lasts, in a generator's words; the published numbers where its folder does not say."""
+    return {"hop": math.prod(coded.get("factors", (2, 4, 4, 8, 8))), "sample_rate": coded.get("sample_rate", 44100)}
 
 
 def codec(folder: Path) -> dict[str, Any]:
@@ -92,9 +147,6 @@ def weights(folder: Path) -> dict[Path, str]:
     return {path: prefix for part, prefix in places.items() for path in part_files(folder / part)}
 
 
-PREFIXES = {"vae": "codec.vae."}
-
-
 def part_files(folder: Path) -> list[Path]:
     """The files of a part's weights, whole or in shards; FileNotFoundError where there are none in safetensors."""
     for name in WEIGHTS:
@@ -112,7 +164,7 @@ def part_files(folder: Path) -> list[Path]:
 def files(folder: Path) -> Iterator[Path]:
     """Every file of weights that music follows from, the text encoder's too."""
     yield from weights(folder)
-    if (folder / "text_encoder").is_dir():
+    if (folder / INDEX).is_file():
         yield from part_files(folder / "text_encoder")
 
 
@@ -137,9 +189,9 @@ def problems(folder: Path) -> list[str]:
     """What is wrong with it, one line each, as far as JSON and names tell."""
     try:
         settings(folder)
-        return [f"{path} is missing" for path in files(folder) if not path.is_file()]
     except (ValueError, FileNotFoundError) as error:
         return [str(error)]
+    return []
 
 
 def licence_of(folder: Path) -> str | None:

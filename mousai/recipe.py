@@ -49,12 +49,14 @@ CONDITIONERS = {
     "text": "mousai.conditioners.text:TextConditioner",
     "music_text": "mousai.conditioners.music:MusicTextConditioner",
     "joint": "mousai.conditioners.joint:JointConditioner",
+    "released_text": "mousai.conditioners.released:ReleasedText",
     "joint_text": "mousai.conditioners.joint_text:JointTextConditioner",
 }
 JOINTS = {"contrastive": "mousai.conditioners.contrastive:Contrastive"}
 GENERATORS = {
     "latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion",
     "vector_flow": "mousai.generators.muq_flow:VectorFlow",
+    "stable_audio": "mousai.generators.stable_audio:StableAudio",
 }
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}

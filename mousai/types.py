@@ -301,8 +301,9 @@ RowPredict = Callable[["Tensor", "Tensor", "Tensor", "Tensor", Sequence[int]], "
 class Generator(Protocol):
     """A condition to latents; the absence of a condition is an embedding that it has learned. A module, made as a codec is.
 
-    It may have `compile()`, for its networks; `frame_seconds`, what a latent frame has to last, None for any length; and
-    `prepare(codec)`, called before training with the codec whose latents it learns.
+    It may have `compile()`, for its networks; `frame_seconds`, what a latent frame has to last, None for any length;
+    `prepare(codec)`, called before training with the codec whose latents it learns; `frames_for(num_frames)`, how many it samples
+    for so many, where that is more; and `own_samplers`, see diffusion/stochastic.py.
     """
 
     latent_channels: int

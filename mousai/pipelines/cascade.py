@@ -84,7 +84,9 @@ class Cascade(System):
         heard = self.heard(request) if heard is None else heard
         music = [self.music(request, index, heard[index]) for index in range(len(request))]
         condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
-        negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
+        condition = self.in_time(condition, start.num_samples / self.sample_rate)
+        negative = None if settings.negative is None else self.in_time(self.conditioner.encode([settings.negative]), start.num_samples / self.sample_rate)
+        sampled = self.frames_for(frames) if start.latents is None else frames
         plain = settings.over(PLAIN)
         sample_steps = plain.steps * (plain.resamples if request.inpaint is not None else 1)
         decode_steps = settings.codec_steps or 0  # of a codec that does not sample
@@ -96,7 +98,7 @@ class Cascade(System):
             count = counting(callback, first, b, len(request), sample_steps, decode_steps)
             latents = self.generator.sample(
                 part,
-                frames,
+                sampled,
                 seeds=seeds,
                 negative=None if negative is None else self.against(negative.expand(b), part),
                 settings=settings,
@@ -106,7 +108,7 @@ class Cascade(System):
                 callback=count(0, sample_steps),
             )
             audio = self.codec.decode(
-                latents, start.num_samples, seeds=seeds, steps=settings.codec_steps, callback=count(sample_steps, decode_steps)
+                latents[..., : frames + self.codec.context_frames], start.num_samples, seeds=seeds, steps=settings.codec_steps, callback=count(sample_steps, decode_steps)
             )
             made = finish(audio.float().cpu(), start, self.sample_rate)
             if request.loudness is not None:

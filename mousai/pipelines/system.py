@@ -7,7 +7,7 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,12 @@ import mousai
 from mousai.checks import did_you_mean
 from mousai.conditioners.music import bar_chords, beat_curve, numbers_of
 from mousai.diffusion import guidance
+from mousai.generators.seconds import NAME as SECONDS
 from mousai.request.music import Music, in_words, settled
 from mousai.types import Codec, Condition, Conditioner, ConditionShape, Generator, SamplingSettings, joined
 
 TEXTS_AT_ONCE = 64
+FREE = ("mit", "apache-2.0", "bsd-3-clause", "bsd-2-clause", "cc0-1.0", "cc-by-4.0")  # licences that ask nothing of what is made with weights
 COMPILERS = ("g++", "clang++", "cl")
 
 
@@ -47,7 +49,7 @@ class System:
         return self.codec.sample_rate
 
     @property
-    def facts(self) -> dict[str, str]:
+    def facts(self) -> dict[str, Any]:
         """What samples follow from beside what was asked for: the model, versions, and where and how exactly it computes."""
         precision = str(self.generator.dtype).removeprefix("torch.") + (" compiled" if self.compiled else "")
         return {
@@ -131,6 +133,16 @@ class System:
             curves["chords"] = torch.stack(chords).to(self.device)
         return replace(condition, numbers={**condition.numbers, **numbers}, curves=curves)
 
+    def in_time(self, condition: Condition, seconds: float) -> Condition:
+        """The condition of b items with how long they are to be, for a model that hears it."""
+        if SECONDS not in self.generator.accepts.numbers:
+            return condition
+        return replace(condition, numbers={**condition.numbers, SECONDS: torch.full((len(condition),), float(seconds), device=self.device)})
+
+    def frames_for(self, num_frames: int) -> int:
+        """How many latent frames are sampled for so many: of a model that makes clips of one length alone, those of that."""
+        return self.generator.frames_for(num_frames) if hasattr(self.generator, "frames_for") else num_frames
+
     def against(self, negative: Condition, condition: Condition) -> Condition:
         """The condition of negative prompts in the music of the b items that they belong to, but for what their own words say of it.
 
@@ -164,8 +176,8 @@ class System:
 
 
 def restricting(licences: Mapping[str, str | None]) -> str:
-    """The licences of weights that a model names which say what may be done with what is made with them; "" for none."""
-    return ", ".join(f"{kind} under {licence}" for kind, licence in licences.items() if licence and "-NC" in licence)
+    """The licences of weights which may say something of what is made with them, all but those that are known not to; "" for none."""
+    return ", ".join(f"{kind} under {licence}" for kind, licence in licences.items() if licence and licence.lower() not in FREE)
 
 
 def check_parts(generator: Generator, codec: Codec, conditioner: Conditioner) -> None:
