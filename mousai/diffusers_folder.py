@@ -27,18 +27,31 @@ OOBLECK = {
     "sampling_rate": "sample_rate", "audio_channels": "channels", "decoder_input_channels": "latent_channels", "encoder_hidden_size": "features",
     "decoder_channels": "decoder_features", "downsampling_ratios": "factors", "channel_multiples": "multipliers",
 }  # fmt: skip
-CODECS = {"AutoencoderOobleck": ("oobleck", OOBLECK)}  # class: our type, and our names of its settings
+SAME = {
+    "sampling_rate": "sample_rate", "audio_channels": "channels", "latent_dim": "latent_channels", "patch_size": "patch", "encoder_channels": "features",
+    "encoder_c_mults": "multipliers", "encoder_strides": "factors", "encoder_transformer_depths": "depths", "dim_heads": "head_features", "ff_mult": "mlp",
+    "sliding_window": "window", "use_differential_attention": "differential", "encoder_sinusoidal_blocks": "encoder_sines",
+    "decoder_sinusoidal_blocks": "decoder_sines",
+}  # fmt: skip
+CODECS = {"AutoencoderOobleck": ("oobleck", OOBLECK), "AutoencoderSAME": ("same", SAME)}  # class: our type, and our names of its settings
 DIT = {
     "sample_size": "frames", "in_channels": "in_channels", "out_channels": "out_channels", "num_layers": "layers", "attention_head_dim": "head_features",
     "num_attention_heads": "heads", "num_key_value_attention_heads": "kv_heads", "cross_attention_dim": "cross_features", "time_proj_dim": "time_features",
     "global_states_input_dim": "global_features", "cross_attention_input_dim": "embedding_features",
 }  # fmt: skip
+DIT3 = {
+    "io_channels": "in_channels", "patch_size": "patch", "embed_dim": "features", "depth": "layers", "num_heads": "heads", "cond_token_dim": "embedding_features",
+    "global_cond_dim": "global_features", "local_add_cond_dim": "beside_channels", "timestep_features_dim": "time_features", "ff_mult": "mlp",
+    "num_memory_tokens": "memory_tokens", "use_differential_attention": "differential",
+}  # fmt: skip
+DURATION = {"output_dim": "features", "fourier_dim": "fourier", "min_val": "shortest", "max_val": "longest", "min_freq": "slowest", "max_freq": "fastest"}
+EULER = {"num_train_timesteps": 1, "shift": 1.0, "use_dynamic_shifting": False, "shift_terminal": None, "invert_sigmas": False}
 PROJECTION = {"text_encoder_dim": "text_features", "conditioning_dim": "features", "min_value": "shortest", "max_value": "longest"}
 COSINE = {  # the one schedule that generators/stable_audio.py has
     "sigma_min": 0.3, "sigma_max": 500, "sigma_data": 1.0, "sigma_schedule": "exponential", "solver_order": 2, "prediction_type": "v_prediction",
     "solver_type": "midpoint", "euler_at_final": False, "final_sigmas_type": "zero",
 }  # fmt: skip
-PREFIXES = {"vae": "codec.vae.", "transformer": "generator.transformer.net.", "projection_model": "generator.projection."}
+PREFIXES = {"vae": "codec.vae.", "transformer": "generator.transformer.net.", "projection_model": "generator.projection.", "duration_embedder": "generator.duration."}
 
 
 def is_one(folder: Path) -> bool:
@@ -91,7 +104,25 @@ def stable_audio(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-PIPELINES = {"StableAudioPipeline": stable_audio}
+def stable_audio3(folder: Path) -> dict[str, Any]:
+    """The three parts of a StableAudio3Pipeline."""
+    name, said = read_config(folder / "scheduler", "scheduler_config.json")
+    check_scheduler(folder, name, said, "FlowMatchEulerDiscreteScheduler", EULER)
+    coded, max_tokens = codec(folder / "vae"), min(longest_text(folder, capped=True), 256)
+    shape = renamed(read_config(folder / "transformer")[1], DIT3, folder / "transformer")
+    if shape.pop("patch", 1) != 1:
+        raise ValueError(f"{folder / 'transformer'}: expected a patch_size of 1, which the released models have")
+    return {
+        "codec": coded,
+        "conditioner": {"type": "released_text", "folder": str(folder), "max_length": max_tokens},
+        "generator": {
+            "type": "stable_audio3", "transformer": shape, "max_tokens": max_tokens, "distilled": bool(said.get("stochastic_sampling", False)),
+            "duration": renamed(read_config(folder / "duration_embedder")[1], DURATION, folder / "duration_embedder"), **frames_of(coded),
+        },
+    }  # fmt: skip
+
+
+PIPELINES = {"StableAudioPipeline": stable_audio, "StableAudio3Pipeline": stable_audio3}
 
 
 def check_scheduler(folder: Path, name: str | None, said: Mapping[str, Any], expected: str, settings: Mapping[str, Any]) -> None:
@@ -103,9 +134,11 @@ def check_scheduler(folder: Path, name: str | None, said: Mapping[str, Any], exp
             raise ValueError(f"{folder / 'scheduler'}: expected {key} {value!r}, came {short(said[key])}")
 
 
-def longest_text(folder: Path) -> int:
-    """Tokens that the pipeline's tokenizer takes at most, and fills up to."""
+def longest_text(folder: Path, capped: bool = False) -> int:
+    """Tokens that the pipeline's tokenizer takes at most, and fills up to; `capped`: the pipeline has a limit of its own."""
     longest = read_json(folder / "tokenizer" / "tokenizer_config.json", f"{folder} lacks it", kind=dict).get("model_max_length")
+    if capped and isinstance(longest, (int, float)) and longest > 4096:
+        return 4096
     if not isinstance(longest, int) or not 1 < longest <= 4096:
         raise ValueError(f"{folder / 'tokenizer'}: expected a model_max_length from 2 to 4096, came {short(longest)}")
     return longest
@@ -113,7 +146,8 @@ def longest_text(folder: Path) -> int:
 
 def frames_of(coded: Mapping[str, Any]) -> dict[str, int]:
     """How long a latent frame of a codec lasts, in a generator's words; the published numbers where its folder does not say."""
-    return {"hop": math.prod(coded.get("factors", (2, 4, 4, 8, 8))), "sample_rate": coded.get("sample_rate", 44100)}
+    factors, patch = {"oobleck": ((2, 4, 4, 8, 8), 1), "same": ((16,), 256)}[coded["type"]]
+    return {"hop": math.prod(coded.get("factors", factors)) * coded.get("patch", patch), "sample_rate": coded.get("sample_rate", 44100)}
 
 
 def codec(folder: Path) -> dict[str, Any]:

@@ -44,6 +44,7 @@ CODECS = {
     "dmae_mdct": "mousai.codecs.dmae.mdct:MDCTDMAE",
     "magnitude": "mousai.codecs.magnitude.codec:MagnitudeCodec",
     "oobleck": "mousai.codecs.oobleck.codec:OobleckCodec",
+    "same": "mousai.codecs.same.codec:SameCodec",
 }
 CONDITIONERS = {
     "text": "mousai.conditioners.text:TextConditioner",
@@ -57,6 +58,7 @@ GENERATORS = {
     "latent_diffusion": "mousai.generators.latent_diffusion:LatentDiffusion",
     "vector_flow": "mousai.generators.muq_flow:VectorFlow",
     "stable_audio": "mousai.generators.stable_audio:StableAudio",
+    "stable_audio3": "mousai.generators.stable_audio3:StableAudio3",
 }
 # A name that stands for several: module:function from a part's fields to the one that they mean, and the fields as that takes them.
 SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}

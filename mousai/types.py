@@ -303,7 +303,7 @@ class Generator(Protocol):
 
     It may have `compile()`, for its networks; `frame_seconds`, what a latent frame has to last, None for any length;
     `prepare(codec)`, called before training with the codec whose latents it learns; `frames_for(num_frames)`, how many it samples
-    for so many, where that is more; and `own_samplers`, see diffusion/stochastic.py.
+    for so many, where that is more; `own_samplers`, see diffusion/stochastic.py; and `no_condition`, a text that stands for it.
     """
 
     latent_channels: int

@@ -56,7 +56,7 @@ def test_what_is_saved_is_the_same_recipe_again(data, tmp_path):
         (changed(CODEC_RECIPE, "trian.steps=1"), "r.yaml: unknown key 'trian': did you mean 'train'"),
         (changed(CODEC_RECIPE, "train.stepz=1"), "r.yaml: unknown key 'train.stepz': did you mean 'steps'"),
         (changed(CODEC_RECIPE, "codec.unet.chanels=[1]"), "unknown key 'codec.unet.chanels': did you mean 'channels'"),
-        (changed(CODEC_RECIPE, "codec.type=dmea"), "codec.type: expected one of dmae, dmae_waveform, dmae_mdct, magnitude, oobleck, or package.module:Class; came 'dmea', did you mean 'dmae'?"),
+        (changed(CODEC_RECIPE, "codec.type=dmea"), "codec.type: expected one of dmae, dmae_waveform, dmae_mdct, magnitude, oobleck, same, or package.module:Class; came 'dmea', did you mean 'dmae'?"),
         (changed(CODEC_RECIPE, "codec.band_groups=4"), "unknown key 'codec.band_groups'"),
         (changed(CODEC_RECIPE, "codec.prior={}"), "codec: transform.type: expected mdct, to which the prior belongs, came 'learned'"),
         (changed(CODEC_RECIPE, "codec.transform={type: mdct}"), "codec: missing key 'prior'"),

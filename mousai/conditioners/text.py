@@ -109,7 +109,7 @@ class Pretrained:
     def __init__(self, config: TextConfig, tokenizer: str | None = None) -> None:
         self.tokenizer, self.encoder = _load(config, tokenizer)
         self.encoder.eval().requires_grad_(False)
-        self.features, self.pad = self.encoder.config.hidden_size, self.tokenizer.pad_token_id
+        self.features, self.pad = width_of(self.encoder.config), self.tokenizer.pad_token_id
 
     def to(self, device: torch.device) -> None:
         self.encoder.to(device)
@@ -121,6 +121,11 @@ class Pretrained:
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:
         return self.encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+
+def width_of(config) -> int:
+    """Features of the states of an encoder with this config of transformers; some keep it in a part of the config."""
+    return config.hidden_size if hasattr(config, "hidden_size") else config.encoder.hidden_size
 
 
 def minilm_folder() -> Path:

@@ -76,6 +76,15 @@ class StableAudio(nn.Module):
         return self.transformer.dtype
 
     @property
+    def device(self) -> torch.device:
+        return self.projection.device
+
+    @property
+    def longest(self) -> float:
+        """Seconds of all of its frames."""
+        return self.config.transformer.frames * self.frame_seconds
+
+    @property
     def frame_seconds(self) -> float:
         return self.config.hop / self.config.sample_rate
 
@@ -89,9 +98,9 @@ class StableAudio(nn.Module):
 
     def frames_for(self, num_frames: int) -> int:
         """How many frames are made for a clip of so many; ValueError for one that is too long."""
-        if num_frames > (frames := self.config.transformer.frames):
-            raise ValueError(f"seconds: this model makes at most {frames * self.frame_seconds:.2f} s, came {num_frames * self.frame_seconds:.2f} s")
-        return frames
+        if num_frames > self.config.transformer.frames:
+            raise ValueError(f"seconds: this model makes at most {self.longest:.2f} s, came {num_frames * self.frame_seconds:.2f} s")
+        return self.config.transformer.frames
 
     def loss(self, latents: Tensor, condition: Condition, generator: torch.Generator, frames: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of v for latents `(b, d, l)`, of which `frames (b,)` are real: they are what is said of seconds."""
@@ -100,9 +109,9 @@ class StableAudio(nn.Module):
         t = torch.rand(b, generator=generator).to(latents.device)
         noise = torch.randn(latents.shape, generator=generator).to(latents)
         dropped = (torch.rand(b, generator=generator) < self.config.drop).to(latents.device)
-        tokens, vector = self.told(replace(condition, numbers={SECONDS: real * self.frame_seconds}))
-        tokens = tokens * ~dropped[:, None, None]
-        predicted = self.transformer(self.process.add_noise(latents, noise, t), t, tokens=tokens, vector=vector)
+        said = replace(condition, numbers={SECONDS: real * self.frame_seconds})
+        told = self.told(replace(said, mask=said.mask.to(dropped.device) & ~dropped[:, None]))
+        predicted = self.transformer(self.process.add_noise(latents, noise, t), t, **told)
         error = (predicted.float() - self.process.target(latents, noise, t)).square().mean(1)
         counts = (torch.arange(length) < real[:, None]).to(error)
         loss = (error * counts).sum() / counts.sum()
@@ -117,34 +126,34 @@ class StableAudio(nn.Module):
         condition = replace(condition, numbers=said)
         negative = without_words(condition) if negative is None else replace(negative, numbers=said)
         init, keep = (part if part is None else F.pad(part, (0, more)) for part in (init, keep))
-        device = self.projection.device
-        return sample_latents(self, condition, num_frames + more, negative=negative, init=init, keep=keep, device=device, **how)[..., :num_frames]
+        return sample_latents(self, condition, num_frames + more, negative=negative, init=init, keep=keep, device=self.device, **how)[..., :num_frames]
 
     def predictor(self, conditions: Sequence[Condition | None], settings: SamplingSettings, times: Tensor) -> RowPredict:
         """The prediction under guidance for rows of any condition and time: see `types.Generator`."""
         said = next(each for each in conditions if each is not None)
         told = [self.told(without_words(said) if each is None else each) for each in conditions]
-        tokens, vector = (torch.cat(parts) for parts in zip(*told))
-        cache = self.transformer.cache(times[:-1], tokens=tokens, vector=vector)
-        device = tokens.device
-        return guided(self.process, lambda x, t, which, first: self.transformer(x, t, cache=cache[which.to(device)]), settings.over(self.sampling))
+        cache = self.transformer.cache(times[:-1], **{name: torch.cat([each[name] for each in told]) for name in told[0]})
+        return guided(self.process, lambda x, t, which, first: self.transformer(x, t, cache=cache[which.to(self.device)]), settings.over(self.sampling))
 
-    def told(self, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Tokens `(b, max_tokens + 2, e)` and the first token's vector `(b, 2 e)`; of an item without any word the tokens are zeros."""
+    def told(self, condition: Condition) -> dict[str, Tensor]:
+        """What the transformer is told: tokens `(b, max_tokens + 2, e)`, of an item without any word zeros, and the first token's vector `(b, 2 e)`."""
+        condition, seconds = self.fitted(condition)
+        with torch.autocast(self.device.type, enabled=False):
+            of = self.projection(condition.tokens, torch.zeros_like(seconds), seconds)
+        start, end = of.seconds_start_hidden_states, of.seconds_end_hidden_states
+        tokens = torch.cat([of.text_hidden_states * condition.mask[..., None], start, end], dim=1) * condition.mask.any(1)[:, None, None]
+        return {"tokens": tokens, "vector": torch.cat([start, end], dim=2)[:, 0]}
+
+    def fitted(self, condition: Condition) -> tuple[Condition, Tensor]:
+        """The condition on the model's device with exactly `max_tokens` tokens, and the seconds `(b,)`; where none are said the longest that it makes."""
         b, n, features = condition.tokens.shape
         if n > self.config.max_tokens or features != self.accepts.tokens:
             raise ValueError(f"expected condition tokens (b, at most {self.config.max_tokens}, {self.accepts.tokens}), came {tuple(condition.tokens.shape)}")
-        condition = condition.to(self.projection.device)
         seconds = condition.numbers.get(SECONDS)
-        seconds = torch.full((b,), torch.nan) if seconds is None else seconds
-        longest = self.config.transformer.frames * self.frame_seconds
-        seconds = seconds.float().nan_to_num(longest).to(self.projection.device)
-        with torch.autocast(seconds.device.type, enabled=False):
-            of = self.projection(condition.tokens.float(), torch.zeros_like(seconds), seconds)
-        words = F.pad(of.text_hidden_states * condition.mask[..., None], (0, 0, 0, self.config.max_tokens - n))
-        start, end = of.seconds_start_hidden_states, of.seconds_end_hidden_states
-        tokens = torch.cat([words, start, end], dim=1) * condition.mask.any(1)[:, None, None]
-        return tokens, torch.cat([start, end], dim=2)[:, 0]
+        seconds = torch.full((b,), torch.nan) if seconds is None else seconds.float()
+        more = self.config.max_tokens - n
+        tokens, mask = F.pad(condition.tokens.float(), (0, 0, 0, more)), F.pad(condition.mask, (0, more))
+        return replace(condition, tokens=tokens, mask=mask).to(self.device), seconds.nan_to_num(self.longest).to(self.device)
 
 
 def without_words(condition: Condition) -> Condition:

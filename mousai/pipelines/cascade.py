@@ -85,7 +85,8 @@ class Cascade(System):
         music = [self.music(request, index, heard[index]) for index in range(len(request))]
         condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
         condition = self.in_time(condition, start.num_samples / self.sample_rate)
-        negative = None if settings.negative is None else self.in_time(self.conditioner.encode([settings.negative]), start.num_samples / self.sample_rate)
+        against = getattr(self.generator, "no_condition", None) if settings.negative is None and settings.guidance not in (None, 1.0) else settings.negative
+        negative = None if against is None else self.in_time(self.conditioner.encode([against]), start.num_samples / self.sample_rate)
         sampled = self.frames_for(frames) if start.latents is None else frames
         plain = settings.over(PLAIN)
         sample_steps = plain.steps * (plain.resamples if request.inpaint is not None else 1)

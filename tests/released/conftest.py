@@ -58,3 +58,31 @@ def stable_audio_open(tmp_path_factory):
     (folder / "README.md").write_text("---\nlicense: other\nlicense_name: stable-audio-community\n---\n# A tiny one\n")
     pipeline.set_progress_bar_config(disable=True)
     return folder, pipeline
+
+
+@pytest.fixture(scope="session", params=[True, False], ids=["distilled", "base"])
+def stable_audio_3(request, tmp_path_factory):
+    """The folder of a tiny Stable Audio 3, and diffusers' own pipeline of the same weights."""
+    pytest.importorskip("diffusers", reason="the extra 'diffusers' is not installed")
+    import torch
+    import transformers
+    from diffusers import AutoencoderSAME, FlowMatchEulerDiscreteScheduler, StableAudio3DiTModel, StableAudio3Pipeline
+    from diffusers.pipelines.stable_audio_3.modeling_stable_audio_3 import StableAudio3DurationEmbedder
+
+    folder = tmp_path_factory.mktemp("released") / "tiny-audio-3"
+    torch.manual_seed(1)
+    tokenizer = unigram(folder / "tokenizer", 24)
+    part = {"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "query_pre_attn_scalar": 8}
+    module = transformers.T5GemmaModuleConfig
+    text = transformers.T5GemmaEncoderModel(transformers.T5GemmaConfig(encoder=module(**part), decoder=module(**part), is_encoder_decoder=False, vocab_size=len(tokenizer)))
+    vae = AutoencoderSAME(2, 8, 8, [2], [4], [2], 4, dim_heads=8, decoder_sinusoidal_blocks=[1])
+    transformer = StableAudio3DiTModel(4, embed_dim=32, depth=2, num_heads=4, cond_token_dim=16, global_cond_dim=16, local_add_cond_dim=5, timestep_features_dim=32, num_memory_tokens=3)
+    duration = StableAudio3DurationEmbedder(16, 16, 0.0, 1.0, 0.5, 20.0)
+    parts = {"vae": vae, "text_encoder": text, "transformer": transformer, "duration_embedder": duration}
+    pipeline = StableAudio3Pipeline(
+        **{name: random_weights(part) for name, part in parts.items()}, tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, stochastic_sampling=request.param),
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return folder, pipeline
