@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 CGROUP = Path("/sys/fs/cgroup")
+MEMORY = Path("/proc/meminfo")
 WINDOWS_AT_ONCE = {"cuda": 8}  # of a stream of latents; elsewhere 1: on a CPU more are slower
 DTYPES = ("float32", "bfloat16", "float16")
 SHORT = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -59,6 +60,27 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def windows_at_once(device: torch.device) -> int:
     """How many windows of latents are decoded at once on a device."""
     return WINDOWS_AT_ONCE.get(device.type, 1)
+
+
+def memory_left(device: torch.device) -> int | None:
+    """Bytes that are free on a device, for the CPU within the container's limit; None where nobody says."""
+    import torch
+
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    if device.type != "cpu":
+        return None
+    try:
+        lines = dict(line.split(":", 1) for line in MEMORY.read_text().splitlines())
+        left = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None
+    try:
+        most, used = ((CGROUP / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return left if most == "max" else min(left, int(most) - int(used))
+    except (OSError, ValueError):
+        return left
 
 
 def device_of(module: nn.Module) -> torch.device:

@@ -120,6 +120,10 @@ class DiT(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.leave.weight.dtype
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: the MLP's hidden features twice, and a dozen times what goes from block to block."""
+        return (12 + 2 * self.config.mlp) * -(-num_frames // self.total_factor) * self.config.features * self.dtype.itemsize
+
     def compile(self, **options: object) -> None:
         """`torch.compile` for what runs in every step; other lengths are the same program, from the second on."""
         self.run = torch.compile(DiT.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights

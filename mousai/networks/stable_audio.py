@@ -95,6 +95,10 @@ class StableAudioDiT(nn.Module):
         """`torch.compile` for what runs in every step."""
         self.run = torch.compile(StableAudioDiT.body, **{"dynamic": True} | options)  # unbound: a deep copy runs its own weights
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: 20 times what goes from block to block, of which the MLP's gate is the most."""
+        return 20 * (num_frames + 1) * self.config.heads * self.config.head_features * self.dtype.itemsize
+
     def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> StableAudioCache:
         """What the condition that `forward` would be given comes to, whatever the times; ValueError unless it is all there."""
         config, device = self.config, self.net.proj_in.weight.device

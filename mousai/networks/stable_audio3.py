@@ -59,6 +59,10 @@ class StableAudio3DiT(nn.Module):
         """`torch.compile` for the network."""
         self.net.compile(**{"dynamic": True} | options)
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: as of `StableAudioDiT`."""
+        return 20 * (num_frames + self.config.memory_tokens) * self.config.features * self.dtype.itemsize
+
     def cache(self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, vector: Tensor | None = None) -> StableAudioCache:
         """The condition that `forward` would be given, checked; ValueError unless it is all there."""
         for name, part, features in (("tokens", tokens, self.config.embedding_features), ("vector", vector, self.config.global_features)):

@@ -218,6 +218,11 @@ class UNet1d(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.levels[0].down.weight.dtype
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: 16 times the widest depth, and what waits for the way up."""
+        widths = [channels * -(-num_frames // self.config.depth_factor(depth)) for depth, channels in enumerate(self.config.channels)]
+        return (16 * max(widths) + 2 * sum(widths)) * self.dtype.itemsize
+
     def items(self) -> list[Item]:
         """Every item in the order in which x goes through them."""
         down = [item for level in self.levels for item in level.items_down]

@@ -23,6 +23,7 @@ from mousai.conditioners.joint import VECTOR
 from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
 from mousai.diffusion.schedules import start_time
+from mousai.pipelines.batches import fitting, in_batches
 from mousai.pipelines.long_form import RECORDING_BLOCK, Latents, Rendering, lead_of
 from mousai.pipelines.recording import CONTEXT_SECONDS, begin, finish, music_in, named, with_heard
 from mousai.pipelines.system import System, check_conditions
@@ -92,9 +93,10 @@ class Cascade(System):
         sample_steps = plain.steps * (plain.resamples if request.inpaint is not None else 1)
         decode_steps = settings.codec_steps or 0  # of a codec that does not sample
         batch = self.batch_of(request, start.num_samples / self.sample_rate)
-        for first in range(0, len(request), batch):
-            part = condition[first : first + batch]
-            b = len(part)
+        batch = fitting(batch, self.clip_bytes(sampled, guided=settings.guidance not in (None, 1.0)), self.device)
+
+        def make(first: int, b: int) -> Tensor:
+            part = condition[first : first + b]
             seeds = [request.seed_of(first + index) for index in range(b)]
             count = counting(callback, first, b, len(request), sample_steps, decode_steps)
             latents = self.generator.sample(
@@ -114,7 +116,9 @@ class Cascade(System):
             made = finish(audio.float().cpu(), start, self.sample_rate)
             if request.loudness is not None:
                 made = torch.stack([brought_to(clip, self.sample_rate, request.loudness) for clip in made])
-            yield made
+            return made
+
+        yield from in_batches(len(request), batch, make, self.device)
 
     def settings(self, request: Request) -> tuple[SamplingSettings, float]:
         """What a request's sampling settings and its strength come to: with everything said that it leaves to the model.

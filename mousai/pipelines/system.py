@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import mousai
 from mousai.checks import did_you_mean
 from mousai.conditioners.music import bar_chords, beat_curve, numbers_of
+from mousai.device import windows_at_once
 from mousai.diffusion import guidance
 from mousai.generators.seconds import NAME as SECONDS
 from mousai.request.music import Music, in_words, settled
@@ -142,6 +143,13 @@ class System:
     def frames_for(self, num_frames: int) -> int:
         """How many latent frames are sampled for so many: of a model that makes clips of one length alone, those of that."""
         return self.generator.frames_for(num_frames) if hasattr(self.generator, "frames_for") else num_frames
+
+    def clip_bytes(self, num_frames: int, guided: bool) -> int:
+        """About the memory that one more clip of so many latent frames takes, in sampling or decoding, whichever takes more; 0 = nobody knows."""
+        row = getattr(getattr(self.generator, "network", None), "row_bytes", None)
+        window = getattr(self.codec, "window_bytes", None)
+        sampling = row(num_frames) * (2 if guided else 1) if row else 0
+        return max(sampling, window(num_frames) * windows_at_once(self.device) if window else 0)
 
     def against(self, negative: Condition, condition: Condition) -> Condition:
         """The condition of negative prompts in the music of the b items that they belong to, but for what their own words say of it.

@@ -45,6 +45,11 @@ class OobleckCodec(WindowedCodec):
         """`torch.compile` for the decoder."""
         self.vae.decoder.compile(dynamic=True)
 
+    def window_bytes(self, num_frames: int) -> int:
+        """About the memory that decoding a window of at most so many frames takes: eight times the samples of its last layer."""
+        frames = min(num_frames, self.stride_frames + 2 * self.context_frames)
+        return 8 * frames * self.hop * self.config.decoder_features * self.dtype.itemsize
+
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """ValueError: there is nothing to train it by here."""
         raise ValueError("codec: oobleck is taken as it was released and not trained here; name its folder as codec: {path: …} and train a generator over it")

@@ -86,6 +86,14 @@ class SameCodec(WindowedCodec):
             if hasattr(module, "inv_freq"):
                 module.float()
 
+    def window_bytes(self, num_frames: int) -> int:
+        """About the memory that decoding a window of at most so many frames takes: two dozen times a level's tokens, and the mask of its attention."""
+        frames, config, most = min(num_frames, self.stride_frames + 2 * self.context_frames), self.config, 0
+        for level, (factor, multiplier) in enumerate(zip(config.factors, config.multipliers)):
+            tokens = frames * math.prod(config.factors[level + 1 :]) * (factor + 1)
+            most = max(most, tokens * (24 * multiplier * config.features + 2 * tokens))
+        return most * self.dtype.itemsize
+
     def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """ValueError: there is nothing to train it by here."""
         raise ValueError("codec: same is taken as it was released and not trained here; name its folder as codec: {path: …} and train a generator over it")

@@ -1,0 +1,56 @@
+"""How many clips fit into memory at once: reckoned before, and found out where that was wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from mousai.device import memory_left
+
+logger = logging.getLogger(__name__)
+
+GIB = 2**30
+SHARE = 0.9  # of the memory that is free, which a batch may be reckoned to take
+
+
+def fitting(wanted: int, clip_bytes: int, device: torch.device) -> int:
+    """How many of `wanted` clips are made at once where each takes so much memory, 0 = nobody knows; a line says so where they are fewer."""
+    left = memory_left(device) if wanted > 1 and clip_bytes else None
+    if left is None or wanted * clip_bytes <= SHARE * left:
+        return wanted
+    most = max(1, int(SHARE * left // clip_bytes))
+    logger.warning("a batch of %d clips would take about %.3g GiB, %.3g GiB are free: %d at once", wanted, wanted * clip_bytes / GIB, left / GIB, most)
+    return most
+
+
+def in_batches(count: int, batch: int, make: Callable[[int, int], Tensor], device: torch.device) -> Iterator[Tensor]:
+    """`make(first, b)` for `count` clips, `batch` at once, in order; where memory runs out, for half as many from then on.
+
+    ValueError where not even one fits.
+    """
+    first = 0
+    while first < count:
+        b, made = min(batch, count - first), None
+        try:
+            made = make(first, b)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one
+            if not is_out_of_memory(error):
+                raise
+            if b == 1:
+                raise ValueError(f"a single clip does not fit into the memory of {device}: ask for fewer seconds, or for --dtype bfloat16") from error
+        if made is None:  # what the failed batch held is free by now
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            batch = b // 2
+            logger.warning("a batch of %d clips did not fit into memory: %d at once", b, batch)
+            continue
+        yield made
+        first += b
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether it is torch's word for too little memory, of a GPU or of the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
