@@ -185,7 +185,8 @@ class System:
 
 def restricting(licences: Mapping[str, str | None]) -> str:
     """The licences of weights which may say something of what is made with them, all but those that are known not to; "" for none."""
-    return ", ".join(f"{kind} under {licence}" for kind, licence in licences.items() if licence and licence.lower() not in FREE)
+    said = {kind: licence for kind, licence in licences.items() if licence and not all(each.lower() in FREE for each in licence.split(" AND "))}
+    return ", ".join(f"{kind} under {licence}" for kind, licence in said.items())
 
 
 def check_parts(generator: Generator, codec: Codec, conditioner: Conditioner) -> None:

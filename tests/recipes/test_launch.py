@@ -17,10 +17,10 @@ def test_accelerate_takes_the_file(path):
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-    assert load_config_from_file(str(path)).num_processes == {"one_gpu": 1, "cpu": 2, "nodes": 16}.get(path.stem, 8)
+    assert load_config_from_file(str(path)).num_processes == {"one_gpu": 1, "cpu": 2, "four_gpus": 4, "nodes": 16}.get(path.stem, 8)
     address = ["--main_process_ip", "10.0.0.1"] if path.stem == "nodes" else []
     arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(["--config_file", str(path), *address, "script.py"]))
-    assert arguments.use_fsdp == (path.stem == "fsdp") and arguments.multi_gpu == (path.stem in ("cpu", "eight_gpus", "nodes"))
+    assert arguments.use_fsdp == (path.stem == "fsdp") and arguments.multi_gpu == (path.stem in ("cpu", "four_gpus", "eight_gpus", "nodes"))
     assert f"recipes/accelerate/{path.name}" in path.read_text()
 
 
