@@ -136,7 +136,7 @@ def check_scheduler(folder: Path, name: str | None, said: Mapping[str, Any], exp
 
 def longest_text(folder: Path, capped: bool = False) -> int:
     """Tokens that the pipeline's tokenizer takes at most, and fills up to; `capped`: the pipeline has a limit of its own."""
-    longest = read_json(folder / "tokenizer" / "tokenizer_config.json", f"{folder} lacks it", kind=dict).get("model_max_length")
+    longest = read_json(folder / "tokenizer" / "tokenizer_config.json", kind=dict).get("model_max_length")
     if capped and isinstance(longest, (int, float)) and longest > 4096:
         return 4096
     if not isinstance(longest, int) or not 1 < longest <= 4096:
@@ -161,7 +161,7 @@ def codec(folder: Path) -> dict[str, Any]:
 
 def read_config(folder: Path, file: str = CONFIG) -> tuple[str | None, dict[str, Any]]:
     """The class that a part's JSON names, and its settings."""
-    said = read_json(folder / file, f"{folder} lacks it", kind=dict)
+    said = read_json(folder / file, kind=dict)
     return said.get("_class_name"), {key: value for key, value in said.items() if not key.startswith("_")}
 
 

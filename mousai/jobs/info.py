@@ -21,7 +21,7 @@ def describe(place: str | Path) -> dict[str, Any]:
         return describe_latents(path)
     if path.is_file():
         return describe_audio(path)
-    if not path.exists() and str(place) not in checkpoint.SHIPPED:
+    if not path.exists() and not checkpoint.model_folder(place).exists():
         raise FileNotFoundError(f"no such file or folder: {place}; the shipped models are {', '.join(checkpoint.SHIPPED)}")
     if (path / "cache.json").exists():
         return describe_cache(path)

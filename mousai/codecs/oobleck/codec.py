@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mousai.checks import extra
 from mousai.codecs.oobleck.config import OobleckConfig
@@ -39,7 +39,7 @@ class OobleckCodec(WindowedCodec):
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """The dtype of the autoencoder; latents and audio stay float32."""
-        self.vae.to(dtype)
+        nn.Module.to(self.vae, dtype)  # diffusers' own has a warning for it
 
     def compile(self) -> None:
         """`torch.compile` for the decoder."""

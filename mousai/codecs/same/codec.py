@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mousai.checks import extra
 from mousai.codecs.windowed import WindowedCodec
@@ -81,7 +81,7 @@ class SameCodec(WindowedCodec):
 
     def set_precision(self, dtype: torch.dtype) -> None:
         """The dtype of the autoencoder; positions stay float32, which in bfloat16 are the same from the 256th on, and so do latents and audio."""
-        self.vae.to(dtype)
+        nn.Module.to(self.vae, dtype)  # diffusers' own has a warning for it
         for module in self.vae.modules():
             if hasattr(module, "inv_freq"):
                 module.float()
