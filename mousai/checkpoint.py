@@ -106,7 +106,8 @@ def load_config(folder: str | Path) -> dict[str, Any]:
     if not folder.exists():
         sweep(folder.parent, folder.name)  # which gives back a model that a killed command was replacing
     if not folder.exists():
-        raise FileNotFoundError(f"no such model folder: {folder}; the shipped models are {', '.join(SHIPPED)}")
+        hint = "; to have a name of the Hugging Face hub fetched say --download" if diffusers_folder.HUB_NAME.fullmatch(str(folder)) else ""
+        raise FileNotFoundError(f"no such model folder: {folder}; the shipped models are {', '.join(SHIPPED)}{hint}")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file; a model is a folder with {CONFIG} and {WEIGHTS}")
     if diffusers_folder.is_one(folder):

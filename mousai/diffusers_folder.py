@@ -60,17 +60,23 @@ def is_one(folder: Path) -> bool:
 
 
 def cached(name: str) -> Path | None:
-    """The folder of a Hugging Face name in the hub's cache, fetched where that is allowed; None for what is no such name or not there."""
+    """The folder of a Hugging Face name in the hub's cache; None for what is no such name or not there.
+
+    Where that is allowed it is fetched; FileNotFoundError says why it could not be.
+    """
     if not HUB_NAME.fullmatch(name) or os.path.exists(name.split("/")[0]):
         return None
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    wanted = ["*.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt", "*.md", "LICENSE*"]
+    wanted, allowed = ["*.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt", "*.md", "LICENSE*"], is_allowed(DOWNLOADS)
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not is_allowed(DOWNLOADS)))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError):
-        return None
+        return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not allowed))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:  # not in the cache is an OSError
+        if not allowed:
+            return None
+        reason = str(error).strip().split("\n")[0][:200].rstrip(".:")
+        raise FileNotFoundError(f"no such model folder: {name}, and it could not be fetched: {reason}; a gated model wants its licence accepted first") from error
 
 
 def settings(folder: Path) -> dict[str, Any]:

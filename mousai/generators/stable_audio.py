@@ -72,6 +72,11 @@ class StableAudio(nn.Module):
         self.projection = pipeline.StableAudioProjectionModel(said.text_features, said.features, said.shortest, said.longest)
 
     @property
+    def network(self) -> StableAudioDiT:
+        """What does nearly all of the work."""
+        return self.transformer
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.transformer.dtype
 

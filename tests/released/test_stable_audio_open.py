@@ -53,6 +53,7 @@ def test_it_makes_what_diffusers_makes(cascade, stable_audio_open, monkeypatch, 
 
 
 def test_clips_are_the_same_alone_and_seconds_are_heard(cascade):
+    assert cascade.clip_bytes(32, guided=True) >= 2 * cascade.generator.network.row_bytes(32) > 0
     prompts = ["slow piano", "calm noise, no drums", "a melancholic dance"]
     together = cascade.generate(prompts, 0.01, 3, steps=4)
     torch.testing.assert_close(cascade.generate(prompts[1], 0.01, 4, steps=4)[0], together[1], atol=1e-3 * float(together.std()), rtol=1e-3)

@@ -18,6 +18,7 @@ from mousai.codecs.oobleck.config import OobleckConfig, decoder_reach, encoder_r
 from mousai.jobs.info import describe  # noqa: E402
 from mousai.pipelines.cascade import load_codec  # noqa: E402
 from mousai.recipe import codec_fingerprint, load_part, part_from, recipe_from  # noqa: E402
+from mousai.trust import DOWNLOADS, allowing  # noqa: E402
 
 SHAPE = {"encoder_hidden_size": 8, "downsampling_ratios": [2, 4, 4], "channel_multiples": [1, 2, 2], "decoder_channels": 4, "decoder_input_channels": 4}
 
@@ -136,8 +137,11 @@ def test_what_is_wrong_is_said_in_one_line(folder, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="missing weights: .* no diffusion_pytorch_model.safetensors"):
         load_part("codec", tmp_path)
     assert "missing weights" in checkpoint.verify(tmp_path)[0]
-    with pytest.raises(FileNotFoundError, match="no such model folder: nobody/has-it"):
-        load_part("codec", "nobody/has-it")
+    for name, hint in (("nobody/has-it", "say --download"), ("nobody/..", "the shipped models are"), ("./nobody", "the shipped models are")):
+        with pytest.raises(FileNotFoundError, match=f"no such model folder: .*nobody.*{hint}"):
+            load_part("codec", name)
+    with pytest.raises(FileNotFoundError, match="no such model folder: nobody/has-it, and it could not be fetched: .*; a gated model"), allowing(DOWNLOADS):
+        load_part("codec", "nobody/has-it")  # which is tried without a network
     monkeypatch.setitem(sys.modules, "diffusers.models", None)
     with pytest.raises(ValueError, match=r"the codec oobleck needs the package diffusers: `pip install 'mousai\[diffusers\]'`"):
         load_part("codec", folder)
