@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # imported where a recipe is read: who loads a model for use 
     from mousai.data.latents import LatentDataConfig
     from mousai.data.loader import AudioDataConfig
     from mousai.symbolic.phrase_data import PhraseDataConfig
+    from mousai.symbolic.prior_data import PriorDataConfig
     from mousai.training.config import TrainConfig
 
 FORMAT = 1
@@ -65,7 +66,8 @@ SHARED_NAMES = {("codec", "dmae"): "mousai.codecs.dmae.config:told_apart"}
 LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 PHRASES = {"phrase_vae": "mousai.symbolic.phrase_vae:PhraseVAE"}
 SYSTEM = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
-SYMBOLIC = {"phrases": PHRASES}
+PRIORS = {"phrase_prior": "mousai.symbolic.prior:PhrasePrior"}
+SYMBOLIC = {"phrases": PHRASES, "prior": PRIORS}
 REGISTRIES = {**SYSTEM, "joint": JOINTS, **SYMBOLIC}
 
 
@@ -115,16 +117,17 @@ class Recipe:
     codec: Part | Folder | None
     conditioner: Part | None
     generator: Part | None
-    data: AudioDataConfig | LatentDataConfig | PhraseDataConfig
+    data: AudioDataConfig | LatentDataConfig | PhraseDataConfig | PriorDataConfig
     train: TrainConfig
-    phrases: Part | None = None
+    phrases: Part | Folder | None = None
+    prior: Part | None = None
     joint: Part | JointConfig | None = None
 
     @property
     def trains(self) -> str:
         """Which part it trains."""
         if self.phrases is not None:
-            return "phrases"
+            return "phrases" if self.prior is None else "prior"
         if isinstance(self.joint, Part):
             return "joint"
         return "codec" if self.generator is None else "generator"
@@ -191,13 +194,20 @@ def _recipe_from(data: Mapping[str, Any]) -> Recipe:
 
 def _symbolic_from(data: Mapping[str, Any], seed: int) -> Recipe:
     from mousai.symbolic.phrase_data import PhraseDataConfig
+    from mousai.symbolic.prior_data import PriorDataConfig
     from mousai.training.config import TrainConfig
 
     for kind in (*SYSTEM, "joint"):
         if data.get(kind) is not None:
             raise ValueError(f"{kind}: has no place beside phrases; a recipe is of audio or of scores")
+    phrases, prior = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in SYMBOLIC)
+    if prior is None and isinstance(phrases, Folder):
+        raise ValueError("nothing to train: phrases is a trained one and there is no prior")
+    if prior is not None and not isinstance(phrases, Folder):
+        raise ValueError("phrases: a prior needs a trained phrase VAE; expected {path: model folder}")
+    data_class = PhraseDataConfig if prior is None else PriorDataConfig
     train = config.from_dict(TrainConfig, data["train"], "train")
-    return Recipe(seed, None, None, None, config.from_dict(PhraseDataConfig, data["data"], "data"), train, part_from("phrases", data["phrases"]))
+    return Recipe(seed, None, None, None, config.from_dict(data_class, data["data"], "data"), train, phrases, prior)
 
 
 def check_kinds(codec: Any, conditioner: Any, generator: Any, joint: Any) -> None:
@@ -223,7 +233,7 @@ def part_from(kind: str, data: Mapping[str, Any], where: str = "") -> Part | Fol
         from mousai.conditioners.joint import JointConfig
 
         return config.from_dict(JointConfig, data, where)
-    if isinstance(data, Mapping) and kind == "codec" and "path" in data:
+    if isinstance(data, Mapping) and kind in ("codec", "phrases") and "path" in data:
         return config.from_dict(Folder, data, where)
     if not isinstance(data, Mapping) or not isinstance(data.get("type"), str):
         raise ValueError(f"{where}: expected a mapping with a type, one of {', '.join(REGISTRIES[kind])}, or package.module:Class")
@@ -288,6 +298,14 @@ def part_with_weights(kind: str, settings: Mapping[str, Any], state: Mapping[str
     return module.eval()
 
 
+def phrases_fingerprint(folder: str | Path) -> str:
+    """12 hexadecimal digits that name the phrase VAE of a model folder, whatever else it holds: by its config and weights."""
+    settings, state = checkpoint.load_model(folder)
+    if "phrases" not in settings:
+        raise ValueError(f"{folder}: this model folder has no phrases; expected that of a phrase VAE")
+    return _named(settings["phrases"], {name: value for name, value in state.items() if name.startswith("phrases.")})
+
+
 def codec_fingerprint(folder: str | Path) -> str:
     """12 hexadecimal digits that name the latents which the codec of a model folder makes, whatever else it holds.
 
@@ -300,10 +318,13 @@ def codec_fingerprint(folder: str | Path) -> str:
     cls, _ = _class("codec", settings["codec"], f"{folder}: codec")
     parts = getattr(cls, "LATENT_PARTS", None)
     kept = {key: value for key, value in settings["codec"].items() if parts is None or (key in (*parts, "type") and value is not None)}
-    digest = hashlib.sha256(json.dumps(kept, sort_keys=True).encode())
-    for name, value in sorted(state.items()):
-        kind, first = name.split(".")[:2]
-        if kind == "codec" and (parts is None or first in parts):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
+    counted = {name: value for name, value in state.items() if name.startswith("codec.") and (parts is None or name.split(".")[1] in parts)}
+    return _named(kept, counted)
+
+
+def _named(settings: Mapping[str, Any], weights: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for name, value in sorted(weights.items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:12]

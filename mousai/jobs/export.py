@@ -15,7 +15,7 @@ import mousai
 from mousai import checkpoint, config
 from mousai.conditioners.joint import Joint, JointConditioner
 from mousai.data.loader import AudioCrops, batches, open_sources
-from mousai.recipe import REGISTRIES, Part, Recipe, recipe_from
+from mousai.recipe import REGISTRIES, Part, Recipe, phrases_fingerprint, recipe_from
 from mousai.training.budget import read_plan
 from mousai.training.state import part
 
@@ -38,6 +38,8 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     averaged = part(tensors, "ema.model.")
     if recipe.trains == "phrases":
         settings, weights = phrases(recipe, averaged, str(out / "state"))
+    elif recipe.trains == "prior":
+        settings, weights = symbolic(recipe, averaged, str(out / "state"))
     elif recipe.trains == "joint":
         settings, weights = {"joint": recipe.joint.to_dict()}, {f"joint.{name}": value for name, value in averaged.items()}
     elif recipe.joint is not None:
@@ -48,7 +50,7 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
         settings, weights = cascade(recipe, averaged, str(out / "state"))
     stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
     planned = {"plan": [config.to_dict(stage) for stage in stages]} if stages else {}
-    settings["provenance"] = provenance(recipe, step) | planned | ({"codec": made} if (made := settings.pop("provenance", None)) else {})
+    settings["provenance"] = provenance(recipe, step) | planned | ({"phrases" if recipe.trains == "prior" else "codec": made} if (made := settings.pop("provenance", None)) else {})
     checkpoint.save_model(out / "model", settings, weights, model_card(settings))
     return out / "model"
 
@@ -73,6 +75,16 @@ def phrases(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
     """Config and weights of a trained phrase VAE."""
     checkpoint.load_strict(recipe.phrases.build(), averaged, where)
     return {"phrases": recipe.phrases.to_dict()}, {f"phrases.{name}": value for name, value in averaged.items()}
+
+
+def symbolic(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of a trained prior with the phrase VAE that it was trained for, whose fingerprint it names."""
+    checkpoint.load_strict(recipe.prior.build(), averaged, where)
+    vae, state = checkpoint.load_model(recipe.phrases.path)
+    weights = {name: value for name, value in state.items() if name.startswith("phrases.")}
+    weights |= {f"prior.{name}": value for name, value in averaged.items()}
+    names = {"phrases": vae["phrases"], "prior": recipe.prior.to_dict(), "trained_for": phrases_fingerprint(recipe.phrases.path)}
+    return {**names, "provenance": vae.get("provenance")}, weights
 
 
 def latents_stay(codec: nn.Module, freeze: Iterable[str]) -> bool:

@@ -20,7 +20,7 @@ def describe(place: str | Path) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return describe_latents(path)
     if path.is_file():
-        return describe_audio(path)
+        return describe_score(path) if path.suffix.lower() in (".mid", ".midi") else describe_audio(path)
     if not path.exists() and not checkpoint.model_folder(place).exists():
         raise FileNotFoundError(f"no such file or folder: {place}; the shipped models are {', '.join(checkpoint.SHIPPED)}")
     if (path / "cache.json").exists():
@@ -52,7 +52,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     return {
         "kind": "training run",
         "path": str(folder),
-        "trains": next((kind for kind in ("generator", "phrases") if recipe.get(kind) is not None), "codec"),
+        "trains": next((kind for kind in ("generator", "prior", "phrases") if recipe.get(kind) is not None), "codec"),
         "step": step,
         "steps": steps,
         "done": steps is not None and saved is not None and saved[0] >= steps,
@@ -161,6 +161,28 @@ def describe_latents(path: Path) -> dict[str, Any]:
     from mousai.jobs.codec import read_header
 
     return {"kind": "latents", **asdict(read_header(path)), "path": str(path)}
+
+
+def describe_score(path: Path) -> dict[str, Any]:
+    """Parts, key, metres and length of a MIDI file, what the grid does to it and, where mousai made it, its recipe."""
+    from mousai.symbolic import midi
+    from mousai.symbolic.harmony import key_of_score
+    from mousai.symbolic.phrases import gridded
+    from mousai.theory import key_name
+
+    score = midi.read(path)
+    return {
+        "kind": "score",
+        "path": str(path),
+        "seconds": score.seconds,
+        "bars": len(score.bars()),
+        "key": key_name(*key_of_score(score)),
+        "metres": list(dict.fromkeys(f"{top}/{bottom}" for _, top, bottom in score.metres)),
+        "quarters_a_minute": score.tempos[0][1] if score.tempos else 120.0,
+        "parts": [{"name": part.name, "program": part.program, "drums": part.drums, "notes": len(part.notes)} for part in score.parts],
+        "on_grid": str(gridded(score).cost),
+        "made_by": score.recipe,
+    }
 
 
 def describe_audio(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from mousai.data.loader import AudioCrops, Opened, batches, open_sources
 from mousai.jobs.export import CALIBRATION_ITEMS, calibration, export
 from mousai.jobs.fronts import made_by
 from mousai.jobs.places import claimed
-from mousai.jobs.train_symbolic import train_phrases
+from mousai.jobs.train_symbolic import train_phrases, train_prior
 from mousai.jobs.weights import Accepted, first_weights, introduce
 from mousai.launch.processes import from_first, leave
 from mousai.leftovers import sweep
@@ -59,7 +59,7 @@ def train(
         if step is not None:
             outcome = Outcome(step, "done")
         else:
-            trainer = {"phrases": train_phrases, "codec": train_codec}.get(loaded.trains, train_cached)
+            trainer = {"phrases": train_phrases, "prior": train_prior, "codec": train_codec}.get(loaded.trains, train_cached)
             outcome = trainer(loaded, out, accelerator, began, partial(accept, loaded, out))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

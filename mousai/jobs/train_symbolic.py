@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from mousai import checkpoint
 from mousai.data.loader import batches
 from mousai.jobs.export import export
 from mousai.jobs.weights import Accepted, first_weights, introduce
-from mousai.recipe import Recipe
+from mousai.launch.processes import from_first
+from mousai.recipe import Recipe, load_part, phrases_fingerprint
 from mousai.symbolic.phrase_data import PhrasePacks, phrases_in
+from mousai.symbolic.prior_data import PriorWindows, cached
 from mousai.training.loop import Outcome, train as run
+from mousai.words import say
 
 
 def train_phrases(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
@@ -41,6 +46,34 @@ def train_phrases(recipe: Recipe, out: Path, accelerator: Accelerator, began: fl
     )  # fmt: skip
 
 
+def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
+    """Trains the prior on the latents that a phrase VAE makes of scores."""
+    data, setting = recipe.data, recipe.train
+    model, vae = first_weights(recipe.prior, recipe), load_part("phrases", recipe.phrases.path)
+    if model.config.latent != vae.config.latent:
+        raise ValueError(f"prior.latent: expected {vae.config.latent}, as the phrase VAE in {recipe.phrases.path} has, came {model.config.latent}")
+    fingerprint = phrases_fingerprint(recipe.phrases.path)
+    tensors = from_first(accelerator, partial(cached, data, vae, fingerprint, partial(say, to=sys.stderr)))
+    windows = PriorWindows(tensors, data, model.config.styles, data.split, recipe.seed)
+    if checkpoint.newest_state(out / "state") is None and setting.start_from is None:
+        model.prepare(tensors["latents"])
+    if accelerator.is_main_process:
+        introduce("prior", model, f"{len(windows.pieces):,} scores, {windows.num_bars:,} bars")
+    place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
+    held_out = None
+    if data.valid_split is not None and setting.valid_every:
+        held_out = PriorWindows(tensors, data, model.config.styles, data.valid_split, recipe.seed + 1)
+
+    def valid() -> Iterator[Mapping[str, Tensor]]:
+        return itertools.islice(batches(held_out, setting.batch_size, **place), setting.valid_batches)
+
+    return run(
+        model, phrase_loss, partial(batches, windows, setting.batch_size, workers=data.workers, **place), setting, out, accelerator, seed=recipe.seed,
+        valid=valid if held_out is not None else None, meta={"recipe": recipe.to_dict()}, finish=partial(export, out, recipe.outside),
+        accepted=accepted, began=began,
+    )  # fmt: skip
+
+
 def phrase_loss(model: nn.Module, batch: Mapping[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """The phrase VAE's loss for a batch of packs."""
+    """The loss of a phrase VAE for a batch of packs, or of a prior for windows."""
     return model.loss(dict(batch), generator)

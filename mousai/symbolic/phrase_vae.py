@@ -222,6 +222,7 @@ class PhraseVAE(nn.Module):
         rows, told = torch.arange(b), [memory(latents)[:, None] for memory in self.memory]
         x = (self.begin(batch) + self.place.weight[0])[:, None]
         past: list[tuple[Tensor, Tensor] | None] = [None] * len(self.decoder)
+        more = torch.ones(b, dtype=torch.bool)  # whether a higher pitch may still come at the last position
         for place in range(MOST_NOTES):
             for i, layer in enumerate(self.decoder):
                 x, past[i] = layer(x + told[i], past=past[i])
@@ -229,14 +230,17 @@ class PhraseVAE(nn.Module):
             notes = torch.cat([notes, torch.zeros(b, 1, 4, dtype=torch.long)], dim=1)
             for field in range(4):
                 logits = self.fields.logits(field, known).float()
-                logits = logits.masked_fill(~self.possible(field, notes, length, logits.shape[-1]), -torch.inf)
+                possible = self.possible(field, notes, length, more, logits.shape[-1])
                 may = allowed(field, notes, rows) if allowed is not None else None
                 if may is not None:
-                    logits = logits.masked_fill(~F.pad(may, (0, logits.shape[-1] - may.shape[1]), value=True), -torch.inf)
+                    possible = possible & F.pad(may, (0, logits.shape[-1] - may.shape[1]), value=True)
+                logits = logits.masked_fill(~possible, -torch.inf)
                 chosen = drawn(logits, temperature, None if draws is None else draws[:, place, field])
                 if field == POSITION:
                     ends = torch.where((chosen == END) & (ends == MOST_NOTES), place, ends)
                     chosen = chosen.clamp(max=END - 1)
+                elif field == PITCH:
+                    more = (possible & (torch.arange(possible.shape[1]) > chosen[:, None])).any(1)
                 notes[:, -1, field] = chosen
                 if field < VELOCITY:
                     known = self.fields.told(field, known, self.embed.field(field, chosen, drums))
@@ -246,12 +250,12 @@ class PhraseVAE(nn.Module):
         return [row[:end] for row, end in zip(notes, ends)]
 
     @staticmethod
-    def possible(field: int, notes: Tensor, length: Tensor, classes: int) -> Tensor:
-        """What a field `(b, classes)` of the last of `notes (b, n, 4)` can be at all."""
+    def possible(field: int, notes: Tensor, length: Tensor, more: Tensor, classes: int) -> Tensor:
+        """What a field `(b, classes)` of the last of `notes (b, n, 4)` can be at all; `more (b,)`: whether a pitch is left at the position before."""
         numbers = torch.arange(classes)
         before = notes[:, -2] if notes.shape[1] > 1 else torch.full_like(notes[:, -1], -1)
         if field == POSITION:
-            return ((numbers >= before[:, None, POSITION]) & (numbers < length[:, None])) | (numbers == END)
+            return ((numbers >= before[:, None, POSITION] + (~more).long()[:, None]) & (numbers < length[:, None])) | (numbers == END)
         if field == PITCH:
             together = (notes[:, -1, POSITION] == before[:, POSITION])[:, None]
             return ~together | (numbers > before[:, None, PITCH])

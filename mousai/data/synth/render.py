@@ -42,13 +42,14 @@ def render(score: Score, room: float, seconds: float, rng: Rng, font: Font | Non
         dry += bus
         send += voice.reverb * bus
         if stems:
-            parts[name] = _finish(bus + reverberate(voice.reverb * bus, room))
-    mix = _finish(dry + reverberate(send, room))
+            parts[name] = finish(bus + reverberate(voice.reverb * bus, room))
+    mix = finish(dry + reverberate(send, room))
     gain = mastering_gain(mix)
     return fade_out(limit(gain * mix)), {name: fade_out(gain * part) for name, part in parts.items()}
 
 
-def _finish(audio: np.ndarray) -> np.ndarray:
+def finish(audio: np.ndarray) -> np.ndarray:
+    """A mix without what is too low to be heard."""
     return filtered(audio, "high", low=25.0)
 
 
@@ -59,7 +60,7 @@ def _part(name: str, voice: Voice, notes: list[Note], score: Score, num_samples:
     own = rng.random() < voice.own or not voice.programs or font is None
     program = voice.programs[int(rng.integers(len(voice.programs)))] if voice.programs else (0, 0)
     if own or font is None:
-        bus = _play_own(voice, notes, score, num_samples, rng)
+        bus = play_own(voice, notes, score, num_samples, rng)
     else:
         bus = font.play(*program, _hits(voice, notes, score, rng), num_samples)
     for effect in (voice.amp if own else None, voice.effect):
@@ -86,7 +87,8 @@ def _hits(voice: Voice, notes: list[Note], score: Score, rng: Rng) -> list[tuple
     return hits
 
 
-def _play_own(voice: Voice, notes: list[Note], score: Score, num_samples: int, rng: Rng) -> np.ndarray:
+def play_own(voice: Voice, notes: list[Note], score: Score, num_samples: int, rng: Rng) -> np.ndarray:
+    """A part's notes by its voice's own tones: a bus (2, num_samples), not yet levelled."""
     bus = np.zeros((2, num_samples), np.float32)
     kit: dict[str, np.ndarray] = {}
     for note in notes:

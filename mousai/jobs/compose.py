@@ -1,0 +1,182 @@
+"""`mousai compose`: a score for each prompt as a MIDI file with its recipe inside, its piano roll beside it, and its sound where asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mousai.audio.write import FORMATS
+from mousai.checks import short
+from mousai.files import read_bytes
+from mousai.jobs.places import free, ready, split_out
+from mousai.jobs.replay import Replayed
+from mousai.pipelines.symbolic import Symbolic, check_composer, load
+from mousai.request.piece import slug
+from mousai.request.score import ScoreRequest, Words, words_of
+from mousai.symbolic import midi
+from mousai.symbolic.plan import instruments_in, plan_of
+from mousai.symbolic.score import Score
+
+STARTER = "starter-symbolic"
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One finished score and what lies beside it; `heard` says which words of the prompt became what, `unheard` which nothing."""
+
+    path: Path
+    picture: Path | None
+    audio: Path | None
+    stems: tuple[Path, ...]
+    bars: int
+    notes: int
+    seconds: float  # that it lasts
+    took: float  # seconds of composing
+    rendered_in: float  # and of rendering
+    words: Words
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("bars", "notes", "seconds", "took", "rendered_in")}
+        places = {"path": str(self.path), "picture": self.picture and str(self.picture), "audio": self.audio and str(self.audio), "stems": [str(stem) for stem in self.stems]}
+        return {**places, **own, "heard": self.words.heard, "unheard": list(self.words.unheard)}
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How scores are made to sound: the file format, who plays (a SoundFont's file, "auto", or None for the own instruments), stems, LUFS."""
+
+    format: str
+    soundfont: str | Path | None = None
+    stems: bool = False
+    loudness: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"render: expected one of {', '.join(FORMATS)}, came {short(self.format)}")
+
+
+def compose(
+    requests: Sequence[ScoreRequest],
+    model: str | Path = STARTER,
+    out: str | Path | None = None,
+    *,
+    rendering: Rendering | None = None,
+    picture: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Composed]:
+    """Composes each request and yields it when its files are there.
+
+    `out` is a folder (default: this one), or the name of a MIDI file for one request; the others lie beside it. No file is overwritten: a taken
+    name gets a number. Whatever is wrong raises ValueError or OSError before anything is composed.
+    """
+    if not requests:
+        raise ValueError('nothing to compose: say what to play, for example "slow piano, melancholic"')
+    folder, name, _ = split_out(out, len(requests), None, "mid", ("mid", "midi"))
+    midi.symusic()
+    for request in requests:
+        plan_of(request)
+    font = _font(rendering)
+    check_composer(model)
+    with ready(folder):
+        composer = load(model)
+        for request in requests:
+            yield _one(composer, request, folder, name, rendering, font, picture, progress)
+
+
+def _one(
+    composer: Symbolic, request: ScoreRequest, folder: Path, name: str | None, rendering: Rendering | None, font: Any, picture: bool, progress: Callable[[int, int], None] | None
+) -> Composed:
+    began = time.perf_counter()
+    score = composer.compose(request, progress=progress)
+    took = time.perf_counter() - began
+    beside = (*(("png",) if picture else ()), *((rendering.format,) if rendering else ()))
+    while True:
+        path = free(folder, name or f"{slug(request.prompt)}-{request.seed}", "mid", beside)
+        try:
+            midi.write(path, score, new=True)
+            break
+        except FileExistsError:
+            continue
+    drawn = None
+    if picture:
+        from mousai.pictures.piano_roll import piano_roll_png
+
+        drawn = path.with_suffix(".png")
+        piano_roll_png(score, drawn, f"{request.prompt[:90]}, seed {request.seed}")
+    began = time.perf_counter()
+    audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
+    words = words_of(request.prompt, instruments_in(request.prompt))
+    return Composed(path, drawn, audio, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - began, words)
+
+
+def _font(rendering: Rendering | None) -> Any:
+    if rendering is None or rendering.soundfont is None:
+        return None
+    from mousai.data.synth.soundfont import load as load_font, locate
+
+    return load_font(str(locate(rendering.soundfont)))
+
+
+def render(score: Score, path: Path, rendering: Rendering, font: Any, seed: int) -> tuple[Path, tuple[Path, ...]]:
+    """Writes the sound of a score beside its file, `NAME.FORMAT`, and where asked for `NAME-stems/PART.FORMAT`."""
+    import torch
+
+    from mousai.audio import io
+    from mousai.audio.loudness import brought_to
+    from mousai.symbolic.sound import SAMPLE_RATE, play
+
+    sound = play(score, font, stems=rendering.stems, seed=seed)
+    audio = torch.from_numpy(sound.audio)
+    if rendering.loudness is not None:
+        audio = brought_to(audio, SAMPLE_RATE, rendering.loudness)
+    place = path.with_suffix(f".{rendering.format}")
+    io.write(place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name})
+    stems = []
+    for number, (part, stem) in enumerate(zip(score.parts, sound.stems, strict=bool(sound.stems)), 1):
+        folder = path.with_name(f"{path.stem}-stems")
+        folder.mkdir(exist_ok=True)
+        stems.append(folder / f"{number}-{slug(part.name)}.{rendering.format}")
+        io.write(stems[-1], torch.from_numpy(stem), SAMPLE_RATE)
+    return place, tuple(stems)
+
+
+def in_words(made: Composed) -> str:
+    """A line on a score: which words became what, how long it is, how fast it came."""
+    heard = ", ".join(f"{name} {', '.join(value) if isinstance(value, list) else f'{value:g}' if isinstance(value, float) else value}" for name, value in made.words.heard.items())
+    unheard = f"; not heard: {', '.join(made.words.unheard)}" if made.words.unheard else ""
+    sound = f", rendered in {made.rendered_in:.1f} s" if made.audio else ""
+    speed = made.seconds / max(made.took + made.rendered_in, 1e-9)
+    return f"heard: {heard or 'nothing'}{unheard}\n{made.bars} bars, {made.notes} notes, {made.seconds:.1f} s in {made.took:.1f} s{sound}: {speed:.3g}x real time"
+
+
+def replay(file: str | Path, model: str | Path | None = None, out: str | Path | None = None) -> Replayed:
+    """Composes a MIDI file of ours again, beside it or at `out`, and compares the two to the byte; ValueError for one without a recipe."""
+    file = Path(file)
+    recipe = midi.recipe_in(read_bytes(file, midi.MOST_BYTES))
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("compose"), dict):
+        raise ValueError(f"{file}: has no recipe in it; only what mousai composed can be replayed")
+    try:
+        request = ScoreRequest(**recipe["compose"])
+    except TypeError as error:
+        raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
+    composer = load(model or recipe.get("model", STARTER))
+    differs = tuple(f"another {name}: {recipe[name]}, here it is {value}" for name, value in composer.facts.items() if recipe.get(name, value) != value)
+    folder, name, _ = split_out(out if out is not None else file.parent, 1, None, "mid", ("mid", "midi"))
+    with ready(folder):
+        path = free(folder, name or f"{file.stem}-replay", "mid")
+        midi.write(path, composer.compose(request), new=True)
+    one, other = midi.read(file), midi.read(path)
+    same = read_bytes(file, midi.MOST_BYTES) == read_bytes(path, midi.MOST_BYTES) if not differs else one == other
+    return Replayed(file, path, differs, same, None if same else _first_difference(one, other))
+
+
+def _first_difference(one: Score, other: Score) -> float:
+    """The second at which two scores begin to differ."""
+    rows = [{(number, *note) for number, part in enumerate(score.parts) for note in part.notes.tolist()} for score in (one, other)]
+    ticks = [note[1] for note in rows[0] ^ rows[1]]
+    return float(one.seconds_at(np.array([min(ticks, default=0)]))[0])

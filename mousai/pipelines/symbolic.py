@@ -1,0 +1,115 @@
+"""A composer of scores: a phrase VAE and the prior that was trained for it, from one model folder.
+
+Everything in a score follows from what is asked, its seed and the model: the same again is the same to the byte.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mousai
+from mousai import checkpoint
+from mousai.recipe import SYMBOLIC, part_with_weights, phrases_fingerprint
+from mousai.request.score import ScoreRequest
+from mousai.symbolic import midi
+from mousai.symbolic.composer import Composer, Written
+from mousai.symbolic.harmony import chord_symbol, moved, signature
+from mousai.symbolic.phrase_vae import PhraseVAE
+from mousai.symbolic.phrases import GRID, ungridded
+from mousai.symbolic.plan import Plan, plan_of
+from mousai.symbolic.practice import TICKS
+from mousai.symbolic.prior import PhrasePrior
+from mousai.symbolic.score import LENGTH, START, Part, Score, notes_of
+
+KINDS = tuple(SYMBOLIC)
+
+
+class Symbolic:
+    """A system that composes: `compose` a score, `stream` bars without end."""
+
+    def __init__(self, phrases: PhraseVAE, prior: PhrasePrior, *, name: str = "", fingerprint: str = "") -> None:
+        if phrases.config.latent != prior.config.latent:
+            raise ValueError(f"the prior makes latents of {prior.config.latent}, the phrase VAE has {phrases.config.latent}")
+        self.phrases, self.prior = phrases.eval(), prior.eval()
+        self.name, self.fingerprint = name, fingerprint
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a score follows from beside what was asked for: the model, versions and the kind of machine."""
+        return {
+            "model": self.name, "fingerprint": self.fingerprint, "mousai": mousai.__version__, "torch": torch.__version__,
+            "symusic": getattr(midi.symusic(), "__version__", ""), "machine": platform.machine(),
+        }  # fmt: skip
+
+    def compose(
+        self, prompt: str | ScoreRequest, bars: int | None = None, seed: int = 0, *, progress: Callable[[int, int], None] | None = None, **settings: Any
+    ) -> Score:
+        """The score for a prompt; `settings` are the other fields of `request.score.ScoreRequest`, such as key="F minor", metre="3/4", instruments="cello, piano".
+
+        `progress(done, total)` counts bars. ValueError in one line for what cannot be.
+        """
+        request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, bars=bars, seed=seed, **settings)
+        plan = plan_of(request)
+        written = []
+        for bar in Composer(self.phrases, self.prior, plan).bars():
+            written.append(bar)
+            if progress:
+                progress(len(written), plan.bars)
+        return self.score_of(plan, written, {"compose": request.to_dict(), **self.facts})
+
+    def stream(self, prompt: str, seed: int = 0, **settings: Any) -> Iterator[Score]:
+        """A piece without end, a score of one bar at a time; what is kept of it does not grow."""
+        plan = plan_of(ScoreRequest(prompt=prompt, seed=seed, **settings), endless=True)
+        for bar in Composer(self.phrases, self.prior, plan).bars():
+            yield self.score_of(plan, [replace(bar, bar=replace(bar.bar, start=0))], None)
+
+    @staticmethod
+    def score_of(plan: Plan, written: Sequence[Written], recipe: dict[str, Any] | None) -> Score:
+        """The bars of a plan as a score that sounds in its key; no note sounds on after the last bar."""
+        players = [Part(player.name, player.program, player.drums, notes_of(())) for player in plan.players]
+        parts = ungridded([bar.bar for bar in written], players, [bar.phrases for bar in written])
+        end, scale = len(written) * plan.bar_length, TICKS // GRID
+        ended = []
+        for part in parts:
+            notes = part.notes.copy()
+            notes[:, LENGTH] = scale * (notes[:, START] + notes[:, LENGTH]).clip(max=end) - scale * notes[:, START]
+            notes[:, START] *= scale
+            ended.append(Part(part.name, part.program, part.drums, notes))
+        chords: list[tuple[int, str]] = []
+        for bar in written:
+            for half, chord in enumerate(bar.chords):
+                symbol = chord_symbol(chord)
+                if not chords or chords[-1][1] != symbol:
+                    chords.append((scale * (bar.bar.start + half * plan.half), symbol))
+        home = Score(TICKS, tuple(ended), ((0, plan.quarters),), ((0, *plan.metre),), chords=tuple(chords))
+        there = moved(home, plan.up)
+        return Score(there.ticks, there.parts, there.tempos, there.metres, ((0, signature(plan.root, plan.mode), plan.mode == "minor"),), (), there.chords, recipe)
+
+
+def load(path_or_name: str | Path) -> Symbolic:
+    """The composer of a model folder or of a shipped model's name; FileNotFoundError or ValueError says what is wrong.
+
+    A phrase VAE and a prior that do not belong together are refused, both named.
+    """
+    folder = checkpoint.model_folder(path_or_name)
+    check_composer(path_or_name)
+    settings, state = checkpoint.load_model(folder)
+    own, wanted = phrases_fingerprint(folder), settings.get("trained_for")
+    if own != wanted:
+        raise ValueError(f"{path_or_name}: its prior was trained for the phrase VAE {wanted}, the one in the folder is {own}; export the prior again beside its own")
+    phrases, prior = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in KINDS)
+    return Symbolic(phrases, prior, name=Path(os.path.abspath(path_or_name)).name.replace("_", "-"), fingerprint=checkpoint.fingerprint(folder))
+
+
+def check_composer(path_or_name: str | Path) -> None:
+    """FileNotFoundError or ValueError for what is no model folder of a composer, before any weights are read."""
+    settings = checkpoint.load_config(checkpoint.model_folder(path_or_name))
+    if lacks := [kind for kind in KINDS if kind not in settings]:
+        raise ValueError(f"{path_or_name}: this model composes no scores, it has no {' and no '.join(lacks)}; the shipped one that does is starter-symbolic")

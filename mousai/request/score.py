@@ -1,0 +1,106 @@
+"""What can be asked of a composer of scores, checked before any model is read; and which of a prompt's words say it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mousai.checks import check_number, checked_text
+from mousai.data.synth.styles import STYLES
+from mousai.request.clip import SEEDS
+from mousai.request.music import DANCES, NO_BEAT, PACES, Music, has, in_words, mode_named, mode_words, style_of
+
+DEFAULT_BARS = 32
+MOST_BARS = 1_000_000
+SONG_WORDS = ("art song", "lieder", "lied", "romantic song", "song for voice and piano", "voice and piano")
+DENSITY_WORDS = {"sparse": 0.5, "minimal": 0.5, "simple": 0.7, "busy": 1.6, "dense": 1.6, "intricate": 1.6, "virtuosic": 2.0}
+EMPTY_WORDS = set("a an the in at with and of for to on by is it as music piece tune key time tempo bpm beats per minute some very no without".split())
+_SAID = re.compile(  # what request/music.py reads out of numbers and letters
+    r"\b\d{2,3}(?:\.\d+)?\s*-?(?:bpm|beats? (?:per|a) minute)\b|\b[A-G](?:#|♯|b|♭|[ -]sharp|[ -]flat)?[ -]?(?:major|minor|maj|min)\b|\b(?:in|key of) [A-G][#♯b♭]?m?(?=$|[\s,.;])|(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRequest(Music):
+    """A score for a prompt; None is not said. ValueError in one line for whatever cannot be.
+
+    It has so many `bars`, or as many whole ones as come nearest to `seconds`; 32 unless said. `instruments` are names such as "piano", "cello", "drums".
+    `density` is how much is played beside what is usual for the style, 1 = as much. Tempo, key, metre and chords are said in the fields of `Music`.
+    """
+
+    prompt: str
+    bars: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    instruments: tuple[str, ...] = ()
+    density: float | None = None
+    guidance: float = 1.5  # how closely what was asked for is followed; 1 = no guidance
+    temperature: float = 0.9  # of chords and of what is repeated; 0 = the likeliest
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt", may_be_empty=True))
+        check_number("bars", self.bars, 1, MOST_BARS, whole=True)
+        check_number("seconds", self.seconds, 1, 86400, unit=" s")
+        if self.bars is not None and self.seconds is not None:
+            raise ValueError("bars and seconds: both say how long it is; give one")
+        check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
+        check_number("density", self.density, 0.25, 4)
+        check_number("guidance", self.guidance, 0, 10)
+        check_number("temperature", self.temperature, 0, 2)
+        names = (self.instruments,) if isinstance(self.instruments, str) else self.instruments
+        object.__setattr__(self, "instruments", tuple(checked_text(each, "instruments").lower() for name in names for each in name.split(",")))
+        if len(self.instruments) > 8:
+            raise ValueError(f"instruments: at most 8 play together, came {len(self.instruments)}")
+        Music.__post_init__(self)
+        if self.downbeat is not None:
+            raise ValueError("downbeat: a score begins with a bar; leave it away")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The request as files carry it; `ScoreRequest(**…)` is the same again."""
+        own = {name: getattr(self, name) for name in ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature")}
+        said = own | {"instruments": list(self.instruments)} | self.said()
+        return {name: value for name, value in said.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a prompt's words became, and which became nothing."""
+
+    heard: dict[str, Any]
+    unheard: tuple[str, ...]
+
+
+def style_named(prompt: str) -> str:
+    """The style that a prompt's words name, "lieder" for songs with piano; "" for none."""
+    return "lieder" if any(has(prompt, words) for words in SONG_WORDS) else style_of(prompt).name
+
+
+def density_named(prompt: str) -> float | None:
+    return next((factor for word, factor in DENSITY_WORDS.items() if has(prompt, word)), None)
+
+
+def words_of(prompt: str, instruments: dict[str, str]) -> Words:
+    """Which words of a prompt say what; `instruments` are those that it names, by the words that do."""
+    heard: dict[str, Any] = {name: value for name, value in in_words(prompt).said().items()}
+    left = _SAID.sub(" ", prompt)
+    if style := style_named(prompt):
+        heard["style"] = style
+    if factor := density_named(prompt):
+        heard["density"] = factor
+    if instruments:
+        heard["instruments"] = list(instruments.values())
+    pace = next((word for word in PACES if has(prompt, word)), None)
+    if pace and "bpm" not in heard:
+        heard["tempo"] = pace
+    if mode := next((mode for test in (mode_named, mode_words) for mode in ("minor", "major") if test(prompt, mode)), None):
+        heard.setdefault("mode", mode)
+    known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *NO_BEAT, *PACES, *instruments]
+    for each in STYLES.values():
+        known += [each.name.replace("_", " "), *each.phrases, *each.genre] if each.name == style else []
+        known += [word for mode, words in each.moods.items() if heard.get("mode") == mode or heard.get("key", "").endswith(mode) for word in words]
+    for words in sorted(known, key=len, reverse=True):
+        left = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", " ", left, flags=re.IGNORECASE)
+    unheard = [word for word in re.findall(r"[^\W_][\w'#♯♭-]*", left) if word.lower() not in EMPTY_WORDS and word.lower() not in ("major", "minor")]
+    return Words(heard, tuple(dict.fromkeys(unheard)))

@@ -1,0 +1,212 @@
+"""A piece, bar after bar, in memory that does not grow: the prior says chords, acts and latents, the phrase VAE writes the notes.
+
+What always holds is held while notes are drawn: pitches are of the key's scale or the chord's own, within the player's range; a bar has what its metre holds; and
+one player at least plays in it. A piece that ends does so on its tonic.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mousai.data.synth.theory import Chord, scale_over
+from mousai.networks.ssm import State
+from mousai.symbolic.harmony import CHORDS, NO_CHORD, TRIADS, chord_class
+from mousai.symbolic.material import ACTS, BACK, NEW, REST, metre_class, tempo_class
+from mousai.symbolic.phrase_vae import PITCH, POSITION, PhraseVAE, drawn
+from mousai.symbolic.phrases import Bar
+from mousai.symbolic.plan import Plan, chance, draw_seed
+from mousai.symbolic.prior import PIECE, PhrasePrior
+from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES
+from mousai.theory import chord_tones
+
+FLOW_STEPS = 10
+TONIC = {"major": 0, "minor": 12 + 9}  # chord classes of the home keys
+ROOTS = {"major": 0, "minor": 9}
+AT_ONCE = 8  # bars that are written together
+
+
+@dataclass(frozen=True)
+class Written:
+    """One bar of a piece in the home key: its chords' classes, and what each player plays."""
+
+    bar: Bar
+    chords: tuple[int, int]
+    phrases: tuple[np.ndarray, ...]
+
+
+@dataclass
+class Memory:
+    """All that a piece is continued from, of one size however long it is."""
+
+    states: list[State] | None = None
+    bar: int = 0  # the next one
+    chords: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # (first, second) of the last bars
+    latents: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # (tracks, latent) of them, rests are 0
+    phrases: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # what was written in them
+    act_before: int = ACTS
+    latent_before: Tensor | None = None
+
+    def copied(self) -> Memory:
+        """Another to go on from, while this one stays."""
+        return copy.deepcopy(self)
+
+
+@dataclass
+class Sketch:
+    """A bar before its notes: acts and latents of its cells."""
+
+    chords: tuple[int, int]
+    acts: list[int]
+    latents: Tensor  # (tracks, latent)
+
+
+class Composer:
+    """Goes through one plan; `memory` may be that of a piece that was begun before."""
+
+    def __init__(self, vae: PhraseVAE, prior: PhrasePrior, plan: Plan, memory: Memory | None = None) -> None:
+        self.vae, self.prior, self.plan = vae, prior, plan
+        self.memory = memory or Memory()
+        self.given = [given_chords(symbol) for symbol in plan.home_chords]
+
+    def bars(self) -> Iterator[Written]:
+        """The bars that are left, without end if the plan has none."""
+        last = self.plan.bars
+        while last is None or self.memory.bar < last:
+            count = AT_ONCE if last is None else min(AT_ONCE, last - self.memory.bar)
+            first = self.memory.bar
+            sketches = [self.sketch() for _ in range(count)]
+            yield from self.written(sketches, first)
+
+    # What comes
+
+    def sketch(self) -> Sketch:
+        """The next bar's chords, acts and latents."""
+        plan, memory = self.plan, self.memory
+        near = NEAR_END if plan.bars is None else min(plan.bars - 1 - memory.bar, NEAR_END)
+        past = [memory.chords[-far] if far <= len(memory.chords) else (CHORDS, CHORDS) for far in BACK]
+        common = {"metre": metre_class(plan.metre), "place": memory.bar % PLACES, "near": near, "past": past}
+        told = self.element(kind=BAR, family=0, register=0, density=0, chords=(CHORDS, CHORDS), back=None, **common)
+        chords = self.draw_chords(told, near)
+        memory.act_before, memory.latent_before = ACTS, None
+        acts, latents = [], torch.zeros(len(plan.players), self.vae.config.latent)
+        for number, player in enumerate(plan.players):
+            back = torch.stack([memory.latents[-far][number] if far <= len(memory.latents) else torch.zeros(self.vae.config.latent) for far in BACK])
+            track = player.track
+            told = self.element(kind=CELL, family=track.family, register=track.register, density=track.density, chords=chords, back=back, **common)
+            act = self.draw_act(told, number, chords, acts, back)
+            if act == NEW:
+                generator = torch.Generator().manual_seed(draw_seed(plan, memory.bar, number))
+                latents[number] = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator)
+            elif act != REST:
+                latents[number] = back[act - 2]
+            acts.append(act)
+            memory.act_before, memory.latent_before = act, latents[number]
+        memory.chords.append(chords)
+        memory.latents.append(latents)
+        memory.bar += 1
+        return Sketch(chords, acts, latents)
+
+    def element(self, *, past: Sequence[tuple[int, int]], back: Tensor | None, **fields: object) -> Tensor:
+        """What is known `(2, features)` after an element, with what was asked for and without."""
+        memory, size = self.memory, self.vae.config.latent
+        styles = self.prior.config.styles
+        asked = {"style": styles.index(self.plan.style) if self.plan.style in styles else self.prior.unsaid["style"], "minor": int(self.plan.mode == "minor"), "tempo": tempo_class(self.plan.quarters)}
+        elements = {name: torch.tensor([value, value]) for name, value in (fields | asked).items()}
+        for name in (*PIECE, "register", "density"):
+            elements[name][1] = self.prior.unsaid[name]
+        elements["past"] = torch.tensor([past, past])
+        elements["back"] = (torch.zeros(len(BACK), size) if back is None else back).expand(2, -1, -1)
+        elements["act_before"] = torch.tensor([memory.act_before] * 2)
+        elements["latent_before"] = (torch.zeros(size) if memory.latent_before is None else memory.latent_before).expand(2, -1)
+        told, memory.states = self.prior.step(elements, memory.states)
+        return told
+
+    def draw_chords(self, told: Tensor, near: int) -> tuple[int, int]:
+        """The chords of the bar's halves: those that are given, the tonic at the very end, else drawn."""
+        plan, bar = self.plan, self.memory.bar
+        if self.given:
+            chord = self.given[bar % len(self.given)][0]
+            return chord, chord
+        if near == 0 and plan.bars is not None:
+            return TONIC[plan.mode], TONIC[plan.mode]
+        first = self.draw(self.prior.to_first(told), NO_CHORD, "first")
+        return first, self.draw(self.prior.second(told, torch.tensor([first, first])), NO_CHORD, "second")
+
+    def draw_act(self, told: Tensor, number: int, chords: tuple[int, int], before: Sequence[int], back: Tensor) -> int:
+        """Rest, new, or back: only to where there is something, and for what has pitches only to the same chords."""
+        memory, player = self.memory, self.plan.players[number]
+        logits = self.prior.to_act(told)
+        for k, far in enumerate(BACK):
+            there = far <= len(memory.latents) and bool(back[k].any())
+            if not there or (not player.drums and memory.chords[-far] != chords):
+                logits[:, 2 + k] = -torch.inf
+        if number == len(self.plan.players) - 1 and all(act == REST for act in before):
+            logits[:, REST] = -torch.inf
+        return self.draw(logits, None, "act", number)
+
+    def draw(self, logits: Tensor, never: int | None, *place: int | str) -> int:
+        """A class of guided logits `(2, classes)`."""
+        said, unsaid = torch.log_softmax(logits, dim=-1).unbind(0)
+        guided = torch.where(unsaid.isfinite(), unsaid + self.plan.guidance * (said - unsaid), -torch.inf)
+        if never is not None:
+            guided[never] = -torch.inf
+        return int(drawn(guided[None], self.plan.temperature, torch.tensor([chance(self.plan, self.memory.bar, *place)])))
+
+    # What is written
+
+    def written(self, sketches: Sequence[Sketch], first: int) -> Iterator[Written]:
+        """The notes of bars: all their new phrases at once, then what goes back to earlier ones."""
+        plan = self.plan
+        cells = [(row, track) for row, sketch in enumerate(sketches) for track, act in enumerate(sketch.acts) if act == NEW]
+        notes: dict[tuple[int, int], np.ndarray] = {}
+        if cells:
+            masks = torch.stack([self.pitches(first + row, sketches[row].chords, track) for row, track in cells])  # (cells, 2, 128)
+            drums = torch.tensor([int(plan.players[track].drums) for _, track in cells])
+            latents = torch.stack([sketches[row].latents[track] for row, track in cells])
+            middle = plan.half
+
+            def allowed(field: int, so_far: Tensor, rows: Tensor) -> Tensor | None:
+                return masks[rows, (so_far[:, -1, POSITION] >= middle).long()] if field == PITCH else None
+
+            length = torch.full((len(cells),), plan.bar_length)
+            decoded = self.vae.decode(latents, drums, length, allowed=allowed)
+            notes = {cell: phrase.numpy() for cell, phrase in zip(cells, decoded, strict=True)}
+        for row, sketch in enumerate(sketches):
+            phrases = []
+            for track, act in enumerate(sketch.acts):
+                empty = np.zeros((0, 4), np.int64)
+                phrases.append(empty if act == REST else notes[row, track] if act == NEW else self.memory.phrases[-BACK[act - 2]][track])
+            self.memory.phrases.append(tuple(phrases))
+            yield Written(Bar((first + row) * plan.bar_length, plan.bar_length, plan.metre), sketch.chords, tuple(phrases))
+
+    def pitches(self, bar: int, chords: tuple[int, int], track: int) -> Tensor:
+        """Which pitches `(2, 128)` a player may play in each half of a bar."""
+        player, mode = self.plan.players[track], self.plan.mode
+        allowed = torch.zeros(2, 128, dtype=torch.bool)
+        if player.drums:
+            allowed[:, player.low : player.high + 1] = True
+            return allowed
+        for half, chord in enumerate(chords):
+            classes = scale_over(chord_of(chord), ROOTS[mode], mode)
+            if self.given:
+                classes |= set(self.given[bar % len(self.given)][1])
+            for pitch in range(max(player.low - self.plan.up, 0), min(player.high - self.plan.up, 127) + 1):
+                allowed[half, pitch] = pitch % 12 in classes
+        return allowed
+
+
+def given_chords(symbol: str) -> tuple[int, tuple[int, ...]]:
+    """The class of a chord that is given, and all of its tones."""
+    return chord_class(symbol), chord_tones(symbol)
+
+
+def chord_of(chord: int) -> Chord:
+    """A chord class as the practice set's chords are."""
+    return Chord(chord % 12, TRIADS[chord // 12], chord % 12) if chord != NO_CHORD else Chord(0, "", 0)

@@ -1,0 +1,182 @@
+"""From what is asked to what a composer needs: who plays, in which key, metre and tempo, how long, over which chords."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mousai.checks import did_you_mean, short
+from mousai.data.synth.compose import arrange
+from mousai.data.synth.styles import STYLES
+from mousai.data.synth.voices import DRUM_KEYS, VOICES
+from mousai.randomness import seed_of
+from mousai.request.music import has, settled
+from mousai.request.score import DEFAULT_BARS, ScoreRequest, density_named, style_named
+from mousai.symbolic.harmony import chord_moved
+from mousai.symbolic.material import DENSITIES, UNPITCHED, Track, halves, material_of
+from mousai.symbolic.phrases import GRID, Bar
+from mousai.symbolic.practice import score_of
+from mousai.symbolic.score import DRUMS, FAMILIES
+from mousai.theory import key_of
+
+METRES = {"4/4": (4, 4), "3/4": (3, 4), "2/4": (2, 4), "6/8": (6, 8), "12/8": (12, 8)}
+RANGES = {  # sounding pitches that an instrument has
+    24: (40, 84), 25: (40, 84), 26: (40, 88), 27: (40, 88), 29: (40, 88), 30: (40, 88), 32: (28, 67), 33: (28, 67), 34: (28, 67), 35: (28, 67), 38: (28, 67), 39: (28, 67),
+    40: (55, 100), 41: (48, 88), 42: (36, 76), 43: (28, 60), 46: (24, 103), 47: (36, 60), 52: (40, 81), 53: (48, 81), 56: (52, 84), 57: (40, 72), 58: (28, 60), 60: (36, 77),
+    65: (49, 81), 66: (44, 76), 68: (58, 91), 70: (34, 72), 71: (50, 91), 73: (60, 96), 78: (72, 100),
+}  # fmt: skip
+WHOLE_RANGE = (21, 108)
+AROUND = 17  # semitones on each side of where a part lies that it may go to
+ALSO_CALLED = {"voice": 52, "singer": 52, "vocals": 52, "guitar": 25, "bass": 33, "synth": 81, "synthesizer": 81, "strings": 48, "horn": 60, "oboe": 68, "bassoon": 70, "sax": 66, "pad": 89, "keys": 4, "upright bass": 32}
+FAMILY_TRACKS = (  # register and density of a family where no style says them
+    (10, 6), (13, 4), (10, 4), (9, 5), (6, 4), (11, 4), (10, 3), (10, 4), (11, 4), (12, 4), (12, 4), (10, 2), (10, 2), (9, 5), (12, 4), (10, 2), (21, 7),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Player:
+    """A part to be composed: its General MIDI programme, what the prior is told of it, and the pitches that it may play."""
+
+    name: str
+    program: int
+    drums: bool
+    track: Track
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A piece to be composed; without `bars` it has no end. `chords` come one a bar, again and again."""
+
+    style: str
+    root: int
+    mode: str
+    metre: tuple[int, int]
+    quarters: float  # a minute
+    players: tuple[Player, ...]
+    bars: int | None
+    chords: tuple[str, ...]  # as they sound
+    seed: int
+    guidance: float
+    temperature: float
+
+    @property
+    def up(self) -> int:
+        """Semitones from the home key, C major or A minor."""
+        return (self.root - (9 if self.mode == "minor" else 0) + 6) % 12 - 6
+
+    @property
+    def bar_length(self) -> int:
+        return 4 * GRID * self.metre[0] // self.metre[1]
+
+    @property
+    def half(self) -> int:
+        """The position at which a bar's second half begins."""
+        return halves([Bar(0, self.bar_length, self.metre)])[0][1]
+
+    @property
+    def home_chords(self) -> tuple[str, ...]:
+        return tuple(chord_moved(chord, -self.up) for chord in self.chords)
+
+
+def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
+    """The plan of a request: what is said, what the prompt says, and what fits it, drawn from the seed; ValueError for what cannot be played."""
+    music = settled(request.music(), request.prompt, request.seed)
+    bpm, name = music.bpm or 70.0, music.metre or "4/4"
+    metre = METRES[name]
+    quarters = bpm * (1.5 if metre[1] == 8 else 1.0)
+    root, mode = key_of(music.key)
+    seconds_a_bar = 4 * metre[0] / metre[1] * 60 / quarters
+    bars = request.bars if request.bars is not None else DEFAULT_BARS if request.seconds is None else max(1, round(request.seconds / seconds_a_bar))
+    style = style_named(request.prompt)
+    players = players_of(request, style or "piano", mode)
+    return Plan(
+        style, root, mode, metre, round(quarters, 3), players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature
+    )
+
+
+def players_of(request: ScoreRequest, style: str, mode: str) -> tuple[Player, ...]:
+    """Who plays: the instruments that are said, or named in the prompt, else an ensemble of the style, as its arranger has it for this seed."""
+    said = request.instruments or tuple(dict.fromkeys(instruments_in(request.prompt)))
+    usual = ensemble(style, request.seed)
+    if request.instruments or (said and style_named(request.prompt) == ""):
+        players = tuple(player_of(word, usual, number) for number, word in enumerate(said))
+    else:
+        players = usual
+    factor = request.density or density_named(request.prompt) or 1.0
+    louder = round(2 * math.log2(factor))
+    tracks = [replace(player.track, density=min(max(player.track.density + louder, 0), DENSITIES - 1)) for player in players]
+    order = sorted(range(len(players)), key=lambda i: (not players[i].drums, tracks[i].register, i))  # as the prior has learned it
+    return tuple(replace(players[i], track=tracks[i]) for i in order)
+
+
+def ensemble(style: str, seed: int) -> tuple[Player, ...]:
+    """Players of a style: of the practice set's as it is arranged for a seed, of songs a voice and a piano's two hands."""
+    if style == "lieder":
+        made = (("voice", 52, 11, 3), ("piano, right hand", 0, 10, 5), ("piano, left hand", 0, 7, 4))
+        return tuple(_player(name, program, False, Track(program // 8, register, density)) for name, program, register, density in made)
+    import numpy as np
+
+    rng = np.random.default_rng([seed_of("ensemble", style, seed)])
+    material = material_of(score_of(arrange(STYLES[style], 30.0, rng)))
+    return tuple(_player(part.name, part.program, part.drums, track) for part, track in zip(material.parts, material.tracks, strict=True))
+
+
+def _player(name: str, program: int, drums: bool, track: Track) -> Player:
+    if drums:
+        return Player(name, program, True, track, min(DRUM_KEYS.values()), max(DRUM_KEYS.values()))
+    lowest, highest = RANGES.get(program, WHOLE_RANGE)
+    middle = 6 * track.register + 3
+    reach = AROUND + (12 if track.family in (0, 2) else 0)  # keyboards have two hands
+    low, high = max(lowest, middle - reach), min(highest, middle + reach)
+    return Player(name, program, False, track, min(low, highest - 12), max(high, lowest + 12))
+
+
+def player_of(word: str, usual: Sequence[Player], number: int) -> Player:
+    """The player of an instrument's name, as the style has it where it has one of its family; ValueError for none that is known."""
+    if word in ("drums", "drum kit", "percussion", "drum machine"):
+        found = next((player for player in usual if player.drums), None)
+        return found or _player("drums", 0, True, Track(DRUMS, UNPITCHED, FAMILY_TRACKS[DRUMS][1]))
+    program = programs().get(word, programs().get(word.removesuffix("s")))
+    if program is None:
+        raise ValueError(f"instruments: expected names such as piano, cello, flute, drums; came {short(word)}{did_you_mean(word, programs())}")
+    family = program // 8
+    alike = next((player.track for player in usual if player.track.family == family), None)
+    lowest, highest = RANGES.get(program, WHOLE_RANGE)
+    register, density = FAMILY_TRACKS[family]
+    middle = (lowest + highest) // 12 if program in RANGES else register
+    return _player(word, program, False, alike or Track(family, min(middle, UNPITCHED - 1), density))
+
+
+def programs() -> dict[str, int]:
+    """General MIDI's programmes by the words that name them."""
+    named = {name.lower(): 8 * family for family, name in enumerate(FAMILIES)}
+    for voice_name, voice in VOICES.items():
+        melodic = [preset for bank, preset in voice.programs if bank != 128]
+        if melodic:
+            named.setdefault(voice.words.lower() or voice_name, melodic[0])
+            named.setdefault(voice_name, melodic[0])
+    return named | ALSO_CALLED
+
+
+def instruments_in(prompt: str) -> dict[str, str]:
+    """The instruments that a prompt names, by the words that do; longer names first, so that "bass guitar" is no "bass"."""
+    found: dict[str, str] = {}
+    left = prompt.lower()
+    for word in sorted([*programs(), "drums", "percussion"], key=len, reverse=True):
+        if has(left, word) or has(left, f"{word}s"):
+            found[f"{word}s" if has(left, f"{word}s") else word] = word
+            left = left.replace(word, " ")
+    return found
+
+
+def draw_seed(plan: Plan, *place: int | str) -> int:
+    """A seed of 32 bits for one place of a piece: what is drawn there follows from it alone."""
+    return seed_of("score", plan.seed, *place) % 2**32
+
+
+def chance(plan: Plan, *place: int | str) -> float:
+    return random.Random(seed_of("chance", plan.seed, *place)).random()
