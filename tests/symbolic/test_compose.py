@@ -1,0 +1,167 @@
+"""Composing: what always holds, that the same is the same again, that it can go on for ever, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mousai import checkpoint
+from mousai.cli.main import main
+from mousai.jobs import compose as job, info
+from mousai.jobs.train import train
+from mousai.pipelines.symbolic import Symbolic, load
+from mousai.request.score import ScoreRequest, words_of
+from mousai.symbolic import midi
+from mousai.symbolic.composer import Composer
+from mousai.symbolic.plan import instruments_in, plan_of
+from mousai.symbolic.score import LENGTH, PITCH, START
+from mousai.theory import SCALES, chord_tones, key_of
+from tests.symbolic.conftest import PRIOR, VAE, composer_folder
+
+
+@pytest.fixture(scope="module")
+def composer(untrained: Path) -> Symbolic:
+    return load(untrained)
+
+
+@pytest.mark.parametrize("prompt, settings", [
+    ("slow melancholic piano in F minor, 3/4", {}),
+    ("bossa nova", {"key": "Eb major", "bpm": 132, "metre": "4/4"}),
+    ("jig", {"instruments": "flute, cello, drums", "key": "B minor", "metre": "6/8", "density": 2.0}),
+    ("rock", {"chords": "F#m D A E7", "metre": "2/4"}),
+])  # fmt: skip
+def test_what_always_holds(composer: Symbolic, prompt: str, settings: dict) -> None:
+    request = ScoreRequest(prompt=prompt, bars=9, seed=3, temperature=1.5, **settings)
+    plan, score = plan_of(request), composer.compose(request)
+    starts = [start for start, _ in score.bars(plan.bar_length * 40 * 9)]
+    assert len(starts) == 9 and score.metres == ((0, *plan.metre),) and score.tempos == ((0, plan.quarters),)
+    assert score.keys[0][1:] == (score.keys[0][1], plan.mode == "minor") and score.end <= 9 * plan.bar_length * 40  # nothing is left hanging
+    played = np.concatenate([part.notes[:, START] for part in score.parts]) // (plan.bar_length * 40)
+    assert set(played.tolist()) == set(range(9))  # somebody plays in every bar
+    ticks = np.array([tick for tick, _ in score.chords])
+    for part, player in zip(score.parts, plan.players, strict=True):
+        notes = part.notes
+        assert ((notes[:, PITCH] >= player.low) & (notes[:, PITCH] <= player.high)).all() and (notes[:, LENGTH] > 0).all()
+        if part.drums:
+            continue
+        scale = {(plan.root + step) % 12 for step in SCALES[plan.mode]}
+        for note in notes:
+            chord = score.chords[int(np.searchsorted(ticks, note[START], side="right")) - 1][1]
+            given = chord_tones(plan.chords[int(note[START]) // (plan.bar_length * 40) % len(plan.chords)]) if plan.chords else ()
+            assert int(note[PITCH]) % 12 in scale | set(chord_tones(chord)) | set(given)
+    if plan.chords:
+        assert [symbol for _, symbol in score.chords][:4] == ["F#m", "D", "A", "E"]
+    else:
+        assert key_of(score.chords[-1][1]) == (plan.root, plan.mode)  # it ends on its tonic
+
+
+def test_the_same_again_is_the_same_and_another_seed_is_not(composer: Symbolic) -> None:
+    one, other, third = (composer.compose("jazz", bars=6, seed=seed) for seed in (1, 1, 2))
+    assert midi.encoded(one) == midi.encoded(other) != midi.encoded(third)
+    assert one.recipe["compose"] == {"prompt": "jazz", "bars": 6, "seed": 1, "guidance": 1.5, "temperature": 0.9}
+
+
+def test_without_end_in_memory_of_one_size_and_from_any_bar(composer: Symbolic) -> None:
+    plan = plan_of(ScoreRequest(prompt="string quartet", seed=5), endless=True)
+    going = Composer(composer.phrases, composer.prior, plan)
+
+    def size() -> int:
+        memory = going.memory
+        tensors = [*memory.latents, *(part for state in memory.states for part in state)]
+        return sum(tensor.numel() for tensor in tensors) + len(memory.chords) + len(memory.phrases)
+
+    bars, sizes, kept = [], [], None
+    for bar in going.bars():
+        bars.append(bar)
+        sizes.append(size())
+        if len(bars) == 16:
+            kept = going.memory.copied()
+        if len(bars) == 40:
+            break
+    assert sizes[8] == sizes[-1]
+    again = Composer(composer.phrases, composer.prior, plan, kept)
+    for bar, other in zip(bars[16:], again.bars()):
+        assert bar.chords == other.chords and all(np.array_equal(a, b) for a, b in zip(bar.phrases, other.phrases, strict=True))
+    streamed = next(iter(composer.stream("string quartet", seed=5)))
+    assert sum(len(phrase) for phrase in bars[0].phrases) >= streamed.num_notes > 0
+
+
+def test_words_say_what_they_became() -> None:
+    prompt = "slow melancholic piano in F minor, 3/4, with a glass harmonica"
+    words = words_of(prompt, instruments_in(prompt))
+    assert words.heard | {"instruments": 0} == {"key": "F minor", "metre": "3/4", "style": "piano", "tempo": "slow", "mode": "minor", "instruments": 0}
+    assert words.unheard == ("glass",) and set(words.heard["instruments"]) == {"piano", "harmonica"}
+    assert words_of("busy brass band at 96 bpm in Bb major", {}).unheard == ()
+
+
+@pytest.mark.parametrize("wrong, said", [
+    ({"key": "H minor"}, "key: expected a key"), ({"metre": "7/8"}, "metre: expected"), ({"instruments": "kazoo"}, "instruments: expected names"), ({"bars": 0}, "bars: expected"),
+    ({"bars": 4, "seconds": 9.0}, "give one"), ({"density": 9.0}, "density: expected"), ({"chords": "Q7"}, "chords: expected a chord"), ({"downbeat": 1.0}, "begins with a bar"),
+    ({"instruments": "piano," * 8 + "piano"}, "at most 8"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused_in_one_line(wrong: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said) as error:
+        plan_of(ScoreRequest(prompt="piano", **wrong))
+    assert "\n" not in str(error.value)
+
+
+def test_parts_that_do_not_belong_together_are_refused(untrained: Path, tmp_path: Path) -> None:
+    other = composer_folder(tmp_path / "other", seed=1)
+    settings, state = checkpoint.load_model(untrained)
+    _, foreign = checkpoint.load_model(other)
+    mixed = {name: (foreign if name.startswith("phrases.") else state)[name] for name in state}
+    checkpoint.save_model(tmp_path / "mixed", {name: settings[name] for name in ("phrases", "prior", "trained_for")}, mixed, "")
+    with pytest.raises(ValueError, match=f"was trained for the phrase VAE {settings['trained_for']}, the one in the folder is"):
+        load(tmp_path / "mixed")
+    with pytest.raises(ValueError, match="composes no scores"):
+        load("starter")
+
+
+def test_the_command_line_composes_replays_and_tells(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    def run(*arguments: object) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return ended.value.code or 0, capsys.readouterr().out
+
+    code, out = run("compose", "lofi, sparse", "--bars", 4, "--seed", 3, "--out", tmp_path / "a.mid", "--render", tmp_path / "a.flac", "--stems", "--model", untrained, "--json")
+    assert code == 0
+    made = json.loads(out)["scores"][0]
+    assert {Path(made[name]).name for name in ("path", "picture", "audio")} == {"a.mid", "a.png", "a.flac"} and made["heard"] == {"style": "lofi", "density": 0.5}
+    score = midi.read(tmp_path / "a.mid")
+    assert made["bars"] == 4 and len(made["stems"]) == len(score.parts) and all(Path(stem).is_file() for stem in made["stems"])
+    code, out = run("replay", tmp_path / "a.mid", "--model", untrained)
+    assert code == 0 and "the same bytes" in out and (tmp_path / "a-replay.mid").read_bytes() == (tmp_path / "a.mid").read_bytes()
+    assert info.describe(tmp_path / "a.mid")["made_by"]["compose"]["prompt"] == "lofi, sparse"
+    midi.write(tmp_path / "plain.mid", replace(score, recipe=None))
+    for wrong in (["compose", "x", "--bars", 4, "--key", "H"], ["compose", "x", "--stems"], ["compose"], ["replay", tmp_path / "plain.mid"], ["compose", "x", "--out", tmp_path / "b.mid", "--render", tmp_path / "c.wav"]):
+        code, _ = run(*wrong, "--model", untrained)
+        assert code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a-replay.mid", "a-stems", "a.flac", "a.mid", "a.png", "plain.mid"]
+    several = list(job.compose([ScoreRequest(prompt="jazz", bars=2, seed=seed) for seed in (0, 1)], untrained, tmp_path / "two", picture=False))
+    assert [made.path.name for made in several] == ["jazz-0.mid", "jazz-1.mid"]
+
+
+def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, tmp_path: Path) -> None:
+    how = {"batch_size": 1, "lr": 1e-3, "valid_every": 2, "valid_batches": 1, "save_every": 2, "ema": {"beta": 0.5}}
+    phrases = {"format": 1, "phrases": VAE, "data": {"sources": [str(practice)], "pack": 256, "infilling": 1, "autoencoding": 1}, "train": {"steps": 4, **how}}
+    (tmp_path / "phrases.yaml").write_text(json.dumps(phrases))
+    assert train(tmp_path / "phrases.yaml", tmp_path / "vae").reason == "done"
+    prior = {
+        "format": 1, "phrases": {"path": str(tmp_path / "vae/model")}, "prior": PRIOR,
+        "data": {"sources": [str(practice)], "cache": str(tmp_path / "latents.safetensors"), "elements": 32}, "train": {"steps": 4, **how, "batch_size": 2},
+    }  # fmt: skip
+    (tmp_path / "prior.yaml").write_text(json.dumps(prior))
+    for name, overrides in (("whole", ([],)), ("parts", (["train.steps=2"], []))):
+        for override in overrides:
+            train(tmp_path / "prior.yaml", tmp_path / name, override)
+    whole, parts = (checkpoint.load_model(tmp_path / name / "model")[1] for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(torch.equal(whole[name], parts[name]) for name in whole)
+    made = load(tmp_path / "whole/model")
+    assert made.compose("piano", bars=2).num_notes > 0
+    described = info.describe(tmp_path / "whole")
+    assert described["trains"] == "prior" and described["done"]

@@ -1,0 +1,51 @@
+"""The shipped composer from a trained one, in half the bytes: matrices in float16.
+
+    python tools/ship_symbolic.py --composer runs/symbolic_prior/model --card card.md --out mousai/starter_symbolic
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from mousai import checkpoint  # noqa: E402
+from mousai.pipelines.symbolic import load  # noqa: E402
+from mousai.recipe import phrases_fingerprint  # noqa: E402
+from tools.ship_starter import halved, relative  # noqa: E402
+
+LIMIT = 12 * 2**20  # bytes of weights that ship with the package
+
+
+def ship(composer: Path, card: Path, out: Path) -> None:
+    """Write the model folder `out`; ValueError or FileNotFoundError says what is wrong with what was given."""
+    load(composer)  # its parts belong together
+    settings, state = checkpoint.load_model(composer)
+    state = {name: halved(value) for name, value in state.items()}
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    if size > LIMIT:
+        raise ValueError(f"the weights take {size / 2**20:.1f} MiB, more than the {LIMIT / 2**20:.0f} that ship with the package")
+    settings = {key: value for key, value in settings.items() if key not in ("format", "trained_for")}
+    settings["provenance"] = relative(settings["provenance"])
+    checkpoint.save_model(out, settings, state, card.read_text())
+    checkpoint.save_model(out, settings | {"trained_for": phrases_fingerprint(out)}, state, card.read_text())
+    print(f"wrote {out}: {size / 2**20:.1f} MiB")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("--composer", "--card", "--out"):
+        parser.add_argument(name, type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        ship(options.composer, options.card, options.out)
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
