@@ -37,15 +37,15 @@ MODEL_FILE = re.compile(r"config\.yaml|README\.md|hashes\.json|model(-\d+-of-\d+
 STATE_FILE = re.compile(r"state\.safetensors|meta\.json")
 STATE_FOLDER = re.compile(r"step-(\d+)")
 OLDER_LEFTOVER = re.compile(r"\.step-\d+\.[a-z0-9_]{8}")  # what a killed process of an earlier version left half-written
-SHIPPED = {name: Path(__file__).resolve().parent / name for name in ("starter", "starter_joint", "starter_flow")}  # the models that come with the package, by name
+SHIPPED = {name: Path(__file__).resolve().parent / name for name in ("starter", "starter_joint", "starter_flow", "starter_symbolic")}  # the models that come with the package, by name
 
 
 # Model folders
 
 
 def model_folder(place: str | Path) -> Path:
-    """The folder of a shipped model's name, or of a Hugging Face name that is here, else the path itself, which need not exist; "./starter" is a path."""
-    path = SHIPPED.get(str(place)) or Path(place)
+    """The folder of a shipped model's name (hyphens are as good as underscores), or of a Hugging Face name that is here, else the path itself, which need not exist; "./starter" is a path."""
+    path = SHIPPED.get(str(place).replace("-", "_")) or Path(place)
     return path if path.exists() else diffusers_folder.cached(str(place)) or path
 
 

@@ -105,7 +105,7 @@ def load(path_or_name: str | Path) -> Symbolic:
     if own != wanted:
         raise ValueError(f"{path_or_name}: its prior was trained for the phrase VAE {wanted}, the one in the folder is {own}; export the prior again beside its own")
     phrases, prior = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in KINDS)
-    return Symbolic(phrases, prior, name=Path(os.path.abspath(path_or_name)).name.replace("_", "-"), fingerprint=checkpoint.fingerprint(folder))
+    return Symbolic(phrases, prior, name=Path(os.path.abspath(path_or_name)).name.replace("starter-", "starter_"), fingerprint=checkpoint.fingerprint(folder))
 
 
 def check_composer(path_or_name: str | Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def composer_folder(folder: Path, seed: int = 0) -> Path:
     checkpoint.save_model(folder, settings, state, "untrained")
     checkpoint.save_model(folder, settings | {"trained_for": phrases_fingerprint(folder)}, state, "untrained")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[dict, dict]:
+    """A phrase VAE and a prior as recipes have them."""
+    return VAE, PRIOR
+
+
+@pytest.fixture(scope="session")
+def make_composer() -> Callable[[Path, int], Path]:
+    return composer_folder
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from mousai.symbolic.composer import Composer
 from mousai.symbolic.plan import instruments_in, plan_of
 from mousai.symbolic.score import LENGTH, PITCH, START
 from mousai.theory import SCALES, chord_tones, key_of
-from tests.symbolic.conftest import PRIOR, VAE, composer_folder
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +110,8 @@ def test_what_cannot_be_is_refused_in_one_line(wrong: dict, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_parts_that_do_not_belong_together_are_refused(untrained: Path, tmp_path: Path) -> None:
-    other = composer_folder(tmp_path / "other", seed=1)
+def test_parts_that_do_not_belong_together_are_refused(untrained: Path, make_composer: Callable[[Path, int], Path], tmp_path: Path) -> None:
+    other = make_composer(tmp_path / "other", 1)
     settings, state = checkpoint.load_model(untrained)
     _, foreign = checkpoint.load_model(other)
     mixed = {name: (foreign if name.startswith("phrases.") else state)[name] for name in state}
@@ -146,13 +146,13 @@ def test_the_command_line_composes_replays_and_tells(untrained: Path, tmp_path: 
     assert [made.path.name for made in several] == ["jazz-0.mid", "jazz-1.mid"]
 
 
-def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, tmp_path: Path) -> None:
+def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, tiny: tuple[dict, dict], tmp_path: Path) -> None:
     how = {"batch_size": 1, "lr": 1e-3, "valid_every": 2, "valid_batches": 1, "save_every": 2, "ema": {"beta": 0.5}}
-    phrases = {"format": 1, "phrases": VAE, "data": {"sources": [str(practice)], "pack": 256, "infilling": 1, "autoencoding": 1}, "train": {"steps": 4, **how}}
+    phrases = {"format": 1, "phrases": tiny[0], "data": {"sources": [str(practice)], "pack": 256, "infilling": 1, "autoencoding": 1}, "train": {"steps": 4, **how}}
     (tmp_path / "phrases.yaml").write_text(json.dumps(phrases))
     assert train(tmp_path / "phrases.yaml", tmp_path / "vae").reason == "done"
     prior = {
-        "format": 1, "phrases": {"path": str(tmp_path / "vae/model")}, "prior": PRIOR,
+        "format": 1, "phrases": {"path": str(tmp_path / "vae/model")}, "prior": tiny[1],
         "data": {"sources": [str(practice)], "cache": str(tmp_path / "latents.safetensors"), "elements": 32}, "train": {"steps": 4, **how, "batch_size": 2},
     }  # fmt: skip
     (tmp_path / "prior.yaml").write_text(json.dumps(prior))
