@@ -32,6 +32,7 @@ def compose(
     density: Annotated[Optional[float], option("How much is played beside what is usual, 0.25 to 4.")] = None,
     guidance: Annotated[float, option("How closely what is asked for is followed; 1 = no guidance.", "--guidance", "-g")] = 1.5,
     temperature: Annotated[float, option("How freely chords and repetitions are drawn; 0 = the likeliest.")] = 0.9,
+    spread: Annotated[float, option("How widely new phrases are drawn; 1 = as in training, 0 = the likeliest.")] = 0.6,
     picture: Annotated[bool, option("Whether a piano roll is drawn beside each file.", "--picture/--no-picture")] = True,
     model: Annotated[str, option("A model folder, or the name of the shipped one.", "--model", "-m")] = "starter-symbolic",
     as_json: Json = False,
@@ -44,7 +45,7 @@ def compose(
 
     said: dict[str, Any] = {
         "bars": bars, "seconds": seconds, "key": key, "bpm": bpm, "metre": metre, "chords": chords, "density": density,
-        "instruments": (instruments,) if instruments else (), "guidance": guidance, "temperature": temperature,
+        "instruments": (instruments,) if instruments else (), "guidance": guidance, "temperature": temperature, "spread": spread,
     }  # fmt: skip
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
     requests = [ScoreRequest(prompt=text, seed=seed + number, **said) for number, text in enumerate(text for text in texts for _ in range(max(count, 0)))]

@@ -38,6 +38,7 @@ class ScoreRequest(Music):
     density: float | None = None
     guidance: float = 1.5  # how closely what was asked for is followed; 1 = no guidance
     temperature: float = 0.9  # of chords and of what is repeated; 0 = the likeliest
+    spread: float = 0.6  # of the noise that new phrases are drawn from; 1 = as in training, less is more like what is usual
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt", may_be_empty=True))
@@ -49,6 +50,7 @@ class ScoreRequest(Music):
         check_number("density", self.density, 0.25, 4)
         check_number("guidance", self.guidance, 0, 10)
         check_number("temperature", self.temperature, 0, 2)
+        check_number("spread", self.spread, 0, 2)
         names = (self.instruments,) if isinstance(self.instruments, str) else self.instruments
         object.__setattr__(self, "instruments", tuple(checked_text(each, "instruments").lower() for name in names for each in name.split(",")))
         if len(self.instruments) > 8:
@@ -59,7 +61,7 @@ class ScoreRequest(Music):
 
     def to_dict(self) -> dict[str, Any]:
         """The request as files carry it; `ScoreRequest(**…)` is the same again."""
-        own = {name: getattr(self, name) for name in ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature")}
+        own = {name: getattr(self, name) for name in ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature", "spread")}
         said = own | {"instruments": list(self.instruments)} | self.said()
         return {name: value for name, value in said.items() if value not in (None, [])}
 

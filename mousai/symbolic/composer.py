@@ -103,7 +103,7 @@ class Composer:
             act = self.draw_act(told, number, chords, acts, back)
             if act == NEW:
                 generator = torch.Generator().manual_seed(draw_seed(plan, memory.bar, number))
-                latents[number] = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator)
+                latents[number] = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator, plan.spread)
             elif act != REST:
                 latents[number] = back[act - 2]
             acts.append(act)

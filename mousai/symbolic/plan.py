@@ -62,6 +62,7 @@ class Plan:
     seed: int
     guidance: float
     temperature: float
+    spread: float
 
     @property
     def up(self) -> int:
@@ -94,7 +95,7 @@ def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
     style = style_named(request.prompt)
     players = players_of(request, style or "piano", mode)
     return Plan(
-        style, root, mode, metre, round(quarters, 3), players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature
+        style, root, mode, metre, round(quarters, 3), players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature, request.spread
     )
 
 

@@ -171,9 +171,9 @@ class PhrasePrior(nn.Module):
         return hidden[:, 0], state
 
     @torch.no_grad()
-    def draw(self, told: Tensor, guidance: float, steps: int, generator: torch.Generator) -> Tensor:
-        """A new phrase's latent `(latent,)` for what is known `(2, features)` with the controls and without."""
-        noise = randn((self.config.latent,), [generator])
+    def draw(self, told: Tensor, guidance: float, steps: int, generator: torch.Generator, spread: float = 1.0) -> Tensor:
+        """A new phrase's latent `(latent,)` for what is known `(2, features)` with the controls and without; the noise it comes from is `spread` wide."""
+        noise = spread * randn((self.config.latent,), [generator])
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
             said, unsaid = self.head(x.expand(2, -1), t.expand(2), told).unbind(0)

@@ -63,7 +63,7 @@ def test_what_always_holds(composer: Symbolic, prompt: str, settings: dict) -> N
 def test_the_same_again_is_the_same_and_another_seed_is_not(composer: Symbolic) -> None:
     one, other, third = (composer.compose("jazz", bars=6, seed=seed) for seed in (1, 1, 2))
     assert midi.encoded(one) == midi.encoded(other) != midi.encoded(third)
-    assert one.recipe["compose"] == {"prompt": "jazz", "bars": 6, "seed": 1, "guidance": 1.5, "temperature": 0.9}
+    assert one.recipe["compose"] == {"prompt": "jazz", "bars": 6, "seed": 1, "guidance": 1.5, "temperature": 0.9, "spread": 0.6}
 
 
 def test_without_end_in_memory_of_one_size_and_from_any_bar(composer: Symbolic) -> None:
