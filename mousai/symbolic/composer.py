@@ -1,7 +1,7 @@
 """A piece, bar after bar, in memory that does not grow: the prior says chords, acts and latents, the phrase VAE writes the notes.
 
-What always holds is held while notes are drawn: pitches are of the key's scale or the chord's own, within the player's range; a bar has what its metre holds; and
-one player at least plays in it. A piece that ends does so on its tonic.
+What always holds is held while notes are drawn: pitches are of the key's scale or the chord's own, within the player's range; a bass has the chord's tones where a
+chord begins; a bar has what its metre holds; and one player at least plays in it. A piece that ends does so on its tonic.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ from mousai.symbolic.phrases import Bar
 from mousai.symbolic.plan import Plan, chance, draw_seed
 from mousai.symbolic.prior import PIECE, PhrasePrior
 from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES
+from mousai.symbolic.score import FAMILIES
 from mousai.theory import chord_tones
 
 FLOW_STEPS = 10
 TONIC = {"major": 0, "minor": 12 + 9}  # chord classes of the home keys
 ROOTS = {"major": 0, "minor": 9}
+BASS = FAMILIES.index("bass")
 AT_ONCE = 8  # bars that are written together
 
 
@@ -167,13 +169,14 @@ class Composer:
         cells = [(row, track) for row, sketch in enumerate(sketches) for track, act in enumerate(sketch.acts) if act == NEW]
         notes: dict[tuple[int, int], np.ndarray] = {}
         if cells:
-            masks = torch.stack([self.pitches(first + row, sketches[row].chords, track) for row, track in cells])  # (cells, 2, 128)
+            masks = torch.stack([self.pitches(first + row, sketches[row].chords, track) for row, track in cells])  # (cells, 2, 2, 128)
             drums = torch.tensor([int(plan.players[track].drums) for _, track in cells])
             latents = torch.stack([sketches[row].latents[track] for row, track in cells])
             middle = plan.half
 
             def allowed(field: int, so_far: Tensor, rows: Tensor) -> Tensor | None:
-                return masks[rows, (so_far[:, -1, POSITION] >= middle).long()] if field == PITCH else None
+                at = so_far[:, -1, POSITION]
+                return masks[rows, (at >= middle).long(), ((at == 0) | (at == middle)).long()] if field == PITCH else None
 
             length = torch.full((len(cells),), plan.bar_length)
             decoded = self.vae.decode(latents, drums, length, allowed=allowed)
@@ -187,18 +190,18 @@ class Composer:
             yield Written(Bar((first + row) * plan.bar_length, plan.bar_length, plan.metre), sketch.chords, tuple(phrases))
 
     def pitches(self, bar: int, chords: tuple[int, int], track: int) -> Tensor:
-        """Which pitches `(2, 128)` a player may play in each half of a bar."""
+        """Which pitches `(2, 2, 128)` a player may play in each half of a bar: within it, and where it begins."""
         player, mode = self.plan.players[track], self.plan.mode
-        allowed = torch.zeros(2, 128, dtype=torch.bool)
+        allowed = torch.zeros(2, 2, 128, dtype=torch.bool)
         if player.drums:
-            allowed[:, player.low : player.high + 1] = True
+            allowed[..., player.low : player.high + 1] = True
             return allowed
         for half, chord in enumerate(chords):
-            classes = scale_over(chord_of(chord), ROOTS[mode], mode)
-            if self.given:
-                classes |= set(self.given[bar % len(self.given)][1])
+            given = set(self.given[bar % len(self.given)][1]) if self.given else set()
+            scale = scale_over(chord_of(chord), ROOTS[mode], mode) | given
+            begins = (given or set(chord_of(chord).tones)) if player.track.family == BASS else scale
             for pitch in range(max(player.low - self.plan.up, 0), min(player.high - self.plan.up, 127) + 1):
-                allowed[half, pitch] = pitch % 12 in classes
+                allowed[half, 0, pitch], allowed[half, 1, pitch] = pitch % 12 in scale, pitch % 12 in begins
         return allowed
 
 

@@ -18,7 +18,7 @@ from mousai.jobs.train import train
 from mousai.pipelines.symbolic import Symbolic, load
 from mousai.request.score import ScoreRequest, words_of
 from mousai.symbolic import midi
-from mousai.symbolic.composer import Composer
+from mousai.symbolic.composer import BASS, Composer
 from mousai.symbolic.plan import instruments_in, plan_of
 from mousai.symbolic.score import LENGTH, PITCH, START
 from mousai.theory import SCALES, chord_tones, key_of
@@ -54,6 +54,8 @@ def test_what_always_holds(composer: Symbolic, prompt: str, settings: dict) -> N
             chord = score.chords[int(np.searchsorted(ticks, note[START], side="right")) - 1][1]
             given = chord_tones(plan.chords[int(note[START]) // (plan.bar_length * 40) % len(plan.chords)]) if plan.chords else ()
             assert int(note[PITCH]) % 12 in scale | set(chord_tones(chord)) | set(given)
+            if player.track.family == BASS and int(note[START]) % (plan.bar_length * 40) in (0, plan.half * 40):
+                assert int(note[PITCH]) % 12 in set(given or chord_tones(chord))
     if plan.chords:
         assert [symbol for _, symbol in score.chords][:4] == ["F#m", "D", "A", "E"]
     else:
