@@ -125,6 +125,8 @@ def replay(
     """Make a file again from the recipe in its own metadata, and say whether it is the same."""
     share_processors()
     if file.suffix.lower() in (".mid", ".midi"):
+        if recording is not None or (device, dtype, compile) != ("auto", "auto", False):
+            raise ValueError(f"{file}: a score is composed of no recording, on the CPU; leave --recording, --device, --dtype and --compile away")
         return _replay_score(file, out, model, as_json)
     from mousai.jobs.replay import replay as run
 

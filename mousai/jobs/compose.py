@@ -14,7 +14,7 @@ from mousai.audio.write import FORMATS
 from mousai.checks import short
 from mousai.files import read_bytes
 from mousai.jobs.places import free, ready, split_out
-from mousai.jobs.replay import Replayed
+from mousai.jobs.replay import Replayed, model_of
 from mousai.pipelines.symbolic import Symbolic, check_composer, load
 from mousai.request.piece import slug
 from mousai.request.score import ScoreRequest, Words, words_of
@@ -158,13 +158,13 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
     """Composes a MIDI file of ours again, beside it or at `out`, and compares the two to the byte; ValueError for one without a recipe."""
     file = Path(file)
     recipe = midi.recipe_in(read_bytes(file, midi.MOST_BYTES))
-    if not isinstance(recipe, dict) or not isinstance(recipe.get("compose"), dict):
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("compose"), dict) or not all(isinstance(recipe.get(name), str) for name in ("model", "fingerprint")):
         raise ValueError(f"{file}: has no recipe in it; only what mousai composed can be replayed")
     try:
         request = ScoreRequest(**recipe["compose"])
     except TypeError as error:
         raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
-    composer = load(model or recipe.get("model", STARTER))
+    composer = load(model or model_of(file, recipe))
     differs = tuple(f"another {name}: {recipe[name]}, here it is {value}" for name, value in composer.facts.items() if recipe.get(name, value) != value)
     folder, name, _ = split_out(out if out is not None else file.parent, 1, None, "mid", ("mid", "midi"))
     with ready(folder):

@@ -86,6 +86,8 @@ def replay(
 def recipe_in(file: Path) -> dict[str, Any]:
     """The recipe in a file's metadata; ValueError if there is none."""
     made = io.read_metadata(file)
+    if "compose" in made:
+        raise ValueError(f"{file}: is the sound of a score; replay that, {made.get('score', 'which lies beside it')}")
     if not all(isinstance(made.get(name), str) for name in ("model", "fingerprint")) or not ("piece" in made or "prompt" in made):
         raise ValueError(f"{file}: has no recipe in its metadata; only what mousai made can be replayed")
     return made
