@@ -1,7 +1,8 @@
 """A piece, bar after bar, in memory that does not grow: the prior says chords, acts and latents, the phrase VAE writes the notes.
 
 What always holds is held while notes are drawn: pitches are of the key's scale or the chord's own, within the player's range; a bass has the chord's tones where a
-chord begins; a bar has what its metre holds; and one player at least plays in it. A piece that ends does so on its tonic.
+chord begins; a bar has what its metre holds; one player at least plays in it, and
+none rests for more than four. A piece that ends does so on its tonic.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FLOW_STEPS = 10
 TONIC = {"major": 0, "minor": 12 + 9}  # chord classes of the home keys
 ROOTS = {"major": 0, "minor": 9}
 BASS = FAMILIES.index("bass")
+MOST_REST = 4  # bars that a player rests in a row
 AT_ONCE = 8  # bars that are written together
 
 
@@ -149,7 +151,8 @@ class Composer:
             there = far <= len(memory.latents) and bool(back[k].any())
             if not there or (not player.drums and memory.chords[-far] != chords):
                 logits[:, 2 + k] = -torch.inf
-        if number == len(self.plan.players) - 1 and all(act == REST for act in before):
+        alone = number == len(self.plan.players) - 1 and all(act == REST for act in before)
+        if alone or (len(memory.latents) >= MOST_REST and not any(bool(each[number].any()) for each in list(memory.latents)[-MOST_REST:])):
             logits[:, REST] = -torch.inf
         return self.draw(logits, None, "act", number)
 
