@@ -40,13 +40,15 @@ def evaluate_codec(
     clips: Annotated[Optional[int], option("Clips; one of each track unless given.", callback=between(1, 100_000))] = None,
     steps: Steps = None,
     batch: Annotated[int, option("Clips decoded at once.", "--batch", "-b", callback=between(1, 4096))] = 4,
+    latent_noise: Annotated[Optional[float], option("Beside it latents with so much noise; their own spread is 1.", callback=between(0, 10))] = None,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: Dtype = "auto",
     as_json: Json = False,
 ) -> None:
     """What a listener follows through a codec, and how near decode(encode(x)) comes to x, beside noises, another clip and Griffin-Lim."""
-    chosen = dict(model=model, data=data, seconds=seconds, clips=clips, steps=steps, batch=batch, seed=seed, device=device, dtype=dtype)
+    chosen = dict(model=model, data=data, seconds=seconds, clips=clips, steps=steps, batch=batch, latent_noise=latent_noise, seed=seed)
+    chosen |= dict(device=device, dtype=dtype)
     _evaluate("codec", as_json, out, split, **chosen)
 
 

@@ -27,6 +27,7 @@ from mousai.evaluation.phases import Phase, silent
 from mousai.files import write_json, write_text
 from mousai.pictures.sheet import spectrogram_sheet
 from mousai.pipelines.cascade import load_codec
+from mousai.randomness import positional_noise
 from mousai.request.clip import MAX_BATCH
 from mousai.types import MAX_STEPS, Callback
 
@@ -45,6 +46,7 @@ def evaluate_codec(
     clips: int | None = None,
     steps: int | None = None,
     batch: int = 4,
+    latent_noise: float | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str = "auto",
@@ -52,21 +54,27 @@ def evaluate_codec(
 ) -> dict[str, Any]:
     """How near decode(encode(x)) comes to x for one crop of each track (or `clips` of them), beside baselines.
 
-    Crops are brought to the level that the codec was trained at, if it was at one. The speed of decoding is this machine's
+    Crops are brought to the level that the codec was trained at, if it was at one. With `latent_noise` stands beside it what becomes
+    of latents with noise of that standard deviation, such as a generator leaves, where latents have 1. The speed of decoding is this machine's
     as it is while it is measured. Writes codec.json, codec.md and
     codec.png, a sheet of spectrograms from the nearest clip to the farthest.
     """
     check_number("batch", batch, 1, MAX_BATCH, whole=True)
     check_number("steps", steps, 1, MAX_STEPS, whole=True)
     check_number("seconds", seconds, LEAST_SECONDS, 600, unit=" s")
+    check_number("latent_noise", latent_noise, 0, 10)
     codec, rms = load_codec(model, device, dtype)
     source = open_source(data, split)
     chosen = draw_clips(source, seconds, clips, codec.sample_rate, codec.channels, seed)
     out = folder_for(out)
     references = [at_level(clip.audio, rms) for clip in chosen]
     decoded, took = round_trip(codec, references, steps, batch, seed, phase("encoding and decoding: steps"))
+    noisy = {}
+    if latent_noise:
+        what = f"decode(encode(x) + {latent_noise:g} × noise)"
+        noisy[what], _ = round_trip(codec, references, steps, batch, seed, phase(f"{what}: steps"), latent_noise)
     phase("making noises and Griffin-Lim to compare with")
-    candidates = {OURS: decoded, **baselines(references, codec.sample_rate, codec.hop, codec.latent_channels, seed)}
+    candidates = {OURS: decoded, **noisy, **baselines(references, codec.sample_rate, codec.hop, codec.latent_channels, seed)}
     rows = {name: summary(measured(name, sounds, references, codec.sample_rate, phase)) for name, sounds in candidates.items()}
     original = summary(lines.measure(references, references, codec.sample_rate, phase("measuring the originals: clips")))
     report = {
@@ -102,8 +110,13 @@ def _text(report: dict[str, Any]) -> str:
     )
 
 
-def round_trip(codec: nn.Module, references: Sequence[Tensor], steps: int | None, batch: int, seed: int, progress: Callback) -> tuple[list[Tensor], float]:
-    """decode(encode(x)) of clips `(c, s)` of one shape, `batch` at a time, clip i drawn from seed + i; and the seconds that decoding took."""
+def round_trip(
+    codec: nn.Module, references: Sequence[Tensor], steps: int | None, batch: int, seed: int, progress: Callback, noise: float = 0.0
+) -> tuple[list[Tensor], float]:
+    """decode(encode(x)) of clips `(c, s)` of one shape, `batch` at a time, clip i drawn from seed + i; and the seconds that decoding took.
+
+    `noise` is the standard deviation of what is added to the latents.
+    """
     decoded: list[Tensor] = []
     took = 0.0
     groups = [references[i : i + batch] for i in range(0, len(references), batch)]
@@ -111,6 +124,9 @@ def round_trip(codec: nn.Module, references: Sequence[Tensor], steps: int | None
         audio = torch.stack(list(group)).to(device_of(codec))
         seeds = [seed + len(decoded) + i for i in range(len(group))]
         latents = codec.encode(audio)
+        if noise:
+            others = [number + 2**32 for number in seeds]  # than those of the decoder's noise
+            latents = latents + noise * positional_noise(others, 0, latents.shape[2], latents.shape[1]).transpose(1, 2).to(latents)
         if latents.is_cuda:
             torch.cuda.synchronize(latents.device)  # encoding is not to be timed
         began = time.perf_counter()

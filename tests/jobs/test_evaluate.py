@@ -51,13 +51,14 @@ def test_codec_writes_figures_a_table_and_a_sheet(tiny_cascade, recordings, tmp_
     parts: dict[str, list] = {}
     settings = dict(seconds=1.2, steps=2)
     phase = lambda what: lambda done, total: parts.setdefault(what, []).append((done, total))  # noqa: E731
-    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", batch=2, phase=phase, **settings)
+    report = evaluate_codec(tiny_cascade, recordings, tmp_path / "out", batch=2, latent_noise=0.5, phase=phase, **settings)
     assert json.loads((tmp_path / "out/codec.json").read_text()) == report
     assert (tmp_path / "out/codec.png").read_bytes()[:8] == PNG
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["codec.json", "codec.md", "codec.png"]
     assert len(report["clips"]) == 3 and report["codec_steps"] == 2 and report["values_a_second"] == 8 * RATE / 1024
     ours = report["rows"]["decode(encode(x))"]
     assert len(ours["log_mel_db"]["clips"]) == 3 and 0 < ours["log_mel_db"]["mean"] < 60
+    assert report["rows"]["decode(encode(x) + 0.5 × noise)"]["log_mel_db"]["clips"] != ours["log_mel_db"]["clips"]
     assert report["share_of"]["white noise"] == pytest.approx(ours["log_mel_db"]["mean"] / report["rows"]["white noise"]["log_mel_db"]["mean"])
     text = (tmp_path / "out/codec.md").read_text()
     assert report["fingerprint"] in text and "Griffin-Lim, 4 mel bands a channel every 1024 samples" in text
