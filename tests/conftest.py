@@ -88,6 +88,32 @@ def tiny_musical_cascade(tmp_path_factory, tiny_encoder):
     return random_model(tmp_path_factory.mktemp("models") / "tiny_musical", conditioner, {**TINY_GENERATOR, "music": {"hop": 1024}})
 
 
+@pytest.fixture(scope="session")
+def tiny_told_cascade(tmp_path_factory, tiny_encoder, tiny_joint):
+    """The folder of one that is told vectors of `tiny_joint`."""
+    conditioner = {"type": "joint_text", "name": str(tiny_encoder), "max_length": 24, "joint": {"name": str(tiny_joint)}}
+    return random_model(tmp_path_factory.mktemp("models") / "tiny_told", conditioner, {**TINY_GENERATOR, "vector": {"features": 12}})
+
+
+@pytest.fixture(scope="session")
+def tiny_flow(tmp_path_factory, tiny_encoder, tiny_joint):
+    """The folder of a flow of random weights to vectors of `tiny_joint`."""
+    from mousai import checkpoint
+    from mousai.recipe import part_from
+
+    generator = part_from("generator", {
+        "type": "vector_flow", "features": 12, "embedding_features": 32, "max_tokens": 16, "sample": {"steps": 2},
+        "network": {"type": "decoder", "width": 16, "layers": 1, "heads": 2},
+    })  # fmt: skip
+    conditioner = part_from("conditioner", {"type": "text", "name": str(tiny_encoder), "max_length": 16})
+    state = {f"generator.{name}": value for name, value in generator.build(seed=3).state_dict().items()}
+    folder = tmp_path_factory.mktemp("models") / "tiny_flow"
+    settings = {"joint": {"name": str(tiny_joint)}, "conditioner": conditioner.to_dict(), "generator": generator.to_dict()}
+    settings |= {"space": checkpoint.fingerprint(tiny_joint), "licences": {"joint": None, "conditioner": None}}
+    checkpoint.save_model(folder, settings, state, "# A flow")
+    return folder
+
+
 def random_model(folder, conditioner, generator):
     """Writes a cascade of `TINY_CODEC` and these parts, its weights from chance."""
     import torch

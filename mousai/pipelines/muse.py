@@ -69,10 +69,7 @@ class Flow:
             found.append(drawn[..., 0].float().cpu())
             if callback:
                 callback(min(first + AT_ONCE, len(seeds)), len(seeds))
-        vectors = torch.cat(found)
-        if not bool(vectors.isfinite().all()):
-            raise ValueError(f"{self.name}: what the flow makes is no number; its weights are damaged, export or train it again")
-        return vectors
+        return torch.cat(found)
 
 
 def load_flow(path_or_name: str | Path, device: torch.device | str | None = None, *, trust: bool = False, download: bool = False) -> Flow:
@@ -83,6 +80,8 @@ def load_flow(path_or_name: str | Path, device: torch.device | str | None = None
     settings, state = checkpoint.load_model(folder)
     if "type" in settings["joint"]:
         raise ValueError(f"{path_or_name}: its joint encoder is one that was trained, no name of one")
+    if any(value.is_floating_point() and not bool(value.isfinite().all()) for value in state.values()):
+        raise ValueError(f"{path_or_name}: its weights are not all numbers; export or train the flow again")
     with trusting(trust), allowing(*([DOWNLOADS] if download else [])):
         joint = Joint(config.from_dict(JointConfig, settings["joint"], f"{path_or_name}: joint"))
         generator = part_with_weights("generator", settings, state, str(path_or_name)).requires_grad_(False)

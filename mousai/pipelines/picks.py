@@ -13,6 +13,8 @@ Distances are 1 - cosine.
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,13 +59,15 @@ def kmeans(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
         from sklearn.cluster import KMeans
     except ImportError as error:
         raise ImportError(EXTRA.format("kmeans")) from error
-    labels = torch.from_numpy(KMeans(k, n_init=4, random_state=seed).fit_predict(vectors.numpy())).long()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Number of distinct clusters")  # of equal vectors there are fewer
+        labels = torch.from_numpy(KMeans(k, n_init=4, random_state=seed).fit_predict(vectors.numpy())).long()
     chosen = []
     for label in labels.bincount(minlength=k).argsort(descending=True, stable=True).tolist():
         members = torch.nonzero(labels == label)[:, 0]
         if len(members):
             chosen.append(int(members[centre(vectors[members], 1)[0]]))
-    return diverse(vectors, k, first=tuple(chosen))  # equal vectors make fewer clusters
+    return diverse(vectors, k, first=tuple(chosen))
 
 
 def dbscan(vectors: Tensor, k: int, seed: int = 0) -> list[int]:

@@ -1,0 +1,180 @@
+"""Text → vector → sound: auditions, libraries and best takes by tiny models of random weights, and what does not belong together."""
+
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mousai import checkpoint
+from mousai.audio import io
+from mousai.cli import main as cli
+from mousai.conditioners.joint import Joint, JointConfig
+from mousai.jobs.audition import Audition, audition
+from mousai.jobs.info import describe
+from mousai.jobs.library import library
+from mousai.jobs.replay import replay
+from mousai.pictures.maps import Points, flattened, map_html
+from mousai.pipelines.muse import load_flow
+from mousai.request.vectors import packed, unpacked
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A library of four sounds, one of them damaged."""
+    place = tmp_path / "library"
+    place.mkdir()
+    for index in range(3):
+        io.write(place / f"{index}.wav", 0.1 * torch.randn(1, 12000, generator=torch.Generator().manual_seed(index)), 16000)
+    (place / "broken.wav").write_bytes(b"RIFF")
+    return place
+
+
+@pytest.fixture(autouse=True)
+def fresh_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOUSAI_CACHE", str(tmp_path / "cache"))
+
+
+def test_an_audition_draws_picks_maps_and_renders_the_picks_alone(tiny_flow, tiny_told_cascade, tiny_joint, folder, tmp_path):
+    out = tmp_path / "out"
+    asked = Audition("slow piano", n=20, k=2, seed=4, seconds=0.3, blend=(1, 2), blend_steps=1, html=True)
+    found = audition(asked, out, flow=tiny_flow, model=tiny_told_cascade, library=folder)
+    assert (out / "map.png").read_bytes().startswith(PNG) and "slow piano" in (out / "map.html").read_text(encoding="utf-8")
+    assert json.loads((out / "audition.json").read_text()) == found
+    flow, joint = load_flow(tiny_flow), Joint(JointConfig(str(tiny_joint)))
+    one, other = found["picks"]
+    for pick in (one, other):
+        drawn = flow.vectors("slow piano", [pick["seed"]])[0]
+        kept = unpacked(pick["vector"])
+        torch.testing.assert_close(kept, drawn, atol=2e-3, rtol=0)  # alone as in the batch, to half precision
+        assert abs(float(kept @ joint.texts(["slow piano"])[0]) - pick["cosine_to_text"]) < 2e-3
+        assert len(pick["nearest"]) == 3
+        made = io.read_metadata(pick["file"])
+        assert made["vector"] == pick["vector"] and made["seed"] == 4 and made["prompt"] == "slow piano"
+    sounds = [io.read(row["file"], 48000, 2) for row in (one, other, found["blend"][0])]
+    assert not torch.equal(sounds[0], sounds[1])  # what differs is the vector alone
+    middle = F.normalize(unpacked(one["vector"]) + unpacked(other["vector"]), dim=0)
+    torch.testing.assert_close(unpacked(found["blend"][0]["vector"]), middle, atol=2e-3, rtol=0)
+    again = replay(one["file"], tiny_told_cascade)
+    assert again.same
+
+
+def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplog):
+    how = {"joint": JointConfig(str(tiny_joint))}
+    first = library(folder, text="slow piano", k=2, **how)
+    assert (first["files"], first["new"], first["skipped"], len(first["nearest"])) == (3, 3, 1, 2)
+    shutil.copy(folder / "1.wav", tmp_path / "same.wav")
+    like = library(folder, like=tmp_path / "same.wav", **how)
+    assert like["new"] == 0 and like["nearest"][0]["file"] == "1.wav" and like["nearest"][0]["cosine"] > 0.999
+    joint = Joint(how["joint"])
+    cosines = [float(joint.audio(io.read(folder / row["file"], 16000, 1)[None])[0] @ joint.texts(["slow piano"])[0]) for row in first["nearest"]]
+    assert [row["cosine"] for row in first["nearest"]] == pytest.approx(cosines, abs=1e-3) and cosines == sorted(cosines, reverse=True)
+    kept = next((tmp_path / "cache" / "library").iterdir())
+    kept.write_bytes(b"cut")
+    assert library(folder, **how)["new"] == 3 and "heard anew" in caplog.text
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "broken.wav").write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match="holds no usable audio"):
+        library(empty, **how)
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        cli.main([*map(str, arguments)])
+    said = capsys.readouterr()
+    return end.value.code, said.out, said.err
+
+
+def test_the_best_of_several_takes_is_the_nearest_to_its_text(tiny_cascade, tiny_joint, tmp_path, capsys):
+    arguments = ("generate", "slow piano", "fast dance", "--model", tiny_cascade, "--seconds", 0.3, "--seed", 7)
+    code, text, _ = run(capsys, *arguments, "--best-of", 2, "--joint", tiny_joint, "--out", tmp_path / "best", "--json")
+    assert code == 0
+    files = json.loads(text)["files"]
+    joint = Joint(JointConfig(str(tiny_joint)))
+    for index, (row, prompt) in enumerate(zip(files, ("slow piano", "fast dance"))):
+        scores = row["best_of"]["scores"]
+        assert list(scores) == [str(7 + 2 * index), str(8 + 2 * index)] and scores[str(row["seed"])] == max(scores.values())
+        audio = io.read(row["path"], 16000, 2)
+        assert abs(float(joint.audio(audio[None])[0] @ joint.texts([prompt])[0]) - max(scores.values())) < 0.02
+        assert io.read_metadata(row["path"])["best_of"] == row["best_of"]
+    assert len(list((tmp_path / "best").iterdir())) == 2
+
+
+def damaged(folder, out, **changes):
+    settings, state = checkpoint.load_model(folder)
+    settings.pop("format")
+    for name, change in changes.items():
+        change(settings, state)
+    checkpoint.save_model(out, settings, state, "")
+    return out
+
+
+def test_what_does_not_belong_together_is_refused_in_one_line(tiny_flow, tiny_cascade, tiny_told_cascade, tiny_joint, folder, tmp_path, capsys):
+    def refused(*arguments):
+        code, _, err = run(capsys, *arguments)
+        assert code == 2 and err.count("\n") == 1, err
+        return err
+
+    begin = ("audition", "slow piano", "-n", 4, "--k", 2, "--out", tmp_path / "out", "--flow")
+    assert "is told no vectors" in refused(*begin, tiny_flow, "--model", tiny_cascade)
+    other = damaged(tiny_flow, tmp_path / "space", other=lambda settings, state: settings.update(space="0123456789ab"))
+    assert "makes vectors of the space 0123456789ab" in refused(*begin, other, "--no-render")
+    narrow = checkpoint.load_config(tiny_flow)["generator"] | {"features": 10}
+
+    def shrink(settings, state):
+        settings["generator"] = narrow
+        for name in ("generator.network.enter.weight", "generator.network.leave.weight", "generator.network.leave.bias"):
+            state[name] = state[name][:, :10].clone() if name.endswith("enter.weight") else state[name][:10].clone()
+
+    assert "makes vectors of 10 features, the joint encoder" in refused(*begin, damaged(tiny_flow, tmp_path / "narrow", other=shrink), "--no-render")
+    nan = damaged(tiny_flow, tmp_path / "nan", other=lambda settings, state: state["generator.network.leave.bias"].fill_(torch.nan))
+    assert "its weights are not all numbers" in refused(*begin, nan, "--no-render")
+    assert "3 picks of 2 vectors" in refused("audition", "slow piano", "-n", 2, "--k", 3, "--flow", tiny_flow)
+    assert "expected one of diverse" in refused(*begin, tiny_flow, "--pick", "best")
+    assert "numbers of two picks" in refused(*begin, tiny_flow, "--blend", 1, 5)
+    assert "vectors are sampled by euler" in refused(*begin, tiny_flow, "--no-render", "--sampler", "ddim")
+    assert "has no conditioner and no generator" in refused(*begin, tiny_joint, "--no-render")
+    assert "no such data source" in refused("library", tmp_path / "nowhere", "--joint", tiny_joint, "--text", "x")
+    assert "give one of the two" in refused("library", folder, "--joint", tiny_joint, "--text", "x", "--like", folder / "0.wav")
+    assert "give best_of too" in refused("generate", "x", "--model", tiny_cascade, "--joint", tiny_joint, "--out", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_is_named(monkeypatch, tmp_path):
+    points = Points(torch.zeros(1, 2), ["one"])
+    monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ImportError, match=r"needs plotly: pip install 'mousai\[audition\]'"):
+        map_html({}, points, tmp_path / "map.html", "x")
+    with pytest.raises(ImportError, match=r"needs umap-learn: pip install 'mousai\[audition\]'"):
+        flattened(torch.randn(9, 4), "umap")
+    assert flattened(torch.randn(1, 4)).shape == (1, 2)
+
+
+def test_a_map_by_principal_components_keeps_what_lies_in_a_plane():
+    plane = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
+    axes = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1))).Q[:2]
+    torch.testing.assert_close(torch.pdist(flattened(plane @ axes)), torch.pdist(plane), atol=1e-5, rtol=1e-4)
+
+
+def test_vectors_survive_their_text_and_licences_follow():
+    vector = F.normalize(torch.randn(256), dim=0).half().float()
+    assert torch.equal(unpacked(packed(vector)), vector)
+    for wrong in ("%", "AA", packed(torch.tensor([torch.nan]))):
+        with pytest.raises(ValueError, match="vector: expected"):
+            unpacked(wrong)
+
+
+def test_weights_for_non_commercial_use_say_so_in_what_is_made(tiny_told_cascade, tmp_path):
+    import mousai
+
+    folder = damaged(tiny_told_cascade, tmp_path / "nc", other=lambda settings, state: settings.update(licences={"conditioner": "Apache-2.0 AND CC-BY-NC-4.0"}))
+    cascade = mousai.load(folder)
+    assert cascade.facts["licence"] == "conditioner under Apache-2.0 AND CC-BY-NC-4.0"
+    assert "licence" not in mousai.load(tiny_told_cascade).facts
+    assert describe(folder)["licences"] == {"conditioner": "Apache-2.0 AND CC-BY-NC-4.0"}
