@@ -179,6 +179,7 @@ def soundfont() -> Iterator[Finding]:
 
 def shipped_model() -> Iterator[Finding]:
     problems = checkpoint.verify(STARTER)
+    problems += [problem for name, folder in checkpoint.SHIPPED.items() if name != "starter" for problem in checkpoint.verify(folder)]
     for problem in problems:
         yield Finding("shipped model", "broken", problem, "install mousai again, or: git checkout -- mousai/starter")
     if not problems:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import mousai
 from mousai import checkpoint, config
 from mousai.conditioners.joint import Joint, JointConditioner
+from mousai.conditioners.text import TextConditioner
 from mousai.data.loader import AudioCrops, batches, open_sources
 from mousai.recipe import REGISTRIES, Part, Recipe, phrases_fingerprint, recipe_from
 from mousai.training.budget import read_plan
@@ -41,7 +42,8 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     elif recipe.trains == "prior":
         settings, weights = symbolic(recipe, averaged, str(out / "state"))
     elif recipe.trains == "joint":
-        settings, weights = {"joint": recipe.joint.to_dict()}, {f"joint.{name}": value for name, value in averaged.items()}
+        settings = {"joint": recipe.joint.to_dict(), "licences": {"text": TextConditioner.licence_of(recipe.joint.config.text)}}
+        weights = {f"joint.{name}": value for name, value in averaged.items()}
     elif recipe.joint is not None:
         settings, weights = vector_generator(recipe, averaged)
     elif recipe.trains == "codec":
