@@ -24,7 +24,7 @@ from mousai.networks.flow import NETWORKS, TextCache, VectorNetworkConfig
 from mousai.randomness import randn, seeded_generators
 from mousai.types import Callback, Condition, ConditionShape, RowPredict, SamplingSettings
 
-OWN = SamplingSettings(steps=10, guidance=1.0, sampler="heun", schedule="linear").over(replace(OFF, hold=None, apg=None, apg_norm=None, rescale=None))
+OWN = SamplingSettings(steps=3, guidance=1.2, sampler="midpoint", schedule="linear").over(replace(OFF, hold=None, apg=None, apg_norm=None, rescale=None))
 SOLVERS = ("euler", "midpoint", "heun", "dopri5")
 ADAPTIVE = "dopri5"  # takes as many steps as it needs
 
