@@ -1,6 +1,8 @@
 """`mousai evaluate joint` and `evaluate flow` by tiny models of random weights, and the bench of solvers."""
 
+import importlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ import torch
 from mousai.audio import io
 from mousai.cli import main as cli
 from mousai.pipelines.muse import load_flow
-from tools.bench.flow_steps import draw, measured, table
+
+BENCH = Path(__file__).parents[2] / "tools" / "bench"
 
 
 @pytest.fixture
@@ -50,13 +53,15 @@ def test_flow_writes_loss_cosines_spreads_and_places(tiny_flow, clips, tmp_path,
     assert run("evaluate", "flow", tiny_flow, "--data", clips, "--out", tmp_path / "out", "--takes", 3, "--sampler", "ddim") == 2
 
 
-def test_evaluations_are_counted_and_fine_steps_converge(tiny_flow, tmp_path):
+def test_evaluations_are_counted_and_fine_steps_converge(tiny_flow, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    bench = importlib.import_module("flow_steps")
     flow = load_flow(tiny_flow)
-    rows = measured(flow, ["slow piano", "fast guitar"], torch.eye(12)[:2], seed=0)
+    rows = bench.measured(flow, ["slow piano", "fast guitar"], torch.eye(12)[:2], seed=0)
     by = {(row["solver"], row["evaluations"]): row for row in rows}
     assert ("heun", 2) in by and ("heun", 1) not in by and ("euler", 1) in by
     assert by["heun", 64]["off"] < by["heun", 4]["off"] + 1e-6 and by["euler", 64]["off"] < by["euler", 1]["off"]
     adaptive = [row for row in rows if row["solver"] == "dopri5"]
     assert len(adaptive) == 1 and adaptive[0]["evaluations"] > 6 and adaptive[0]["off"] < 1e-3
-    draw(rows, tmp_path / "steps.png", "tiny")
-    assert (tmp_path / "steps.png").stat().st_size > 10000 and "| dopri5 |" in table(rows)
+    bench.draw(rows, tmp_path / "steps.png", "tiny")
+    assert (tmp_path / "steps.png").stat().st_size > 10000 and "| dopri5 |" in bench.table(rows)
