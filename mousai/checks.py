@@ -84,6 +84,13 @@ def checked_pair(name: str, value: Any) -> tuple[float, float]:
     return numbers
 
 
+def within(value: Any, *names: str) -> dict[str, Any]:
+    """What a nested value, which others may have written, has under these names, one in the other: a dict, empty where it has none there."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
 def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{what}: expected text, came {short(text)}")

@@ -9,7 +9,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from mousai.leftovers import OLD, in_flight, temporary_name
+from mousai.leftovers import OLD, in_flight, remove_folder, sweep_once, temporary_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +36,7 @@ def writing(path: str | Path, *, new: bool = False) -> Iterator[Path]:
     to be `new` and something has that name by then.
     """
     path = Path(path)
+    sweep_once(path.parent)
     part = temporary_name(path)
     try:
         mode = _created(part)
@@ -64,6 +64,7 @@ def writing_folder(folder: str | Path) -> Iterator[Path]:
     and `folder` is as before. OSError in one line that names `folder`.
     """
     folder = Path(folder)
+    sweep_once(folder.parent)
     part = temporary_name(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def writing_folder(folder: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _told(error, folder, part) from None
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_folder(part)
         in_flight.discard(part.name)
 
 
@@ -217,11 +218,13 @@ def read_bytes(path: str | Path, most: int = MOST_BYTES, piped: bool = False) ->
 
     `piped`: a pipe will do as well, for what a user names, such as `<(…)` of a shell.
     """
+    data = bytearray()
     with _opened(path, piped) as file:
-        data = file.read(most + 1)
+        while block := file.read(min(2**20, most + 1 - len(data))):  # never `most` at once, which is taken whatever there is
+            data += block
     if len(data) > most:
         raise ValueError(f"{path}: is larger than {most / 2**20:g} MiB, which is the most that is read of such a file")
-    return data
+    return bytes(data)
 
 
 def _opened(path: str | Path, piped: bool = False) -> IO[bytes]:

@@ -30,6 +30,7 @@ OLDER_OF_ANY = OLDER_KINDS + r"|\.tmp[A-Za-z0-9]{{6}}"
 FORGOTTEN_SECONDS = 7 * 86400.0  # after which another machine's process no longer writes
 
 in_flight: set[str] = set()  # names that this process is writing to
+_swept: set[tuple[int, str]] = set()  # processes and the folders that they have swept once
 
 
 def temporary_name(path: Path, mark: str = MARK) -> Path:
@@ -37,6 +38,14 @@ def temporary_name(path: Path, mark: str = MARK) -> Path:
     name = f".{_stem(path.name)}{mark}{host_mark()}-{os.getpid():x}-{secrets.token_hex(3)}"
     in_flight.add(name)
     return path.with_name(name)
+
+
+def sweep_once(folder: str | Path) -> None:
+    """`sweep`s a folder the first time that this process asks for it: whoever writes there removes what the dead left."""
+    place = (os.getpid(), os.path.abspath(folder))
+    if place not in _swept:
+        _swept.add(place)
+        sweep(folder)
 
 
 def sweep(folder: str | Path, name: str | None = None, *, alone: bool = False) -> None:
@@ -55,6 +64,15 @@ def sweep(folder: str | Path, name: str | None = None, *, alone: bool = False) -
             if (ours and _is_dead(ours, entry)) or (alone and (ours or older.fullmatch(entry.name))):
                 if not (ours and ours["kind"] == "old" and _put_back(entry, ours["stem"], name)):
                     _remove(entry)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder as far as that can be done, though a signal that ends this process may come on the way."""
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _stem(name: str) -> str:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -148,6 +149,22 @@ def test_a_new_name_is_taken_by_one_alone(tmp_path: Path, monkeypatch, without: 
     assert (tmp_path / "a").read_text() == "first" and sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
+def test_a_signal_while_a_folder_is_removed_leaves_none_of_it(tmp_path: Path, monkeypatch) -> None:
+    unlink, signals = os.unlink, iter([SystemExit(143)])
+
+    def interrupted(*arguments, **settings):
+        if (signalled := next(signals, None)) is not None:
+            raise signalled
+        unlink(*arguments, **settings)
+
+    monkeypatch.setattr(os, "unlink", interrupted)
+    with pytest.raises(SystemExit), writing_folder(tmp_path / "folder") as part:
+        for name in "abc":
+            (part / name).touch()
+        raise ValueError
+    assert not os.listdir(tmp_path)
+
+
 def test_a_full_disk_is_said_of_weights(tmp_path: Path) -> None:
     program = """if True:
         import resource, signal, sys, torch
@@ -204,6 +221,12 @@ def test_leftovers_of_the_dead_alone_are_swept(tmp_path: Path) -> None:
     assert stay[-1].exists()
     sweep(tmp_path, "a")
     assert [each.exists() for each in stay] == [True, True, False]
+
+
+def test_whoever_writes_in_a_folder_sweeps_it_first(tmp_path: Path) -> None:
+    left_by(tmp_path / "a", number_of_a_dead_process())
+    write_text(tmp_path / "b", "x")
+    assert os.listdir(tmp_path) == ["b"]
 
 
 def test_whoever_is_alone_sweeps_all_kinds(tmp_path: Path) -> None:
@@ -273,6 +296,10 @@ def test_no_more_is_read_than_is_asked_for(tmp_path: Path) -> None:
     assert read_bytes(tmp_path / "large", 5) == b"12345"
     with pytest.raises(ValueError, match="large: is larger than"):
         read_bytes(tmp_path / "large", 4)
+    tracemalloc.start()
+    assert read_bytes(tmp_path / "large", 2**32) == b"12345"  # and no memory is taken for what might have come
+    assert tracemalloc.get_traced_memory()[1] < 2**22
+    tracemalloc.stop()
 
 
 def test_kinds_of_json() -> None:

@@ -154,7 +154,7 @@ def likely_period(onset: Array, said: float | None = None) -> float:
 def track(onset: Array, period: float) -> Array:
     """The beats of most onset strength that come about every `period` frames, in frames; the dynamic programming of Ellis."""
     spread = np.exp(-0.5 * (np.arange(-round(period), round(period) + 1) * 32 / period) ** 2)
-    local = np.convolve(onset, spread / spread.sum() * (1 + len(spread)) / 8, mode="same")
+    local = np.convolve(onset, spread / spread.sum() * (1 + len(spread)) / 8)[round(period) :][: len(onset)]
     near, far = max(1, round(period / 2)), round(2 * period)
     cost = -TIGHTNESS * np.log(np.arange(far, near - 1, -1) / period) ** 2
     score, before = local.copy(), np.full(len(onset), -1)

@@ -15,6 +15,7 @@ from mousai.audio.remix import channel_layout
 LOGGED_SIZE = re.compile(r"^ *(?:data|SSND|Data Size) *: *(\d+) \(should be (\d+)\)", re.MULTILINE)
 LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000  # a small file of another rate would become a very large one of ours
 MP3_SLACK = 2 * 1152
+COMMENT_BYTES = 2**20  # of the LIST chunk that is read, however long it says it is
 
 
 class Decoder:
@@ -124,7 +125,9 @@ def riff_comment(window: Window) -> str:
     while len(header := window.read(8)) == 8:
         marker, size = struct.unpack("<4sI", header)
         if marker == b"LIST":
-            chunk = window.read(size)
+            after = window.tell() + size + size % 2
+            chunk = window.read(min(size, COMMENT_BYTES))
+            window.seek(after)
             at = 4
             while at + 8 <= len(chunk):
                 name, length = struct.unpack_from("<4sI", chunk, at)

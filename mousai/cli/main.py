@@ -6,6 +6,7 @@ Heavy libraries are imported inside the commands. Exit codes: 0 done, 1 the doct
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -54,9 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
         for line in getattr(error, "problems", None) or [_in_words(error)]:  # of a job file, all that is wrong
             code = _complain(line, 2)
     except (RuntimeError, MemoryError) as error:
-        if debug or not _is_out_of_memory(error):
+        if debug or not (_is_out_of_memory(error) or _is_of_a_peer(error)):
             raise
-        code = _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
+        code = 130 if _is_of_a_peer(error) else _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
     if code == 130:
         _complain("interrupted; what was finished is kept", code)
     sys.exit(code or 0)
@@ -89,6 +90,12 @@ def _in_words(error: Exception) -> str:
 def _is_out_of_memory(error: BaseException) -> bool:
     said = ("can't allocate memory", "Storage size calculation overflowed")
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
+
+
+def _is_of_a_peer(error: BaseException) -> bool:
+    """Whether another process of this launch has ended, and with it what both were doing."""
+    kind, together = type(error).__name__, int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return together and (kind in ("DistBackendError", "DistNetworkError", "DistStoreError") or bool(re.search("gloo|Connection (closed|reset) by peer", str(error))))
 
 
 @app.callback(invoke_without_command=True)

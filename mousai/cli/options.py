@@ -10,9 +10,11 @@ import os
 import sys
 import time
 import typing
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import typer
@@ -29,13 +31,24 @@ def report(data: Any, text: str, as_json: bool) -> None:
 
 
 def prepare_output() -> None:
-    """What a stream's encoding cannot hold is escaped, and what is logged is `printable`: neither stops a job or steers a terminal."""
+    """What a stream's encoding cannot hold is escaped, what is logged is `printable`: neither stops a job or steers a terminal.
+
+    A warning of Python's is a line like any other, in the name of the library that warns.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable())
     logging.basicConfig(handlers=[handler])
+    warnings.showwarning = _warned
+
+
+def _warned(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+    parts = Path(filename).parts
+    places = [index for index, part in enumerate(parts[:-1]) if part in ("site-packages", "dist-packages")]
+    library = "mousai" if "mousai" in parts and not places else Path(parts[places[-1] + 1] if places else filename).stem
+    logging.getLogger(library).warning("%s", " ".join(str(message).split()))
 
 
 class _Printable(logging.Formatter):

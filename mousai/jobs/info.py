@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mousai import checkpoint, config
+from mousai.checks import within
 from mousai.words import clock
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     rows, damaged = read_log(folder / "log.jsonl")
     steps = steps_of(setting, stages) if is_planned(setting, stages) else None
     saved = checkpoint.newest_state(folder / "state")
-    exported = checkpoint.load_config(folder / "model").get("provenance", {}).get("step") if (folder / "model").is_dir() else None
+    exported = within(checkpoint.load_config(folder / "model"), "provenance").get("step") if (folder / "model").is_dir() else None
     step = max([row["step"] for row in rows] + [saved[0] if saved else 0])
     return {
         "kind": "training run",

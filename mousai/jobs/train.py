@@ -21,6 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mousai import checkpoint, config
+from mousai.checks import within
 from mousai.data.cache import check_header
 from mousai.data.latents import LatentCrops
 from mousai.data.loader import AudioCrops, Opened, batches, open_sources
@@ -119,7 +120,7 @@ def exported_step(out: Path) -> int | None:
     folder = out / "model"
     if not folder.exists() or checkpoint.verify(folder):
         return None
-    return (checkpoint.load_config(folder).get("provenance") or {}).get("step")
+    return within(checkpoint.load_config(folder), "provenance").get("step")
 
 
 def train_codec(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mousai import checkpoint, config
 from mousai.audio import io
 from mousai.audio.loudness import brought_to
+from mousai.checks import check_number, within
 from mousai.conditioners.joint import VECTOR
 from mousai.device import choose_device, choose_dtype
 from mousai.diffusion.sampling import PLAIN
@@ -219,9 +220,8 @@ def load(
         conditioner = part_from("conditioner", settings["conditioner"], f"{path_or_name}: conditioner").build()
     check_conditions(conditioner.gives, generator.accepts, str(path_or_name))
     origin = {"name": Path(os.path.abspath(path_or_name)).name, "fingerprint": checkpoint.fingerprint(folder)}
-    shown = {"rms": training_data(settings, "generator").get("rms"), "crop_frames": training_data(settings, "generator").get("crop_frames")}
-    licences = settings.get("licences") or {}
-    cascade = Cascade(codec, conditioner, generator, **shown, **origin, licences=licences).to(where, precision)
+    licences = within(settings, "licences")
+    cascade = Cascade(codec, conditioner, generator, **shown(settings, "generator", str(path_or_name)), **origin, licences=licences).to(where, precision)
     return cascade.compile() if compile else cascade
 
 
@@ -235,7 +235,7 @@ def load_codec(
     with trusting(trust):
         codec = part_with_weights("codec", settings, state, str(path_or_name)).requires_grad_(False).to(where)
     codec.set_precision(precision)
-    return codec, training_data(settings, "codec").get("rms")
+    return codec, shown(settings, "codec", str(path_or_name))["rms"]
 
 
 def check_model(path_or_name: str | Path, kinds: Sequence[str] = tuple(SYSTEM)) -> dict[str, Any]:
@@ -253,12 +253,13 @@ def place_and_precision(device: torch.device | str | None, dtype: torch.dtype | 
     return where, choose_dtype("auto" if dtype is None else str(dtype).removeprefix("torch."), where)
 
 
-def training_data(settings: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    """What the recipe of a model folder says of its data; nothing if nobody knows."""
-    made = settings.get("provenance") or {}
-    if kind == "codec" and "generator" in settings:
-        made = made.get("codec") or {}
-    return (made.get("recipe") or {}).get("data") or {}
+def shown(settings: Mapping[str, Any], kind: str, name: str) -> dict[str, Any]:
+    """The level and the frames of the music that a part was trained on, as its model's config says; None where nobody knows."""
+    origin = ("provenance", "codec") if kind == "codec" and "generator" in settings else ("provenance",)
+    data = within(settings, *origin, "recipe", "data")
+    check_number(f"{name}: provenance: rms", data.get("rms"), 0, 1000, above=True)
+    check_number(f"{name}: provenance: crop_frames", data.get("crop_frames"), 1, 2**31, whole=True)
+    return {what: data.get(what) for what in ("rms", "crop_frames")}
 
 
 def counting(callback: Callback | None, first: int, b: int, clips: int, sample_steps: int, decode_steps: int) -> Callable[[int, int], Callback | None]:

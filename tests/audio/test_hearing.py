@@ -98,6 +98,8 @@ def test_noise_and_silence_are_unclear():
     noise = hear(0.1 * torch.randn(20 * RATE, generator=torch.Generator().manual_seed(0)))
     assert not noise.bars_are_clear and noise.fields()["downbeats"] is None and noise.fields()["beats"] is None
     assert hear(torch.ones(100)).beats is None
+    for seconds in (0.3, 0.5, 1.0):  # less than two beats
+        hear(tones([0], seconds))
 
 
 def test_a_file_is_heard_from_any_second_and_rate(tmp_path):

@@ -111,6 +111,19 @@ def test_what_is_thrown_in_a_job_ends_in_one_line(error: BaseException, code: in
     assert words in captured and len(captured.splitlines()) == 1
 
 
+def test_a_process_whose_peers_have_died_ends_in_one_line(monkeypatch, capsys) -> None:
+    def fail(place: str) -> None:
+        raise RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:4242")
+
+    monkeypatch.setattr("mousai.jobs.info.describe", fail)
+    with pytest.raises(RuntimeError, match="closed by peer"):  # alone it is a fault of ours
+        cli.main(["info", "x"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["info", "x"])
+    assert caught.value.code == 130 and capsys.readouterr().err == "mousai: interrupted; what was finished is kept\n"
+
+
 def test_a_fault_of_ours_is_not_dressed_up_as_wrong_input(monkeypatch) -> None:
     monkeypatch.setattr("mousai.jobs.info.describe", lambda place: {}["x"])
     with pytest.raises(KeyError):
@@ -152,6 +165,9 @@ def test_libraries_speak_in_their_own_name() -> None:
     program = "import logging\nfrom mousai.cli.options import prepare_output\nprepare_output()\nlogging.getLogger('matplotlib.cbook').warning('no \\x1b[31m home')\nlogging.getLogger('mousai.data').warning('skipped x')"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == "matplotlib: no \\x1b[31m home\nmousai: skipped x\n"
+    program = "import warnings\nfrom mousai.cli.options import prepare_output\nprepare_output()\nwarnings.warn_explicit('old\\n \x1b[31m way', FutureWarning, '/lib/site-packages/torch/nn/x.py', 3)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "torch: old \\x1b[31m way\n"
 
 
 def test_synth_says_what_it_made(tmp_path: Path) -> None:

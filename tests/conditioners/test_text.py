@@ -246,6 +246,16 @@ def test_a_folder_without_a_tokenizer_is_refused(copy):
     refused(copy, "has no vocabulary")
 
 
+def test_whatever_a_library_raises_for_damaged_files_is_one_line(copy):
+    config = (copy / "tokenizer_config.json").read_text()
+    for damaged in ('{"model": {}}', "[]", "{", config.replace("BertTokenizer", "0")):
+        (copy / "tokenizer_config.json").write_text(damaged)
+        try:
+            TextConditioner(TextConfig(str(copy)))
+        except ValueError as error:
+            assert str(error).startswith(f"the text encoder '{copy}' cannot be loaded: ") and "\n" not in str(error)
+
+
 def test_a_tokenizer_of_another_model_is_refused(copy):
     config = json.loads((copy / "config.json").read_text())
     from safetensors.torch import load_file, save_file

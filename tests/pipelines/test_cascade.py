@@ -311,6 +311,11 @@ def test_what_cannot_be_loaded(tiny_cascade, tmp_path):
     short = edited(tiny_cascade, tmp_path / "short", lambda settings: settings["conditioner"].update(max_length=30))
     with pytest.raises(ValueError, match="takes 24 tokens .its max_tokens., conditions have up to 30"):
         load(short)
+    for number, made in enumerate(("x", {"recipe": [1]}, {"recipe": {"data": "x"}})):  # nobody knows at which level, then
+        assert load(edited(tiny_cascade, tmp_path / f"odd{number}", lambda settings: settings.update(provenance=made))).rms is None  # noqa: B023
+    loud = edited(tiny_cascade, tmp_path / "loud", lambda settings: settings.update(provenance={"recipe": {"data": {"rms": "loud"}}}))
+    with pytest.raises(ValueError, match="provenance: rms: expected a number above 0 and at most 1000, came 'loud'"):
+        load(loud)
     (edited(tiny_cascade, tmp_path / "cut", lambda settings: None) / "model.safetensors").write_bytes(b"x" * 100)
     with pytest.raises(ValueError, match="cut or damaged"):
         load(tmp_path / "cut")
