@@ -44,8 +44,8 @@ SHIPPED = {name: Path(__file__).resolve().parent / name for name in ("starter", 
 
 
 def model_folder(place: str | Path) -> Path:
-    """The folder of a shipped model's name (hyphens are as good as underscores), or of a Hugging Face name that is here, else the path itself, which need not exist; "./starter" is a path."""
-    path = SHIPPED.get(str(place).replace("-", "_")) or Path(place)
+    """The folder of a shipped model's name (hyphens are as good as underscores), or of a Hugging Face name that is here, else the path itself, which need not exist; "./starter" is one, and so is a Path."""
+    path = (SHIPPED.get(place.replace("-", "_")) if isinstance(place, str) else None) or Path(place)
     return path if path.exists() else diffusers_folder.cached(str(place)) or path
 
 

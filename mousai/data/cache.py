@@ -18,9 +18,8 @@ Format 1 had no `tensors`: its items have latents and tokens in float16, and so 
 from __future__ import annotations
 
 import json
-import re
+import logging
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,23 +32,19 @@ from torch.nn.functional import pad
 
 from mousai import locks
 from mousai.checks import short
+from mousai.data.items import Item, checksum, crc_of, ids_in, is_item, is_part, with_row
 from mousai.files import read_json, write_json, write_tensors
 from mousai.leftovers import sweep
 from mousai.types import Condition
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 2
 FIRST_TENSORS = {"latents": "float16", "tokens": "float16"}  # of format 1
 SHARD_BYTES = 256 * 2**20
 SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
 HEADER, INDEX, LOCK = "cache.json", "index.json", ".lock"
-SHARD = re.compile(r"shard-\d+-\d+\.safetensors")
-
-Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), crc, metadata
-
-
-def is_part(name: str) -> bool:
-    """Whether a tensor of that name is a part of a condition."""
-    return name == "tokens" or name.partition(".")[0] in ("vectors", "numbers", "curves")
+NUMBERS = ("sample_rate", "hop", "latent_channels")
 
 
 class CacheWriter:
@@ -94,7 +89,7 @@ class CacheWriter:
             shard = self.folder / f"{name}.safetensors"
             try:
                 write_tensors(shard, self.tensors)
-                _write_json(self.folder / f"{name}.json", [{**item, "shard": shard.name} for item in self.items])
+                _write_json(self.folder / f"{name}.json", [with_row(item, shard.name) for item in self.items])
             except OSError as error:
                 raise OSError(f"{error}; the shards before it are kept, the same command goes on from there") from error
             self.number += 1
@@ -120,12 +115,28 @@ def begin(folder: Path, header: Mapping[str, Any]) -> None:
     elif any(path.name != LOCK for path in folder.iterdir()):
         raise ValueError(f"{folder} is not empty and no latent cache; name an empty or a new folder as data.cache")
     else:
-        _write_json(folder / HEADER, {"format": FORMAT, **header})
-    used = {item["shard"] for item in read_items(folder)}
+        _write_json(folder / HEADER, {"format": FORMAT, **header, "crc": crc_of(header)})
+    used = {item["shard"] for item in forget_broken(folder, read_items(folder))}
     sweep(folder, alone=True)
     for path in folder.glob("shard-*.safetensors"):
         if path.name not in used:
             path.unlink()
+
+
+def forget_broken(folder: Path, items: list[Item]) -> list[Item]:
+    """The items whose shards are there and open; the others, which a line names, are dropped and so encoded again."""
+    names: dict[str, set[str]] = {}
+    for item in items:
+        names.setdefault(item["shard"], set()).add(item["id"])
+    broken = {shard for shard, ids in names.items() if not ids <= ids_in(folder / shard)}
+    if not broken:
+        return items
+    logger.warning("%s is damaged or missing; what it held is encoded again", ", ".join(str(folder / shard) for shard in sorted(broken)))
+    items = [item for item in items if item["shard"] not in broken]
+    for shard in broken:
+        (folder / shard).with_suffix(".json").unlink(missing_ok=True)
+    _write_json(folder / INDEX, items)
+    return items
 
 
 def read_header(folder: str | Path) -> dict[str, Any]:
@@ -136,9 +147,14 @@ def read_header(folder: str | Path) -> dict[str, Any]:
     header = _read_json(folder / HEADER, dict)
     if (version := header.pop("format", None)) not in (1, FORMAT):
         raise ValueError(f"{folder / HEADER}: expected format {FORMAT}, came {version}; it needs another version of mousai")
+    advice = f"remove {folder} and run `mousai cache` again"
+    if header.pop("crc", None) not in (None, crc_of(header)):  # those of earlier versions have none
+        raise ValueError(f"{folder / HEADER} is damaged: it is not what was written; {advice}")
     tensors = FIRST_TENSORS if version == 1 else header.get("tensors")
     if not isinstance(tensors, dict) or not all(isinstance(getattr(torch, str(dtype), None), torch.dtype) for dtype in tensors.values()):
-        raise ValueError(f"{folder / HEADER} is damaged: its tensors are no names with dtypes; remove {folder} and run `mousai cache` again")
+        raise ValueError(f"{folder / HEADER} is damaged: its tensors are no names with dtypes; {advice}")
+    if wrong := [name for name in NUMBERS if name in header and not (type(header[name]) is int and header[name] > 0)]:
+        raise ValueError(f"{folder / HEADER} is damaged: its {wrong[0]} is no whole number above 0; {advice}")
     return {**header, "tensors": tensors}
 
 
@@ -164,15 +180,6 @@ def read_items(folder: str | Path) -> list[Item]:
     return [items[name] for name in sorted(items)]
 
 
-def is_item(row: Any) -> bool:
-    """Whether a row of an index is an item as this cache writes it: with a shard of this folder, and numbers that can be."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "source", "split", "shard")):
-        return False
-    lengths = row.get("lengths")
-    counts = [row.get("frames"), *lengths] if isinstance(lengths, list) else [None]
-    return bool(SHARD.fullmatch(row["shard"])) and all(type(count) is int and count >= 0 for count in counts)
-
-
 def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
     """Writes the index of all shards; returns its items.
 
@@ -188,14 +195,6 @@ def merge(folder: Path, keep: Mapping[str, set[str]]) -> list[Item]:
         if path.name not in used:
             path.unlink()
     return items
-
-
-def checksum(item: Item, tensors: Mapping[str, Tensor]) -> int:
-    """The CRC-32 of an item's tensors, as they are stored, and of what is needed to read them."""
-    crc = zlib.crc32(json.dumps([item["id"], item["frames"], item["lengths"]]).encode())
-    for name in sorted(tensors):
-        crc = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), crc)
-    return crc
 
 
 class CacheReader:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mousai.data.cache import CacheReader, CacheWriter, begin, merge, read_items
+from mousai.data.cache import CacheReader, CacheWriter, begin, merge, read_header, read_items
 from mousai.data.latents import LatentCrops, LatentDataConfig
 from mousai.data.loader import SourceConfig, batches
 from mousai.types import Condition
@@ -194,6 +194,11 @@ def test_damage_is_named(tmp_path):
         with pytest.raises(ValueError, match="index.json is damaged: .* is no item of a cache"):
             read_items(tmp_path)
         (tmp_path / "index.json").unlink()
+    for item in ({"split": "trbin"}, {"source": "other"}):  # what nobody would miss
+        (tmp_path / "index.json").write_text(json.dumps([read_items(tmp_path)[0] | item]))
+        with pytest.raises(ValueError, match="index.json is damaged: .* is no item of a cache"):
+            read_items(tmp_path)
+        (tmp_path / "index.json").unlink()
     (tmp_path / "index.json").write_text("[{")
     with pytest.raises(ValueError, match="index.json is damaged: .*run `mousai cache` again"):
         read_items(tmp_path)
@@ -224,6 +229,30 @@ def test_a_header_of_other_things_is_damaged(tmp_path, tensors):
     (tmp_path / "cache.json").write_text(json.dumps({"format": 2, **HEADER, "tensors": tensors}))
     with pytest.raises(ValueError, match="cache.json is damaged"):
         CacheReader(tmp_path)
+
+
+def test_a_changed_header_is_damaged_and_one_of_an_earlier_version_is_read(tmp_path):
+    begin(tmp_path, HEADER)
+    written = json.loads((tmp_path / "cache.json").read_text())
+    for change in ({"seed": 7}, {"crc": 0}, {"hop": None, "crc": None}, {"sample_rate": 0, "crc": None}):
+        (tmp_path / "cache.json").write_text(json.dumps(written | change))
+        with pytest.raises(ValueError, match="cache.json is damaged: .*run `mousai cache` again"):
+            read_header(tmp_path)
+    del written["crc"]
+    (tmp_path / "cache.json").write_text(json.dumps(written))
+    assert read_header(tmp_path)["tensors"] == HEADER["tensors"]
+
+
+def test_items_of_a_shard_that_is_lost_are_forgotten_and_so_encoded_again(tmp_path, caplog):
+    fill(tmp_path, [16, 20], shard_bytes=1)
+    merge(tmp_path, {})
+    shards = sorted(tmp_path.glob("*.safetensors"))
+    begin(tmp_path, HEADER)
+    assert len(read_items(tmp_path)) == 2 and not caplog.records
+    shards[0].write_bytes(shards[0].read_bytes()[:50])
+    begin(tmp_path, HEADER)
+    assert f"{shards[0]} is damaged or missing; what it held is encoded again" in caplog.text
+    assert not shards[0].exists() and [item["shard"] for item in read_items(tmp_path)] == [shards[1].name]
 
 
 @pytest.mark.parametrize("wrong", [{"captions": 0}, {"crop_frames": 0}, {"segment_seconds": 0.0}, {"rms": -1.0}, {"caption_drop": 1.0}, {"sources": ()}])

@@ -280,11 +280,15 @@ def test_bfloat16_is_for_the_networks_and_sounds_nearly_the_same(model, tiny_cas
     assert {p.dtype for p in load(tiny_cascade, dtype=torch.float32).generator.parameters()} == {torch.float32}
 
 
-def test_a_name_means_the_model_that_comes_with_the_package(tiny_cascade, monkeypatch, model):
+def test_a_name_means_the_model_that_comes_with_the_package(tiny_cascade, tmp_path, monkeypatch, model):
     monkeypatch.setitem(checkpoint.SHIPPED, "starter", tiny_cascade)
     shipped = mousai.load("starter")
     assert isinstance(shipped, mousai.Cascade) and shipped.name == "starter"
     same(shipped.generate("calm", 0.1), model.generate("calm", 0.1))
+    monkeypatch.chdir(tmp_path)
+    for place in ("./starter", Path("starter")):  # a place
+        with pytest.raises(FileNotFoundError, match="no such model folder: starter"):
+            load(place)
 
 
 def edited(folder: Path, target: Path, change) -> Path:

@@ -32,16 +32,16 @@ def bomb(here: Path, number: int, chance: random.Random) -> tuple[list[str], str
     (here / "loop").symlink_to("loop")
     with (here / "huge").open("wb") as file:
         file.truncate(2**36)
-    place = chance.choice(PLACES)
+    place, mapped = chance.choice(PLACES), chance.choice([place for place in PLACES if place != "huge"])  # a map of it is no memory, but is limited
     words = chance.choice([
         ["generate", "--prompts", place, "--model", "model", "--out", "clips"], [*GENERATE, "--init", place], [*GENERATE, "--model", place], [*GENERATE, "--out", place],
-        ["render", place, "--model", "model", "--out", "pieces"], ["encode", place, *ENCODE], ["decode", place, "--model", "codec", "--out", "again"], ["train", place, "--out", "run"],
+        ["render", place, "--model", "model", "--out", "pieces"], ["encode", place, *ENCODE], ["decode", mapped, "--model", "codec", "--out", "again"], ["train", place, "--out", "run"],
         ["train", "codec.yaml", "--out", place, "--set", "train.steps=1"], ["train", "codec.yaml", "--out", "run", "--set", f"data.sources=[{place}]", "--set", "train.steps=1"],
         ["cache", place], ["cache", "generator.yaml", "--set", f"data.cache={place}"], ["cache", "generator.yaml", "--set", f"codec.path={place}"], ["data", "scan", place], ["info", place],
         ["export", place], ["replay", place], ["extend", place, "--seconds", "1", "--model", "model", "--out", "pieces"], ["evaluate", "seams", place, "--out", "figures"],
         ["data", "annotate", place, "--out", "heard.jsonl"], ["data", "synth", "--out", place, "--count", "1", "--seconds", "1", "--workers", "1"], ["info", "run", "--plot", "--out", place],
     ])  # fmt: skip
-    return words, place
+    return words, f"{place} or {mapped}"
 
 
 def anchors(levels: int = 30) -> str:

@@ -115,7 +115,7 @@ def cached(folder: Path) -> dict[str, str]:
     items = read_items(folder)
     for item in items:
         values = [reader.tensor(item, name).numpy().tobytes() for name in reader.names]
-        said = {key: value for key, value in item.items() if key != "shard"}
+        said = {key: value for key, value in item.items() if key not in ("shard", "row")}
         found[item["id"]] = hashlib.blake2b(repr((said, values)).encode(), digest_size=8).hexdigest()
     used = {item["shard"] for item in items} | {"cache.json", "index.json"}
     return found | {f"cache/{path.name}": "" for path in folder.iterdir() if path.name not in used}

@@ -35,13 +35,15 @@ READERS = (
     Reader("config", "base", COMMANDS["generate"].words, ("model/config.yaml", "model/README.md"), TOLD, "generate"),
     Reader("codec", "after encode", COMMANDS["decode"].words, ("codec/*",), TOLD, "decode"),
     Reader("latents", "after encode", COMMANDS["decode"].words, ("latents/0.safetensors",), OURS, "decode"),
-    Reader("state", "half train", COMMANDS["train"].words, ("run/state/*/*", "run/log.jsonl", "home/index/*"), OURS, "train"),
+    Reader("state", "half train", COMMANDS["train"].words, ("run/state/*/*", "home/index/*"), OURS, "train"),
     Reader("run", "half train", COMMANDS["train"].words, ("run/config.yaml",), TOLD, "train"),
-    Reader("done", "after train", COMMANDS["train"].words, ("run/state/*/*", "run/model/*.yaml", "run/model/*.json", "run/model/*.safetensors"), OURS, "train"),
+    Reader("log", "half train", COMMANDS["train"].words, ("run/log.jsonl",), FOREIGN),
+    Reader("done", "after train", COMMANDS["train"].words, ("run/model/*.yaml", "run/model/*.json", "run/model/*.safetensors"), OURS, "train"),
     Reader("export", "after train", COMMANDS["export"].words, ("run/state/*/*", "run/config.yaml", "run/model/*", "home/index/*"), OURS, "export"),
     Reader("cache", "after cache", COMMANDS["generator"].words, ("cache/*",), OURS, "generator"),
-    Reader("cache-again", "after cache", COMMANDS["cache"].words, ("cache/*", "home/index/*", "codec/*"), OURS, "cache"),
-    Reader("generator", "half generator", COMMANDS["generator"].words, ("run/state/*/*", "cache/*", "codec/*"), OURS, "generator"),
+    Reader("cache-again", "after cache", COMMANDS["cache"].words, ("cache/*", "home/index/*"), OURS, "cache"),
+    Reader("generator", "half generator", COMMANDS["generator"].words, ("run/state/*/*", "cache/*"), OURS, "generator"),
+    Reader("its-codec", "half generator", COMMANDS["generator"].words, ("codec/*",), TOLD, "generator"),
     Reader("render", "half render", COMMANDS["render"].words, ("pieces/*.render/**/*",), OURS, "render"),
     Reader("pieces", "after render", COMMANDS["render"].words, ("pieces/*",), FOREIGN),
     Reader("replay", "after render", ("replay", "pieces/noise-0.wav", "--model", "model", "--out", "again.wav"), ("pieces/noise-0.*", "model/*"), TOLD),
@@ -91,7 +93,9 @@ def damaged(stage: Stage, reader: Reader, chance: random.Random) -> tuple[Found,
         return Found(), what
     try:
         made = result(stage.here, COMMANDS[reader.makes])
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # of whatever reads it
+        if isinstance(error, ValueError) and path.name in str(error):  # which is told as soon as it is read
+            return Found(), what
         return Found("lost", f"{type(error).__name__}: {error}"), what
     made = {name: value for name, value in made.items() if not name.endswith("/moved")}
     made = first_names(made) if COMMANDS[reader.makes].counts_on else made

@@ -51,7 +51,7 @@ def asked(stage: Stage, kind: str, number: int, chance: random.Random) -> tuple[
         return Found("wrong line", "a line of more than 2,100 letters"), what
     if kind == "bombs" and number not in bombs.MAY_LACK_MEMORY and any("not enough memory" in line for line in complaints(ended)):
         return Found("wrong line", "what it takes is found out by taking it"), what
-    if ended.code == 2 and kind not in KEEPS and (left := {name for name in listing(stage.here) ^ before if not name.startswith("home")}):
+    if ended.code == 2 and words[0] not in DOES_THE_REST and (left := {name for name in listing(stage.here) ^ before if not name.startswith("home")}):
         return Found("leftovers", f"a refused command changed {', '.join(sorted(left)[:4])}"), what
     return Found(), what
 
@@ -189,6 +189,6 @@ def replace_somewhere(data: Any, value: Any, chance: random.Random) -> str:
 
 
 WORLDS = {"models": "after cache"}
-KEEPS = ("bombs",)  # a clip may have been made before another was refused
+DOES_THE_REST = ("encode", "decode")  # where one of several files is wrong
 KINDS = {"options": options, "settings": settings, "recipes": recipes, "job-files": job_files, "manifests": manifests, "models": models, "bombs": bombs.bomb}
 NAMES = list(KINDS)

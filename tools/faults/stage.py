@@ -100,7 +100,7 @@ class Stage:
             return Found("lost", f"the same command again: {last(ended)}")
         try:
             made = result(self.here, command)
-        except (OSError, ValueError, KeyError) as error:
+        except Exception as error:  # of whatever reads it
             return Found("lost", f"{type(error).__name__}: {error}")
         made = first_names(made) if command.counts_on else made
         if made != expected.files:
