@@ -32,20 +32,20 @@ class Command:
 COMMANDS = {
     command.name: command
     for command in (
-        Command("train", ("train", "codec.yaml", "--out", "run"), ("run",), models=("run/model",), states=("run/state",), weight=2),
-        Command("generator", ("train", "generator.yaml", "--out", "run"), ("run",), ("cache",), models=("run/model",), states=("run/state",), weight=2),
+        Command("train", ("train", "codec.yaml", "--out", "run"), ("run",), models=("run/model",), states=("run/state",)),
+        Command("generator", ("train", "generator.yaml", "--out", "run"), ("run",), ("cache",), models=("run/model",), states=("run/state",)),
         Command("cache", ("cache", "generator.yaml"), ("cache",), weight=2),
         Command("export", ("export", "run"), ("run",), ("train",), models=("run/model",), states=("run/state",), weight=2),
-        Command("render", ("render", "pieces.jsonl", "--model", "model", "--out", "pieces"), ("pieces",), weight=2),
+        Command("render", ("render", "pieces.jsonl", "--model", "model", "--out", "pieces"), ("pieces",), weight=1.5),
         Command("extend", ("extend", "music/1.wav", "--seconds", "1", "--prompt", "noise", "--model", "model", "--out", "pieces", "--format", "wav"), ("pieces",)),
         Command("generate", ("generate", "--prompts", "prompts.txt", "--seconds", "0.5", "--model", "model", "--out", "clips"), ("clips",), counts_on=True, weight=2),
-        Command("encode", ("encode", "music/0.wav", "music/1.wav", "--model", "codec", "--out", "latents"), ("latents",), counts_on=True, weight=1.5),
-        Command("decode", ("decode", "latents/0.safetensors", "--model", "codec", "--out", "again"), ("again",), ("encode",), counts_on=True),
-        Command("evaluate", ("evaluate", "codec", "codec", "--data", "music/music.jsonl", "--split", "all", "--seconds", "1", "--clips", "1", "--out", "figures"), ("figures",), weight=0.3),
-        Command("synth", ("data", "synth", "--out", "practice", "--count", "2", "--seconds", "1", "--format", "flac", "--workers", "1"), ("practice",)),
-        Command("annotate", ("data", "annotate", "music/music.jsonl", "--out", "heard.jsonl", "--workers", "1"), ("heard.jsonl",), weight=0.3),
-        Command("launched", ("train", "codec.yaml", "--out", "run"), ("run",), processes=2, models=("run/model",), states=("run/state",), weight=0.25),
-        Command("launched-cache", ("cache", "generator.yaml"), ("cache",), processes=2, weight=0.1),
+        Command("encode", ("encode", "music/0.wav", "music/1.wav", "--model", "codec", "--out", "latents"), ("latents",), counts_on=True, weight=2),
+        Command("decode", ("decode", "latents/0.safetensors", "--model", "codec", "--out", "again"), ("again",), ("encode",), counts_on=True, weight=2),
+        Command("evaluate", ("evaluate", "codec", "codec", "--data", "music/music.jsonl", "--split", "all", "--seconds", "1", "--clips", "1", "--out", "figures"), ("figures",), weight=0.1),
+        Command("synth", ("data", "synth", "--out", "practice", "--count", "2", "--seconds", "1", "--format", "flac", "--workers", "1"), ("practice",), weight=2),
+        Command("annotate", ("data", "annotate", "music/music.jsonl", "--out", "heard.jsonl", "--workers", "1"), ("heard.jsonl",)),
+        Command("launched", ("train", "codec.yaml", "--out", "run"), ("run",), processes=2, models=("run/model",), states=("run/state",), weight=0.15),
+        Command("launched-cache", ("cache", "generator.yaml"), ("cache",), processes=2, weight=0.05),
     )
 }
 

@@ -57,17 +57,19 @@ def play(asked: argparse.Namespace, top: Path) -> int:
     quietly(lambda: stages.append(Stage(top)))
     cases = list(chosen(asked))
     quietly(lambda: warm(stages[0], {name.split("/")[1] for name, _ in cases}))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     counts: dict[str, Counter] = {}
     print(f"{len(cases)} cases, seed {asked.seed}; ready after {time.monotonic() - began:.0f} s", flush=True)
-    for name, case in cases:
-        found, what = case(stages[0], random.Random(f"{asked.seed} {name}"))
-        row = counts.setdefault(name.rpartition("/")[0], Counter())
-        row["cases"] += 1
-        if found.fault:
-            row[found.fault] += 1
-            print(f"{found.fault}: --seed {asked.seed} --case {name}: {what}: {' '.join(found.text.split())}", flush=True)
-        if len(cases) > 200 and sum(row["cases"] for row in counts.values()) % 100 == 0:
-            print(f"{sum(row['cases'] for row in counts.values())} cases after {time.monotonic() - began:.0f} s", flush=True)
+    with suppress(KeyboardInterrupt):  # the table is of what was done until then
+        for number, (name, case) in enumerate(cases, 1):
+            found, what = case(stages[0], random.Random(f"{asked.seed} {name}"))
+            row = counts.setdefault(name.rpartition("/")[0], Counter())
+            row["cases"] += 1
+            if found.fault:
+                row[found.fault] += 1
+                print(f"{found.fault}: --seed {asked.seed} --case {name}: {what}: {' '.join(found.text.split())}", flush=True)
+            if number % 100 == 0:
+                print(f"{number} cases after {time.monotonic() - began:.0f} s", flush=True)
     print(table(counts))
     print(f"{sum(row['cases'] for row in counts.values())} cases in {time.monotonic() - began:.0f} s")
     return int(any(row[fault] for row in counts.values() for fault in FAULTS))
