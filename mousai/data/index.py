@@ -8,9 +8,11 @@ absolute path; or beside its source, where one is asked for or lies there, of wh
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import re
+import zlib
 from collections.abc import Callable, Collection
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -20,11 +22,12 @@ import soundfile
 
 from mousai.audio import io
 from mousai.audio.container import locate
-from mousai.files import file_hash, read_json, write_json
+from mousai.files import file_hash, parse_json, read_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+SEAL = re.compile(rb',"crc":(\d{1,20})}\n\Z')
 READER = f"libsndfile {soundfile.__libsndfile_version__}"  # a change of what mousai itself reads is a new FORMAT
 
 
@@ -121,7 +124,7 @@ class Index:
                 raise OSError("there is no home folder; set MOUSAI_CACHE")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             kept = {"format": FORMAT, "reader": READER, "source": self.source, "files": files, "shards": self.shards}
-            write_json(self.path, kept, indent=None)
+            write_text(self.path, sealed(json.dumps(kept, separators=(",", ":"))))
         except OSError as error:
             logger.warning("the index of %s cannot be kept, its files will be looked into again: %s", self.source, error)
 
@@ -133,7 +136,7 @@ def open_index(source: str, beside: bool = False) -> Index:
     if index.path is None or not index.path.exists():
         return index
     try:
-        data = read_json(index.path, kind=dict, most=2**30)
+        data = parse_json(unsealed(read_bytes(index.path, 2**30), index.path).decode(), f"{index.path} is damaged", dict)
         if data.get("format") == FORMAT:
             files, shards = {key: known_file(known) for key, known in data["files"].items()}, data["shards"]
             if not (isinstance(shards, dict) and all(map(is_known_shard, shards.values()))):
@@ -142,9 +145,26 @@ def open_index(source: str, beside: bool = False) -> Index:
                 files = {key: known for key, known in files.items() if not isinstance(known.found, str)}
             return Index(place, index.path, files, shards)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = error if isinstance(error, (OSError, ValueError)) else f"{index.path} is damaged"
+        told = isinstance(error, (OSError, ValueError)) and not isinstance(error, UnicodeDecodeError)
+        reason = error if told else f"{index.path} is damaged"
         logger.warning("the files of %s are looked into anew: %s", source, reason)
     return index
+
+
+def sealed(text: str) -> str:
+    """The JSON of an object with the CRC-32 of that text as its last entry."""
+    return f'{text[:-1]},"crc":{zlib.crc32(text.encode())}}}\n'
+
+
+def unsealed(data: bytes, path: Path) -> bytes:
+    """What was `sealed`, as it was; what was written before there was a seal stays. ValueError where it is not what was written."""
+    seal = SEAL.search(data[-32:])
+    if seal is None:
+        return data
+    data = data[: len(data) - len(seal[0])] + b"}"
+    if zlib.crc32(data) != int(seal[1]):
+        raise ValueError(f"{path} is damaged: it does not have its checksum")
+    return data
 
 
 def known_file(row: list[Any]) -> Known:

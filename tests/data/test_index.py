@@ -149,6 +149,18 @@ def test_a_damaged_index_is_made_anew_with_a_line(music, probes, caplog, damage)
     assert json.loads(path.read_text()) == good
 
 
+def test_a_number_that_was_changed_in_an_index_is_found(music, probes, caplog):
+    open_source(music)
+    path = index_path(str(music), beside=False)
+    written = path.read_text()
+    place = written.index("48000")
+    for text in (f"{written[:place]}38000{written[place + 5 :]}", written.replace('"crc":', '"crc":1')):
+        path.write_text(text)
+        caplog.clear()
+        open_source(music)
+        assert "is damaged: it does not have its checksum" in caplog.text and json.loads(path.read_text()) == json.loads(written)
+
+
 def test_what_could_not_be_read_is_tried_again_by_another_reader(music, probes, monkeypatch):
     open_source(music)
     probes.clear()
