@@ -16,7 +16,8 @@ from mousai.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
 SHORTER = [
-    (r"data synth (.*)--count \d+", r"data synth \1--count 48"),
+    (r"data synth (.*)--count \d+$", r"data synth \1--count 18 --seconds 4"),
+    (r"data synth (.*)--count \d+ --seconds 14", r"data synth \1--count 48 --seconds 14"),
     (r"^(mousai train .*) --minutes \d+", r"\1"),
     (r"^(mousai train .*)", r"\1 --set train.steps=2 --set train.batch_size=2"),
     (r"^(mousai render .*) --minutes \d+", r"\1 --seconds 20"),

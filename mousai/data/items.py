@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-ROW = ("id", "source", "split", "shard")
+ROW = ("id", "source", "split")  # what says which item it is, and to what it belongs
 SHARD = re.compile(r"shard-\d+-\d+\.safetensors")
 
 Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), crc, row, metadata
@@ -26,7 +26,7 @@ def is_part(name: str) -> bool:
 
 def is_item(row: Any) -> bool:
     """Whether a row of an index is an item as this cache writes it: with a shard of this folder, and numbers that can be."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ROW):
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in (*ROW, "shard")):
         return False
     lengths = row.get("lengths")
     counts = [row.get("frames"), *lengths] if isinstance(lengths, list) else [None]
@@ -35,9 +35,8 @@ def is_item(row: Any) -> bool:
 
 
 def with_row(item: Item, shard: str) -> Item:
-    """An item with its shard and the checksum of what says which item it is, where it is and to what it belongs."""
-    item = {**item, "shard": shard}
-    return {**item, "row": crc_of([item.get(name) for name in ROW])}
+    """An item with its shard and the checksum of its `ROW`."""
+    return {**item, "shard": shard, "row": crc_of([item.get(name) for name in ROW])}
 
 
 def crc_of(value: Any) -> int:
