@@ -105,3 +105,20 @@ def test_a_generator_of_two_shapes_or_none_is_refused():
         tiny(stable_audio=None)
     with pytest.raises(ValueError, match="expected hop and sample_rate of 1 or more, longest above 0"):
         SecondsConfig(100, 100, longest=0.0)
+
+
+def test_a_vector_is_heard_by_tokens_and_everywhere_and_unsaid_is_no_condition():
+    from mousai.generators.vector import VectorConfig
+
+    model = tiny(vector=VectorConfig(features=6, tokens=4, alone=True), max_tokens=1).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    assert model.accepts.tokens == 0 and dict(model.accepts.vectors) == {"music": 6}
+    vectors = torch.nn.functional.normalize(torch.randn(3, 6, generator=torch.Generator().manual_seed(0)), dim=-1)
+    made = model.sample(Condition(vectors={"music": vectors}), 1024, seeds=[0, 0, 0])  # 47 s and more of a codec of 2,048 samples a frame
+    assert made.shape == (3, 3, 1024) and not torch.allclose(made[0], made[1], atol=1e-3)
+    unsaid = Condition(vectors={"music": torch.full((1, 6), torch.nan)}, numbers={"seconds": torch.full((1,), torch.nan)})
+    both = model.predictor([unsaid, None], SamplingSettings(steps=4, guidance=1.0), torch.tensor([1.0, 0.0]))
+    x, t, row = torch.randn(1, 3, 16).expand(2, -1, -1), torch.ones(2), torch.tensor([0, 1])
+    told, null = both(x, t, row, row, [0, 0])
+    torch.testing.assert_close(told, null)
