@@ -15,7 +15,7 @@ from mousai.words import say
 def compose(
     prompts: Annotated[Optional[list[str]], typer.Argument(help="What to compose, a score for each.", metavar="PROMPT...", show_default=False)] = None,
     prompts_file: Annotated[Optional[Path], option("A file with a prompt a line.", "--prompts")] = None,
-    bars: Annotated[Optional[int], option("Length; 32 unless given.")] = None,
+    bars: Annotated[Optional[int], option("Length, with --continue of what is new; 32 unless given.")] = None,
     seconds: Annotated[Optional[float], option("Length, in whole bars, in place of --bars.", "--seconds", "-s")] = None,
     seed: Annotated[int, option("Of the first score; the others count on from it.")] = 0,
     count: Annotated[int, option("Scores of each prompt.")] = 1,
@@ -24,6 +24,7 @@ def compose(
     soundfont: Annotated[Optional[str], option("An .sf2 or .sf3 file that plays it, or `auto` for an installed one; else the own instruments.")] = None,
     stems: Annotated[bool, option("Each part's sound to a file of its own, too.", "--stems")] = False,
     loudness: Annotated[Optional[float], option("LUFS of the sound, its true peak at -1 dBTP at most; -18 without a limit to the peak unless given.")] = None,
+    going_on: Annotated[Optional[Path], option("A MIDI file to go on from, as it is, by its players, in its key, metre and tempo.", "--continue")] = None,
     key: Annotated[Optional[str], option('Such as "F# minor", "Bb major", "Am".')] = None,
     bpm: Annotated[Optional[float], option("Tempo in beats a minute; of 6/8 and 12/8 a beat is a dotted quarter.")] = None,
     metre: Annotated[Optional[str], option("4/4, 3/4, 6/8, 12/8, 2/4.")] = None,
@@ -58,7 +59,7 @@ def compose(
     made: list[Any] = []
     try:
         with progress_bar("bars") as progress:
-            for score in job.compose(requests, model, out, rendering=rendering, picture=picture, progress=progress):
+            for score in job.compose(requests, model, out, rendering=rendering, picture=picture, going_on=going_on, progress=progress):
                 made.append(score)
                 if not as_json:
                     say(score.path, *(each for each in (score.picture, score.audio, *score.stems) if each))

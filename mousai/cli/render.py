@@ -125,9 +125,9 @@ def replay(
     """Make a file again from the recipe in its own metadata, and say whether it is the same."""
     share_processors()
     if file.suffix.lower() in (".mid", ".midi"):
-        if recording is not None or (device, dtype, compile) != ("auto", "auto", False):
-            raise ValueError(f"{file}: a score is composed of no recording, on the CPU; leave --recording, --device, --dtype and --compile away")
-        return _replay_score(file, out, model, as_json)
+        if (device, dtype, compile) != ("auto", "auto", False):
+            raise ValueError(f"{file}: scores are composed on the CPU; leave --device, --dtype and --compile away")
+        return _replay_score(file, out, model, recording, as_json)
     from mousai.jobs.replay import replay as run
 
     with _listener(None) as listener:
@@ -137,10 +137,10 @@ def replay(
     report(done.to_dict(), f"{done.path}: {_difference(done)}", as_json)
 
 
-def _replay_score(file: Path, out: Path | None, model: str | None, as_json: bool) -> None:
+def _replay_score(file: Path, out: Path | None, model: str | None, going_on: Path | None, as_json: bool) -> None:
     from mousai.jobs.compose import replay as run
 
-    done = run(file, model, out)
+    done = run(file, model, out, going_on)
     why = f"; {done.file.name} was made with {'; with '.join(done.differs)}" if done.differs else ""
     text = f"the same {'notes' if done.differs else 'bytes'}" if done.same else f"differs from {done.first_difference:.3f} s on"
     report(done.to_dict(), f"{done.path}: {text}{why}", as_json)

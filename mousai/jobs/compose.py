@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import numpy as np
 
 from mousai.audio.write import FORMATS
 from mousai.checks import short
-from mousai.files import read_bytes
+from mousai.files import file_hash, read_bytes
 from mousai.jobs.places import free, ready, split_out
-from mousai.jobs.replay import Replayed, model_of
+from mousai.jobs.replay import Replayed, model_of, no_recording, recording_at
 from mousai.pipelines.symbolic import Symbolic, check_composer, load
 from mousai.request.piece import slug
 from mousai.request.score import ScoreRequest, Words, words_of
 from mousai.symbolic import midi
-from mousai.symbolic.plan import instruments_in, plan_of
+from mousai.symbolic.plan import instruments_in, plan_going_on, plan_of
 from mousai.symbolic.score import Score
 
 STARTER = "starter-symbolic"
@@ -67,33 +67,42 @@ def compose(
     *,
     rendering: Rendering | None = None,
     picture: bool = True,
+    going_on: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Composed]:
     """Composes each request and yields it when its files are there.
 
     `out` is a folder (default: this one), or the name of a MIDI file for one request; the others lie beside it. No file is overwritten: a taken
-    name gets a number. Whatever is wrong raises ValueError or OSError before anything is composed.
+    name gets a number. `going_on` is a MIDI file that each goes on from. Whatever is wrong raises ValueError or OSError before anything is composed.
     """
     if not requests:
         raise ValueError('nothing to compose: say what to play, for example "slow piano, melancholic"')
     folder, name, _ = split_out(out, len(requests), None, "mid", ("mid", "midi"))
     midi.symusic()
+    before = midi.read(going_on) if going_on is not None else None
     for request in requests:
-        plan_of(request)
+        plan_of(request) if before is None else plan_going_on(request, before)
     font = _font(rendering)
     check_composer(model)
     with ready(folder):
         composer = load(model)
         for request in requests:
-            yield _one(composer, request, folder, name, rendering, font, picture, progress)
+            began = time.perf_counter()
+            score = composed(composer, request, before, going_on, progress)
+            yield _written(score, request, folder, name, rendering, font, picture, time.perf_counter() - began)
 
 
-def _one(
-    composer: Symbolic, request: ScoreRequest, folder: Path, name: str | None, rendering: Rendering | None, font: Any, picture: bool, progress: Callable[[int, int], None] | None
+def composed(composer: Symbolic, request: ScoreRequest, before: Score | None, file: str | Path | None, progress: Callable[[int, int], None] | None = None) -> Score:
+    """The score of a request, with the file that it goes on from in its recipe."""
+    score = composer.compose(request, going_on=before, progress=progress)
+    if before is None:
+        return score
+    return replace(score, recipe={**score.recipe, "continues": {"file": Path(file).name, "hash": file_hash(file), "at": str(Path(file).resolve())}})
+
+
+def _written(
+    score: Score, request: ScoreRequest, folder: Path, name: str | None, rendering: Rendering | None, font: Any, picture: bool, took: float
 ) -> Composed:
-    began = time.perf_counter()
-    score = composer.compose(request, progress=progress)
-    took = time.perf_counter() - began
     beside = (*(("png",) if picture else ()), *((rendering.format,) if rendering else ()))
     while True:
         path = free(folder, name or f"{slug(request.prompt)}-{request.seed}", "mid", beside)
@@ -108,10 +117,10 @@ def _one(
 
         drawn = path.with_suffix(".png")
         piano_roll_png(score, drawn, f"{request.prompt[:90]}, seed {request.seed}")
-    began = time.perf_counter()
+    beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
     words = words_of(request.prompt, instruments_in(request.prompt))
-    return Composed(path, drawn, audio, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - began, words)
+    return Composed(path, drawn, audio, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, words)
 
 
 def _font(rendering: Rendering | None) -> Any:
@@ -154,8 +163,11 @@ def in_words(made: Composed) -> str:
     return f"heard: {heard or 'nothing'}{unheard}\n{made.bars} bars, {made.notes} notes, {made.seconds:.1f} s in {made.took:.1f} s{sound}: {speed:.3g}x real time"
 
 
-def replay(file: str | Path, model: str | Path | None = None, out: str | Path | None = None) -> Replayed:
-    """Composes a MIDI file of ours again, beside it or at `out`, and compares the two to the byte; ValueError for one without a recipe."""
+def replay(file: str | Path, model: str | Path | None = None, out: str | Path | None = None, going_on: str | Path | None = None) -> Replayed:
+    """Composes a MIDI file of ours again, beside it or at `out`, and compares the two to the byte; ValueError for one without a recipe.
+
+    `going_on` is what the file went on from; unless given, it is looked for beside the file and where it was.
+    """
     file = Path(file)
     recipe = midi.recipe_in(read_bytes(file, midi.MOST_BYTES))
     if not isinstance(recipe, dict) or not isinstance(recipe.get("compose"), dict) or not all(isinstance(recipe.get(name), str) for name in ("model", "fingerprint")):
@@ -164,12 +176,19 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
         request = ScoreRequest(**recipe["compose"])
     except TypeError as error:
         raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
+    before = recipe.get("continues")
+    if before is None:
+        no_recording(file, going_on)
+    source = recording_at(file, before["file"], before["hash"], going_on, before.get("at")) if before is not None else None
     composer = load(model or model_of(file, recipe))
     differs = tuple(f"another {name}: {recipe[name]}, here it is {value}" for name, value in composer.facts.items() if recipe.get(name, value) != value)
     folder, name, _ = split_out(out if out is not None else file.parent, 1, None, "mid", ("mid", "midi"))
     with ready(folder):
         path = free(folder, name or f"{file.stem}-replay", "mid")
-        midi.write(path, composer.compose(request), new=True)
+        again = composed(composer, request, midi.read(source) if source else None, source)
+        if source:  # the file says where it was then
+            again = replace(again, recipe={**again.recipe, "continues": before})
+        midi.write(path, again, new=True)
     one, other = midi.read(file), midi.read(path)
     same = read_bytes(file, midi.MOST_BYTES) == read_bytes(path, midi.MOST_BYTES) if not differs else one == other
     return Replayed(file, path, differs, same, None if same else _first_difference(one, other))

@@ -5,6 +5,7 @@ Everything in a score follows from what is asked, its seed and the model: the sa
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import mousai
@@ -21,14 +23,16 @@ from mousai.request.score import ScoreRequest
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer, Written
 from mousai.symbolic.harmony import chord_symbol, moved, signature
+from mousai.symbolic.material import Material
 from mousai.symbolic.phrase_vae import PhraseVAE
 from mousai.symbolic.phrases import GRID, ungridded
-from mousai.symbolic.plan import Plan, plan_of
+from mousai.symbolic.plan import Plan, plan_going_on, plan_of
 from mousai.symbolic.practice import TICKS
 from mousai.symbolic.prior import PhrasePrior
 from mousai.symbolic.score import LENGTH, START, Part, Score, notes_of
 
 KINDS = tuple(SYMBOLIC)
+MOST_TICKS = 2**15 - 1  # a quarter, of a MIDI file
 
 
 class Symbolic:
@@ -49,20 +53,26 @@ class Symbolic:
         }  # fmt: skip
 
     def compose(
-        self, prompt: str | ScoreRequest, bars: int | None = None, seed: int = 0, *, progress: Callable[[int, int], None] | None = None, **settings: Any
-    ) -> Score:
+        self, prompt: str | ScoreRequest, bars: int | None = None, seed: int = 0, *, going_on: Score | None = None,
+        progress: Callable[[int, int], None] | None = None, **settings: Any,
+    ) -> Score:  # fmt: skip
         """The score for a prompt; `settings` are the other fields of `request.score.ScoreRequest`, such as key="F minor", metre="3/4", instruments="cello, piano".
 
-        `progress(done, total)` counts bars. ValueError in one line for what cannot be.
+        With `going_on` it is that score, as it is, and so many bars after it. `progress(done, total)` counts bars. ValueError in one line for what cannot be.
         """
         request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, bars=bars, seed=seed, **settings)
-        plan = plan_of(request)
-        written = []
-        for bar in Composer(self.phrases, self.prior, plan).bars():
-            written.append(bar)
+        plan, material = (plan_of(request), None) if going_on is None else plan_going_on(request, going_on)
+        composer, written = Composer(self.phrases, self.prior, plan), []
+        if material is not None:
+            composer.hear(material)
+        first = composer.memory.bar
+        for bar in composer.bars():
+            written.append(replace(bar, bar=replace(bar.bar, start=len(written) * plan.bar_length)))
             if progress:
-                progress(len(written), plan.bars)
-        return self.score_of(plan, written, {"compose": request.to_dict(), **self.facts})
+                progress(len(written), plan.bars - first)
+        recipe = {"compose": request.to_dict(), **self.facts}
+        new = self.score_of(plan, written, recipe)
+        return new if going_on is None else followed(going_on, material, new)
 
     def stream(self, prompt: str, seed: int = 0, **settings: Any) -> Iterator[Score]:
         """A piece without end, a score of one bar at a time; what is kept of it does not grow."""
@@ -91,6 +101,26 @@ class Symbolic:
         home = Score(TICKS, tuple(ended), ((0, plan.quarters),), ((0, *plan.metre),), chords=tuple(chords))
         there = moved(home, plan.up)
         return Score(there.ticks, there.parts, there.tempos, there.metres, ((0, signature(plan.root, plan.mode), plan.mode == "minor"),), (), there.chords, recipe)
+
+
+def followed(score: Score, material: Material, new: Score) -> Score:
+    """A score as it is, and after its last bar what was composed to go on from it; ticks so fine that both are exact."""
+    ticks = math.lcm(score.ticks, GRID)
+    if ticks > MOST_TICKS:
+        raise ValueError(f"the score has {score.ticks} ticks a quarter, with which nothing can be put on a grid of {GRID} exactly; save it with 480")
+    own, scale = ticks // score.ticks, ticks // GRID
+    end = scale * (material.bars[-1].start + material.bars[-1].length)
+    parts = []
+    for index, part in enumerate(score.parts):
+        rows = part.notes * np.array([own, own, 1, 1])
+        if index in material.order:
+            later = new.parts[material.order.index(index)].notes.copy()
+            later[:, START], later[:, LENGTH] = later[:, START] * scale * GRID // TICKS + end, later[:, LENGTH] * scale * GRID // TICKS
+            rows = np.concatenate([rows, later])
+        parts.append(Part(part.name, part.program, part.drums, notes_of(rows)))
+    moved_events = {name: tuple((own * each[0], *each[1:]) for each in getattr(score, name)) for name in ("tempos", "metres", "keys", "sections", "chords")}
+    moved_events["chords"] += tuple((tick * scale * GRID // TICKS + end, symbol) for tick, symbol in new.chords)
+    return Score(ticks, tuple(parts), **moved_events, recipe=new.recipe)
 
 
 def load(path_or_name: str | Path) -> Symbolic:

@@ -19,7 +19,8 @@ from torch import Tensor
 from mousai.data.synth.theory import Chord, scale_over
 from mousai.networks.ssm import State
 from mousai.symbolic.harmony import CHORDS, NO_CHORD, TRIADS, chord_class
-from mousai.symbolic.material import ACTS, BACK, NEW, REST, metre_class, tempo_class
+from mousai.symbolic.material import ACTS, BACK, NEW, REST, Material, metre_class, tempo_class
+from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.phrase_vae import PITCH, POSITION, PhraseVAE, drawn
 from mousai.symbolic.phrases import Bar
 from mousai.symbolic.plan import Plan, chance, draw_seed
@@ -32,6 +33,7 @@ FLOW_STEPS = 10
 TONIC = {"major": 0, "minor": 12 + 9}  # chord classes of the home keys
 ROOTS = {"major": 0, "minor": 9}
 BASS = FAMILIES.index("bass")
+MOST_HEARD = 64  # bars of what is gone on from
 MOST_REST = 4  # bars that a player rests in a row
 AT_ONCE = 8  # bars that are written together
 
@@ -88,24 +90,40 @@ class Composer:
             sketches = [self.sketch() for _ in range(count)]
             yield from self.written(sketches, first)
 
+    def hear(self, material: Material) -> None:
+        """Goes through the last bars of what is there already, so that what comes goes on from it."""
+        first = max(0, len(material.bars) - MOST_HEARD)
+        found: list[Phrase] = []
+        for bar, row in zip(material.bars[first:], material.phrases[first:], strict=True):
+            found += [(phrase, part.drums, bar.length) for phrase, part in zip(row, material.parts, strict=True)]
+        latents = self.vae.encode(padded(found)).view(len(material.bars) - first, len(material.parts), -1)
+        self.memory.bar = first
+        for number, row in enumerate(material.phrases[first:], first):
+            played = torch.tensor([len(phrase) > 0 for phrase in row])
+            known = Sketch(tuple(material.chords[number].tolist()), material.acts[number].tolist(), latents[number - first] * played[:, None])
+            self.sketch(known, material.bars[number].metre)
+            self.memory.phrases.append(row)
+
     # What comes
 
-    def sketch(self) -> Sketch:
-        """The next bar's chords, acts and latents."""
+    def sketch(self, known: Sketch | None = None, metre: tuple[int, int] | None = None) -> Sketch:
+        """The next bar's chords, acts and latents: those that are known, else drawn."""
         plan, memory = self.plan, self.memory
         near = NEAR_END if plan.bars is None else min(plan.bars - 1 - memory.bar, NEAR_END)
         past = [memory.chords[-far] if far <= len(memory.chords) else (CHORDS, CHORDS) for far in BACK]
-        common = {"metre": metre_class(plan.metre), "place": memory.bar % PLACES, "near": near, "past": past}
+        common = {"metre": metre_class(metre or plan.metre), "place": memory.bar % PLACES, "near": near, "past": past}
         told = self.element(kind=BAR, family=0, register=0, density=0, chords=(CHORDS, CHORDS), back=None, **common)
-        chords = self.draw_chords(told, near)
+        chords = known.chords if known else self.draw_chords(told, near)
         memory.act_before, memory.latent_before = ACTS, None
         acts, latents = [], torch.zeros(len(plan.players), self.vae.config.latent)
         for number, player in enumerate(plan.players):
             back = torch.stack([memory.latents[-far][number] if far <= len(memory.latents) else torch.zeros(self.vae.config.latent) for far in BACK])
             track = player.track
             told = self.element(kind=CELL, family=track.family, register=track.register, density=track.density, chords=chords, back=back, **common)
-            act = self.draw_act(told, number, chords, acts, back)
-            if act == NEW:
+            act = known.acts[number] if known else self.draw_act(told, number, chords, acts, back)
+            if known:
+                latents[number] = known.latents[number]
+            elif act == NEW:
                 generator = torch.Generator().manual_seed(draw_seed(plan, memory.bar, number))
                 latents[number] = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator, plan.spread)
             elif act != REST:

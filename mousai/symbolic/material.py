@@ -51,6 +51,7 @@ class Material:
     acts: np.ndarray  # (bars, tracks)
     phrases: tuple[tuple[np.ndarray, ...], ...]
     up: int  # semitones that the piece was moved into the home key
+    order: tuple[int, ...]  # which of the score's parts each is
 
 
 def metre_class(metre: tuple[int, int]) -> int:
@@ -87,7 +88,7 @@ def material_of(score: Score, style: str = "") -> Material:
     phrases = tuple(tuple(bar[i] for i in order) for bar in grid.phrases)
     chords = chords_of(home, halves(grid.bars)).reshape(-1, 2)
     tempo = tempo_class(score.tempos[0][1] if score.tempos else 120.0)
-    return Material(style, mode == "minor", tempo, grid.bars, chords, parts, tracks_of(grid, order), acts_of(phrases, grid.bars), phrases, up)
+    return Material(style, mode == "minor", tempo, grid.bars, chords, parts, tracks_of(grid, order), acts_of(phrases, grid.bars), phrases, up, tuple(order))
 
 
 def _height(part: Part) -> float:

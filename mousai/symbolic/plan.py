@@ -12,13 +12,13 @@ from mousai.data.synth.compose import arrange
 from mousai.data.synth.styles import STYLES
 from mousai.data.synth.voices import DRUM_KEYS, VOICES
 from mousai.randomness import seed_of
-from mousai.request.music import has, settled
+from mousai.request.music import has, in_words, settled
 from mousai.request.score import DEFAULT_BARS, ScoreRequest, density_named, style_named
 from mousai.symbolic.harmony import chord_moved
-from mousai.symbolic.material import DENSITIES, UNPITCHED, Track, halves, material_of
+from mousai.symbolic.material import DENSITIES, UNPITCHED, Material, Track, halves, material_of
 from mousai.symbolic.phrases import GRID, Bar
 from mousai.symbolic.practice import score_of
-from mousai.symbolic.score import DRUMS, FAMILIES
+from mousai.symbolic.score import DRUMS, FAMILIES, PITCH, Score
 from mousai.theory import key_of
 
 METRES = {"4/4": (4, 4), "3/4": (3, 4), "2/4": (2, 4), "6/8": (6, 8), "12/8": (12, 8)}
@@ -97,6 +97,34 @@ def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
     return Plan(
         style, root, mode, metre, round(quarters, 3), players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature, request.spread
     )
+
+
+def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
+    """The plan of a request for so many bars after a score, by its players, in its key, metre and tempo; and what the prior hears of that.
+
+    ValueError where the request says these otherwise, or the score ends in a metre that is not composed in.
+    """
+    said = request.music().over(in_words(request.prompt)).said() | ({"instruments": request.instruments} if request.instruments else {})
+    for name in ("key", "metre", "bpm", "chords", "instruments"):
+        if name in said:
+            raise ValueError(f"{name}: what goes on from a score keeps that of the score; leave it away, of the prompt too (came {short(said[name])})")
+    style = style_named(request.prompt)
+    material = material_of(score, style)
+    metre, quarters = material.bars[-1].metre, score.tempos[-1][1] if score.tempos else 120.0
+    if metre not in METRES.values() or material.bars[-1].length != 4 * GRID * metre[0] // metre[1]:
+        raise ValueError(f"the score ends in {metre[0]}/{metre[1]}; what goes on does so in {', '.join(METRES)}, after a whole bar")
+    seconds_a_bar = 4 * metre[0] / metre[1] * 60 / quarters
+    new = request.bars if request.bars is not None else DEFAULT_BARS if request.seconds is None else max(1, round(request.seconds / seconds_a_bar))
+    mode = "minor" if material.minor else "major"
+    root = ((9 if material.minor else 0) - material.up) % 12
+    factor = round(2 * math.log2(request.density or density_named(request.prompt) or 1.0))
+    players = []
+    for part, track in zip(material.parts, material.tracks, strict=True):
+        player = _player(part.name, part.program, part.drums, replace(track, density=min(max(track.density + factor, 0), DENSITIES - 1)))
+        played = part.notes[:, PITCH] - (0 if part.drums else material.up)
+        players.append(replace(player, low=min(player.low, int(played.min())), high=max(player.high, int(played.max()))))
+    plan = Plan(style, root, mode, metre, round(quarters, 3), tuple(players), len(material.bars) + new, (), request.seed, request.guidance, request.temperature, request.spread)
+    return plan, material
 
 
 def players_of(request: ScoreRequest, style: str, mode: str) -> tuple[Player, ...]:

@@ -20,7 +20,7 @@ from mousai.request.score import ScoreRequest, words_of
 from mousai.symbolic import midi
 from mousai.symbolic.composer import BASS, Composer
 from mousai.symbolic.plan import instruments_in, plan_of
-from mousai.symbolic.score import LENGTH, PITCH, START
+from mousai.symbolic.score import LENGTH, PITCH, START, notes_of
 from mousai.theory import SCALES, chord_tones, key_of
 
 
@@ -167,3 +167,30 @@ def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, ti
     assert made.compose("piano", bars=2).num_notes > 0
     described = info.describe(tmp_path / "whole")
     assert described["trains"] == "prior" and described["done"]
+
+
+def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrained: Path, tmp_path: Path) -> None:
+    begun = composer.compose("rock", bars=5, seed=2, key="Eb minor", metre="3/4", bpm=90)
+    odd = replace(begun, ticks=96, parts=tuple(replace(part, notes=notes_of(part.notes // np.array([5, 5, 1, 1]) + np.array([0, 1, 0, 0]))) for part in begun.parts))
+    odd = replace(odd, recipe=None, metres=((0, 3, 4),), chords=())
+    midi.write(tmp_path / "begun.mid", odd)
+    made = next(job.compose([ScoreRequest(prompt="rock, busy", bars=4, seed=3)], untrained, tmp_path / "on.mid", going_on=tmp_path / "begun.mid", picture=False))
+    score = midi.read(made.path)
+    end = 5 * 3 * 96
+    assert made.bars == 9 and score.ticks == 96 and [part.name for part in score.parts] == [part.name for part in odd.parts]
+    for part, before in zip(score.parts, odd.parts, strict=True):
+        own = part.notes[part.notes[:, START] < end]
+        assert np.array_equal(own[:, [START, PITCH]], before.notes[:, [START, PITCH]]) and (own[:, LENGTH] <= before.notes[:, LENGTH]).all()
+        allowed = {(3 + step) % 12 for step in SCALES["minor"]}.union(*(chord_tones(symbol) for _, symbol in score.chords))
+        assert part.drums or set((part.notes[part.notes[:, START] >= end][:, PITCH] % 12).tolist()) <= allowed
+    assert sum(int((part.notes[:, START] >= end).sum()) for part in score.parts) > 0
+    again = job.replay(made.path, untrained)
+    assert again.same and again.path.read_bytes() == made.path.read_bytes()
+    with pytest.raises(ValueError, match="key: what goes on from a score keeps that of the score"):
+        composer.compose("rock in C major", bars=2, going_on=odd)
+    (tmp_path / "begun.mid").unlink()
+    with pytest.raises(FileNotFoundError, match="was made from begun.mid"):
+        job.replay(made.path, untrained)
+    fives = replace(odd, metres=((0, 5, 4),))
+    with pytest.raises(ValueError, match="ends in 5/4"):
+        composer.compose("rock", bars=2, going_on=fives)
