@@ -120,6 +120,8 @@ def _written(
     beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
     words = words_of(request.prompt, instruments_in(request.prompt))
+    if "continues" in score.recipe:  # which has its players, mode and tempo
+        words = words.alone("style", "density")
     return Composed(path, drawn, audio, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, words)
 
 

@@ -9,17 +9,20 @@ from typing import Any
 from mousai.checks import check_number, checked_text
 from mousai.data.synth.styles import STYLES
 from mousai.request.clip import SEEDS
-from mousai.request.music import DANCES, NO_BEAT, PACES, Music, has, in_words, mode_named, mode_words, style_of
+from mousai.request.music import DANCES, PACES, Music, has, in_words, mode_named, mode_words, style_of
 
 DEFAULT_BARS = 32
 MOST_BARS = 1_000_000
 SONG_WORDS = ("art song", "lieder", "lied", "romantic song", "song for voice and piano", "voice and piano")
 DENSITY_WORDS = {"sparse": 0.5, "minimal": 0.5, "simple": 0.7, "busy": 1.6, "dense": 1.6, "intricate": 1.6, "virtuosic": 2.0}
 EMPTY_WORDS = set("a an the in at with and of for to on by is it as music piece tune key time tempo bpm beats per minute some very no without".split())
-_SAID = re.compile(  # what request/music.py reads out of numbers and letters
-    r"\b\d{2,3}(?:\.\d+)?\s*-?(?:bpm|beats? (?:per|a) minute)\b|\b[A-G](?:#|♯|b|♭|[ -]sharp|[ -]flat)?[ -]?(?:major|minor|maj|min)\b|\b(?:in|key of) [A-G][#♯b♭]?m?(?=$|[\s,.;])|(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])",
-    re.IGNORECASE,
-)
+_SAID = {  # what request/music.py reads out of numbers and letters
+    "bpm": re.compile(r"\b\d{2,3}(?:\.\d+)?\s*-?(?:bpm|beats? (?:per|a) minute)\b", re.IGNORECASE),
+    "key": re.compile(
+        r"\b[A-G](?:#|♯|b|♭|[ -]sharp|[ -]flat)?[ -]?(?:major|minor|maj|min)\b|\b(?:in|key of) [A-G][#♯b♭]?m?(?=$|[\s,.;])", re.IGNORECASE
+    ),
+    "metre": re.compile(r"(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,10 @@ class Words:
     heard: dict[str, Any]
     unheard: tuple[str, ...]
 
+    def alone(self, *names: str) -> Words:
+        """These words where nothing but `names` of what was heard is of use."""
+        return Words({name: value for name, value in self.heard.items() if name in names}, (*self.unheard, *(str(name) for name in self.heard if name not in names)))
+
 
 def style_named(prompt: str) -> str:
     """The style that a prompt's words name, "lieder" for songs with piano; "" for none."""
@@ -86,7 +93,9 @@ def density_named(prompt: str) -> float | None:
 def words_of(prompt: str, instruments: dict[str, str]) -> Words:
     """Which words of a prompt say what; `instruments` are those that it names, by the words that do."""
     heard: dict[str, Any] = {name: value for name, value in in_words(prompt).said().items()}
-    left = _SAID.sub(" ", prompt)
+    left = prompt
+    for name, pattern in _SAID.items():
+        left = pattern.sub(" ", left) if name in heard else left
     if style := style_named(prompt):
         heard["style"] = style
     if factor := density_named(prompt):
@@ -98,11 +107,11 @@ def words_of(prompt: str, instruments: dict[str, str]) -> Words:
         heard["tempo"] = pace
     if mode := next((mode for test in (mode_named, mode_words) for mode in ("minor", "major") if test(prompt, mode)), None):
         heard.setdefault("mode", mode)
-    known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *NO_BEAT, *PACES, *instruments]
+    known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *PACES, *instruments]
     for each in STYLES.values():
         known += [each.name.replace("_", " "), *each.phrases, *each.genre] if each.name == style else []
         known += [word for mode, words in each.moods.items() if heard.get("mode") == mode or heard.get("key", "").endswith(mode) for word in words]
     for words in sorted(known, key=len, reverse=True):
         left = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", " ", left, flags=re.IGNORECASE)
-    unheard = [word for word in re.findall(r"[^\W_][\w'#♯♭-]*", left) if word.lower() not in EMPTY_WORDS and word.lower() not in ("major", "minor")]
+    unheard = [word for word in re.findall(r"[^\W_][\w'#♯♭/-]*", left) if word.lower() not in EMPTY_WORDS and word.lower() not in ("major", "minor")]
     return Words(heard, tuple(dict.fromkeys(unheard)))

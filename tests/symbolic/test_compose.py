@@ -99,6 +99,8 @@ def test_words_say_what_they_became() -> None:
     assert words.heard | {"instruments": 0} == {"key": "F minor", "metre": "3/4", "style": "piano", "tempo": "slow", "mode": "minor", "instruments": 0}
     assert words.unheard == ("glass",) and set(words.heard["instruments"]) == {"piano", "harmonica"}
     assert words_of("busy brass band at 96 bpm in Bb major", {}).unheard == ()
+    assert words_of("500 bpm, 11/8, rubato", {}).unheard == ("500", "11/8", "rubato")
+    assert words_of("slow rock", {}).alone("style").unheard == ("tempo",)
 
 
 @pytest.mark.parametrize("wrong, said", [
