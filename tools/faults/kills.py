@@ -17,11 +17,12 @@ SIGNALS = {signal.SIGKILL: 0.75, signal.SIGTERM: 0.15, signal.SIGINT: 0.1}
 
 def kill(stage: Stage, command: Command, chance: random.Random) -> tuple[Found, str]:
     """A command is ended at a change of a file, perhaps again when it goes on; the next one has to finish as if nothing had been."""
+    usual = stage.undisturbed(command)
     stage.start(command)
     faults = []
     while not faults or len(faults) < 3 and chance.random() < AGAIN:
         which = chance.choices(list(SIGNALS), list(SIGNALS.values()))[0]
-        faults.append(Fault(chance.randint(1, stage.undisturbed(command).changes), int(which)))
+        faults.append(Fault(chance.randint(1, usual.changes), int(which)))
         ended = stage.play(command, faults[-1], chance.randrange(command.processes))
         if found := kept(stage, command, faults[-1], ended, first=len(faults) == 1):
             return found, said(faults)
@@ -30,11 +31,12 @@ def kill(stage: Stage, command: Command, chance: random.Random) -> tuple[Found, 
 
 def full(stage: Stage, command: Command, chance: random.Random) -> tuple[Found, str]:
     """The disk is full, once or from some change on, or takes no file of some size; afterwards there is room again."""
+    usual = stage.undisturbed(command)
     stage.start(command)
     if chance.random() < 0.3:
         fault = Fault(file_bytes=round(10 ** chance.uniform(1, 6)))
     else:
-        fault = Fault(chance.randint(1, stage.undisturbed(command).changes), full=True, once=chance.random() < 0.5)
+        fault = Fault(chance.randint(1, usual.changes), full=True, once=chance.random() < 0.5)
     ended = stage.play(command, fault, chance.randrange(command.processes))
     if found := kept(stage, command, fault, ended):
         return found, said([fault])
@@ -43,8 +45,9 @@ def full(stage: Stage, command: Command, chance: random.Random) -> tuple[Found, 
 
 def race(stage: Stage, command: Command, chance: random.Random) -> tuple[Found, str]:
     """The same command twice at once: both make it, or one says who is at it."""
+    usual = stage.undisturbed(command)
     stage.start(command)
-    apart = chance.choice([0.0, chance.uniform(0, 0.1), chance.uniform(0, 0.8)]) * stage.undisturbed(command).seconds
+    apart = chance.choice([0.0, chance.uniform(0, 0.1), chance.uniform(0, 0.8)]) * usual.seconds
     ended = fork.together([(list(command.words), Fault(), {})] * 2, apart=apart)
     what = f"two at once, {apart:.3f} s apart"
     if found := ill(ended):
