@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-ROW = ("id", "source", "split")  # what says which item it is, and to what it belongs
+NAMES = ("id", "source", "split", "shard")
 SHARD = re.compile(r"shard-\d+-\d+\.safetensors")
 
 Item = dict[str, Any]  # id, source, track, hash, segment, split, shard, frames, captions, lengths (tokens a caption), crc, row, metadata
@@ -26,17 +26,21 @@ def is_part(name: str) -> bool:
 
 def is_item(row: Any) -> bool:
     """Whether a row of an index is an item as this cache writes it: with a shard of this folder, and numbers that can be."""
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in (*ROW, "shard")):
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in NAMES):
         return False
     lengths = row.get("lengths")
     counts = [row.get("frames"), *lengths] if isinstance(lengths, list) else [None]
-    whole = row.get("row") in (None, crc_of([row[name] for name in ROW]))  # items of earlier versions have none
+    whole = row.get("row") in (None, _crc_of_row(row))  # items of earlier versions have none
     return whole and bool(SHARD.fullmatch(row["shard"])) and all(type(count) is int and count >= 0 for count in counts)
 
 
 def with_row(item: Item, shard: str) -> Item:
-    """An item with its shard and the checksum of its `ROW`."""
-    return {**item, "shard": shard, "row": crc_of([item.get(name) for name in ROW])}
+    """An item with its shard and the checksum of all the rest of its row."""
+    return {**item, "shard": shard, "row": _crc_of_row(item)}
+
+
+def _crc_of_row(row: Item) -> int:
+    return crc_of({name: value for name, value in row.items() if name not in ("shard", "row")})
 
 
 def crc_of(value: Any) -> int:

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from mousai.data.cache import CacheReader, CacheWriter, begin, merge, read_header, read_items
+from mousai.data.items import is_item, with_row
 from mousai.data.latents import LatentCrops, LatentDataConfig
 from mousai.data.loader import SourceConfig, batches
 from mousai.types import Condition
@@ -268,3 +269,12 @@ def test_a_cache_that_was_killed_at_its_first_file_is_begun_again(tmp_path):
     (tmp_path / ".tmpAb3xY9").touch()  # of safetensors
     begin(tmp_path, HEADER)
     assert len(read_items(tmp_path)) == 1 and sorted(path.name for path in tmp_path.glob(".*")) == [".lock"]
+
+
+@pytest.mark.parametrize("name", ["id", "source", "split", "track", "segment", "captions", "frames", "crc", "metadata"])
+def test_no_field_of_an_item_can_change_unseen(name: str) -> None:
+    fields = {"track": "a.wav", "segment": 0, "captions": ["calm"], "lengths": [1], "frames": 8, "crc": 5, "metadata": {"bpm": 90.5}}
+    item = with_row({"id": "1", "source": "music", "split": "train", **fields}, "shard-00000-000.safetensors")
+    assert is_item(item) and is_item({**item, "shard": "shard-00001-000.safetensors"})
+    others = {"captions": ["loud"], "metadata": {"bpm": 90.6}, "segment": 1, "frames": 9, "crc": 6}
+    assert not is_item({**item, name: others.get(name, f"{item[name]}2")})
