@@ -115,7 +115,12 @@ class Pretrained:
         self.encoder.to(device)
 
     def ids(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
-        rows = self.tokenizer(texts, truncation=limit is not None, max_length=limit, verbose=False)["input_ids"]
+        try:
+            rows = self.tokenizer(texts, truncation=limit is not None, max_length=limit, verbose=False)["input_ids"]
+        except BaseException as error:  # a panic of the tokenizer's, by a damaged file, is no Exception
+            if type(error).__name__ != "PanicException":
+                raise
+            raise ValueError(f"the tokenizer of {self.tokenizer.name_or_path!r} is damaged: {str(error)[:120]}") from error
         end = self.tokenizer.eos_token_id
         return [row or [self.pad if end is None else end] for row in rows]  # no special tokens, no text: still one token
 

@@ -83,7 +83,7 @@ def cache(
         raise ValueError(f"batch_size: expected 1 or more, came {batch_size}")
     loaded = load_recipe(recipe, overrides)
     if not loaded.cached:
-        raise ValueError(f"{recipe}: only a recipe with a generator has a cache; this one trains a codec")
+        raise ValueError(f"{recipe}: only a recipe that trains on latents has a cache; this one does not")
     folder, accelerator = Path(loaded.data.cache), processes()
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; a latent cache is a folder")
@@ -92,11 +92,11 @@ def cache(
     check_parts((loaded.generator or loaded.joint).build(), codec, conditioner)
     opened = open_sources(loaded.data.sources, accelerator)
     header = header_of(loaded, codec, conditioner, accelerator.device)
+    known = None if latents_of is None else KnownLatents(latents_of, header)
     with store.locked(folder) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             store.begin(folder, header | {"tensors": kept(folder, header["tensors"])})
         accelerator.wait_for_everyone()
-        known = None if latents_of is None else KnownLatents(latents_of, header)
         cached = encode_share(loaded, folder, opened, codec, conditioner, accelerator, batch_size, shard_seconds, known)
     leave(accelerator)
     return cached

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mousai.data.loader import AudioCrops, batches, open_sources
 from mousai.recipe import REGISTRIES, Part, Recipe, phrases_fingerprint, recipe_from
 from mousai.training.budget import read_plan
 from mousai.training.state import part
+from mousai.words import say
 
 CALIBRATION_ITEMS = 64  # crops from which a codec measures the scale of its latents
 
@@ -35,7 +37,12 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     found = checkpoint.load_state(out / "state")
     if found is None:
         raise FileNotFoundError(f"{out} has no training state yet; train first")
-    step, tensors, _ = found
+    step, tensors, meta = found
+    if isinstance(meta.get("recipe"), dict):
+        trained = recipe_from(meta["recipe"], str(out / "state"), trust)
+        if trained != recipe:
+            say(f"mousai: {out / 'config.yaml'} is not the recipe that the state of step {step} was trained by; the state's own is exported", to=sys.stderr)
+        recipe = trained
     averaged = part(tensors, "ema.model.")
     if recipe.trains == "phrases":
         settings, weights = phrases(recipe, averaged, str(out / "state"))

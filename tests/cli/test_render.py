@@ -151,7 +151,7 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     ((*P, "--seed", "-1"), "seed: expected a whole number from 0 to 4294967295, came -1"),
     ((*P, "--device", "banana"), "unknown device 'banana': this machine has cpu"),
     ((*P, "--dtype", "int8"), "unknown dtype 'int8': expected auto, float32, bfloat16, float16"),
-    ((*P, "--model", "none"), "no such model folder: none; the shipped models are starter"),
+    ((*P, "--model", "none"), "no such model folder: none; the shipped models are starter, starter_joint, starter_flow, starter_symbolic"),
     ((*P, "--model", ".."), ".. is not a model folder: it has no config.yaml"),
     ((*P, "--model", "../words.txt"), "../words.txt is a file; a model is a folder with config.yaml and model.safetensors"),
     (("render", "--status", "none"), "no such folder: none; --status takes the folder that pieces are rendered to"),
@@ -168,7 +168,7 @@ COMMANDS = [  # what is typed and, without "mousai: ", what is said
     (("replay", "../words.wav"), "../words.wav: not audio that libsndfile {sndfile} reads (format not recognised)"),
     (("replay", "../take.wav"), "../take.wav: has no recipe in its metadata; only what mousai made can be replayed"),
     (("replay", "../made.flac"), "../made.flac: was made with the model 'tiny', fingerprint ff; give its folder with --model"),
-    (("replay", "../made.flac", "--model", "none"), "no such model folder: none; the shipped models are starter"),
+    (("replay", "../made.flac", "--model", "none"), "no such model folder: none; the shipped models are starter, starter_joint, starter_flow, starter_symbolic"),
     (("replay", "../made.flac", "--model", "..", "--recording", "../take.wav"), "../made.flac: was made from no recording; leave --recording away"),
 ]  # fmt: skip
 

@@ -99,7 +99,8 @@ def damaged(stage: Stage, reader: Reader, chance: random.Random) -> tuple[Found,
         return Found("lost", f"{type(error).__name__}: {error}"), what
     made = {name: value for name, value in made.items() if not name.endswith("/moved")}
     made = first_names(made) if COMMANDS[reader.makes].counts_on else made
-    if made == right.files or reader.promise == TOLD and named:
+    elsewhere = {each for each in made.keys() | right.files.keys() if made.get(each) != right.files.get(each)} - {name}
+    if made == right.files or named and (reader.promise == TOLD or not elsewhere):
         return Found(), what
     return Found("lost", f"another result, unsaid: {different(right.files, made)}"), what
 
