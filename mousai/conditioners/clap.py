@@ -45,16 +45,17 @@ def load(config: JointConfig) -> Clap:
     here = folder.is_dir()
     if not here and (folder.exists() or config.name.startswith((".", "/", "~")) or config.name.count("/") != 1):
         raise FileNotFoundError(f"no CLAP at {config.name}: give a folder with config.json, weights, tokenizer and feature extractor, or a name such as laion/larger_clap_music")
-    from safetensors import SafetensorError
     from transformers import ClapModel, ClapProcessor
 
     source = str(folder) if here else config.name
     options = {"revision": config.revision or "main", "local_files_only": here or not is_allowed(DOWNLOADS), "trust_remote_code": False}
     try:
         with quiet():
-            model, report = ClapModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
+            model, report = ClapModel.from_pretrained(source, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options)
             processor = ClapProcessor.from_pretrained(source, **options)
-    except (OSError, ValueError, TypeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # transformers raises what it likes for files that are damaged
         reason = " ".join(str(error).split())[:200]
         kind = ValueError if here else FileNotFoundError
         raise kind(f"CLAP {config.name!r} cannot be loaded: {reason}; to have a name fetched say --download (download=True)") from error

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mousai.checks import short
+from mousai.checks import short, within
 from mousai.conditioners.joint import JointConfig
 from mousai.files import file_hash, read_json
 from mousai.trust import DOWNLOADS, is_allowed
@@ -32,7 +32,8 @@ from mousai.trust import DOWNLOADS, is_allowed
 INSTALL = "pip install --no-deps muq==0.1.0 nnAudio easydict"
 RELEASED = "OpenMuQ/MuQ-MuLan-large"
 LICENCE = "CC-BY-NC-4.0"  # of the weights; the package is under MIT
-TEXT_ENCODER = "xlm-roberta"  # the one kind of text encoder that is loaded: others may want code of their own to be run
+TEXT_ENCODER, AUDIO_ENCODER = "xlm-roberta", "muq"  # the one kind of each that is loaded: of others `muq` has code of their own run
+WEIGHTS = "model.safetensors"  # what `muq` reads of a folder
 
 
 class MuLan:
@@ -60,20 +61,25 @@ def load(config: JointConfig) -> MuLan:
         raise ImportError(f"MuQ-MuLan needs {', '.join(lacks)}: {INSTALL} (not with what it asks for, see docs/muse.md)")
     folder = found(config)
     settings = read_json(folder / "config.json", kind=dict)
-    text = (settings.get("text_model") or {}).get("name")
+    text, audio = (within(settings, part).get("name") for part in ("text_model", "audio_model"))
     if not isinstance(text, str) or TEXT_ENCODER not in text:
         raise ValueError(f"{config.name}: expected a text_model of the kind {TEXT_ENCODER}, came {short(text)}; another may want code of its own to be run")
+    if not isinstance(audio, str) or AUDIO_ENCODER not in audio.lower():
+        raise ValueError(f"{config.name}: expected an audio_model of the kind {AUDIO_ENCODER}, came {short(audio)}; another may want code of its own to be run")
+    fingerprint = f"mulan {weights_hash(folder)}"
     with standing_in_for_x_clip(), _only_here(not is_allowed(DOWNLOADS)):
         try:
             from transformers import AutoTokenizer
 
             model = importlib.import_module("muq").MuQMuLan.from_pretrained(str(folder))  # setup.cfg cannot name the package, see above
             tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=False)
-        except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # transformers and muq raise what they like for files that are damaged
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"MuQ-MuLan {config.name!r} cannot be loaded: {reason}; to have what it names fetched say --download (download=True)") from error
     mend(model)
-    return MuLan(model, tokenizer, f"mulan {weights_hash(folder)}")
+    return MuLan(model, tokenizer, fingerprint)
 
 
 def found(config: JointConfig) -> Path:
@@ -97,11 +103,10 @@ def licence_of(config: JointConfig) -> str | None:
 
 
 def weights_hash(folder: Path) -> str:
-    """12 hexadecimal digits that name the weights of a folder."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no weights")
-    return file_hash(files[0])[:12]
+    """12 hexadecimal digits that name the weights of a folder: of the one file that is read, whatever lies beside it."""
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"missing weights: {folder} has no {WEIGHTS}")
+    return file_hash(folder / WEIGHTS)[:12]
 
 
 def mend(model: nn.Module) -> None:

@@ -1,6 +1,7 @@
 """Joint text–music encoders: our own, MuQ-MuLan and CLAP of tiny random weights against their own forward passes."""
 
 import importlib.util
+import json
 import shutil
 import sys
 
@@ -193,7 +194,13 @@ def test_clap_gives_what_transformers_gives(tmp_path, tiny_encoder):
     assert joint.texts(["slow piano"]).shape == (1, 6)
     again = Joint(JointConfig(str(tmp_path), "clap"))
     assert joint.space == again.space and JointConditioner.licence_of(joint.config) is None
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "projection_dim": 7}))
+    with pytest.raises(ValueError, match="CLAP .* cannot be loaded"):
+        Joint(JointConfig(str(tmp_path), "clap"))
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     (tmp_path / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(ValueError, match="CLAP .* cannot be loaded"):
         Joint(JointConfig(str(tmp_path), "clap"))
 
@@ -205,8 +212,21 @@ def test_what_is_not_here_is_named(monkeypatch, tiny_mulan, tmp_path):
         mulan.load(JointConfig(mulan.RELEASED, "mulan"))
     other = tmp_path / "other"
     shutil.copytree(tiny_mulan, other)
-    (other / "config.json").write_text((other / "config.json").read_text().replace("xlm-roberta", "qwen"))
-    with pytest.raises(ValueError, match="expected a text_model of the kind xlm-roberta"):
+    settings = json.loads((other / "config.json").read_text())
+    for part, named, message in (
+        ("text_model", {"name": "qwen"}, "expected a text_model of the kind xlm-roberta"),
+        ("text_model", "x", "expected a text_model of the kind xlm-roberta"),
+        ("audio_model", {"name": "runs-code-of-its-own"}, "expected an audio_model of the kind muq"),
+        ("audio_transformer", "x", "cannot be loaded"),
+    ):
+        (other / "config.json").write_text(json.dumps({**settings, part: named}))
+        with pytest.raises(ValueError, match=message):
+            mulan.load(JointConfig(str(other), "mulan"))
+    (other / "config.json").write_text(json.dumps(settings))
+    (other / "a.safetensors").write_bytes(b"beside it")
+    assert mulan.weights_hash(other) == mulan.weights_hash(tiny_mulan)
+    (other / "model.safetensors").rename(other / "pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match="has no model.safetensors"):
         mulan.load(JointConfig(str(other), "mulan"))
     monkeypatch.setattr(mulan.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match="MuQ-MuLan needs muq, nnAudio, easydict: pip install --no-deps muq"):
