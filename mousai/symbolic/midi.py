@@ -7,6 +7,7 @@ markers; chords are the lyrics of a track of their own, "chords", which has no n
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 
 from mousai.files import read_bytes, writing
+from mousai.symbolic.phrases import GRID, LONGEST_BAR
 from mousai.symbolic.score import Part, Score, notes_of
 
 SUFFIXES = (".mid", ".midi")
 MOST_BYTES = 2**26  # of a file
 MOST_TICKS = 2**31 - 1
+MOST_CELLS = 2**20  # bars times parts; a few bytes can ask for any number of them
+FEWEST_PARTS = 16  # that are reckoned with there
 CHORDS = "chords"
 _RECIPE = re.compile(rb"\xff\x01[\x80-\xff]{0,3}[\x00-\x7f](mousai \{)")
 
@@ -59,16 +63,29 @@ def decoded(data: bytes) -> Score:
         raise ValueError("the MIDI file has no notes")
     if found.end() > MOST_TICKS:
         raise ValueError(f"the MIDI file is damaged: it ends at tick {found.end()}")
-    return Score(
+    score = Score(
         found.ticks_per_quarter,
         tuple(_part(track) for track in found.tracks if len(track.notes)),
-        _in_order((each.time, round(each.qpm, 3)) for each in found.tempos if each.qpm > 0),
+        _in_order((each.time, round(each.qpm, 3)) for each in found.tempos if 0 < each.qpm < math.inf),
         _in_order((each.time, each.numerator, each.denominator) for each in found.time_signatures if each.numerator > 0 and each.denominator > 0),
         _in_order((each.time, each.key, bool(each.tonality)) for each in found.key_signatures),
         _in_order((each.time, each.text) for each in found.markers),
         _in_order((each.time, each.text) for track in found.tracks if track.name == CHORDS for each in track.lyrics),
         recipe_in(data),
     )
+    bars = _most_bars(score)
+    if bars * max(len(score.parts), FEWEST_PARTS) > MOST_CELLS:
+        raise ValueError(f"the MIDI file is damaged, or too long to be read: it has {bars:,} bars of {len(score.parts)} parts")
+    return score
+
+
+def _most_bars(score: Score) -> int:
+    """About how many bars a score has on the grid, where long ones are several, without making them."""
+    end, bars = score.end, 0
+    for (start, numerator, denominator), following in zip(((0, 4, 4), *score.metres), (*(metre[0] for metre in score.metres), end), strict=True):
+        quarters = max(min(following, end) - start, 0) / score.ticks
+        bars += math.ceil(quarters / min(4 * numerator / denominator, LONGEST_BAR / GRID))
+    return bars
 
 
 def _in_order(events: Any) -> tuple:
@@ -127,7 +144,7 @@ def recipe_in(data: bytes) -> dict[str, Any] | None:
         return None
     try:
         recipe, _ = json.JSONDecoder().raw_decode(data[found.start(1) + len(b"mousai ") :].decode("latin-1"))
-    except ValueError:
+    except (ValueError, RecursionError):  # which deep nesting raises
         return None
     return recipe
 

@@ -95,12 +95,14 @@ class Score:
 
     def bars(self, end: int | None = None) -> list[tuple[int, int]]:
         """(start, length) of each bar up to the end of the music, or to `end`; a new metre begins a new bar."""
-        end, changes = self.end if end is None else end, [tick for tick, _, _ in self.metres if tick > 0]
+        end, starts = self.end if end is None else end, [tick for tick, _, _ in self.metres]
         found, tick = [], 0
         while tick < end:
-            numerator, denominator = self.metre_at(tick)
-            length = max(1, round(4 * self.ticks * numerator / denominator))
-            following = next((change for change in changes if tick < change < tick + length), tick + length)
+            place = bisect.bisect_right(starts, tick)
+            numerator, denominator = self.metres[place - 1][1:] if place else (4, 4)
+            following = tick + max(1, round(4 * self.ticks * numerator / denominator))
+            if place < len(starts):
+                following = min(following, starts[place])
             found.append((tick, following - tick))
             tick = following
         return found
