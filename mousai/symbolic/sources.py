@@ -40,7 +40,7 @@ class Piece:
 def holds_scores(spec: str | Path) -> bool:
     """Whether most of what a source names are MIDI files."""
     if str(spec).endswith(".jsonl") and Path(spec).is_file():
-        keys = [key for key, _, _ in _manifest_keys(Path(spec))]
+        keys = [manifest_line(line, f"{spec}, line {number}")[0] for number, line in manifest_lines(Path(spec))]
     elif Path(spec).is_dir():
         keys = [key for key, _, _ in folder_files(Path(spec), _unheard)]
     else:

@@ -14,6 +14,7 @@ from mousai.symbolic import midi
 from mousai.symbolic.harmony import chord_class, chord_moved, chord_symbol, chords_of, key_of_score, moved, signature, tonic
 from mousai.symbolic.phrases import DURATIONS, GRID, MOST_NOTES, bars_of, gridded, on_grid, ungridded
 from mousai.symbolic.score import LENGTH, PITCH, START, VELOCITY, Part, Score, notes_of
+from mousai.symbolic.sources import holds_scores, open_scores
 from mousai.theory import key_name, key_of
 
 HEADER = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 96)
@@ -83,6 +84,25 @@ def test_what_is_no_score_is_refused_in_one_line(data: bytes, said: str, tmp_pat
     with pytest.raises(ValueError, match=said) as error:
         midi.read(tmp_path / "a.mid")
     assert str(error.value).startswith(f"{tmp_path / 'a.mid'}: ") and "\n" not in str(error.value)
+
+
+def test_a_few_bytes_ask_for_no_more_than_is_there() -> None:
+    deep = HEADER + track(b"\x00\xff\x01\x8f\x50mousai " + b'{"a":' + b"[" * 100_000 + NOTE)
+    assert midi.recipe_in(deep) is None
+    at_once = midi.decoded(HEADER + track(b"\x00\xff\x51\x03\x00\x00\x00" + NOTE))  # no time a quarter
+    assert at_once.tempos == () and np.isfinite(at_once.seconds)
+    one_tick = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1)
+    for metre in (b"", b"\x00\xff\x58\x04\xff\x00\x18\x08"):  # 4/4, 255/1
+        with pytest.raises(ValueError, match="too long to be read: it has .* bars of 1 parts"):
+            midi.decoded(one_tick + track(metre + b"\x00\x90\x3c\x40\xff\xff\xff\x7f\x3c\x00"))
+
+
+def test_a_score_of_another_kind_in_a_manifest_of_audio(tmp_path: Path) -> None:
+    manifest = tmp_path / "rated.jsonl"
+    manifest.write_text('{"file": "a.flac", "score": 0.9}\n')
+    assert not holds_scores(manifest)
+    with pytest.raises(ValueError, match="line 1: expected the path of a MIDI file as score, came 0.9"):
+        open_scores(manifest)
 
 
 def test_damage_of_any_kind_is_a_score_or_one_line() -> None:
