@@ -179,6 +179,8 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
     except TypeError as error:
         raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
     before = recipe.get("continues")
+    if before is not None and not (isinstance(before, dict) and all(isinstance(before.get(name), str) for name in ("file", "hash", "at"))):
+        raise ValueError(f"{file}: the recipe in it does not say by file, hash and at what it goes on from")
     if before is None:
         no_recording(file, going_on)
     source = recording_at(file, before["file"], before["hash"], going_on, before.get("at")) if before is not None else None

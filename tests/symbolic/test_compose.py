@@ -190,6 +190,10 @@ def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrai
     assert again.same and again.path.read_bytes() == made.path.read_bytes()
     with pytest.raises(ValueError, match="key: what goes on from a score keeps that of the score"):
         composer.compose("rock in C major", bars=2, going_on=odd)
+    for wrong in ("begun.mid", {"file": "begun.mid"}, {**score.recipe["continues"], "at": 5}):
+        midi.write(tmp_path / "foreign.mid", replace(score, recipe={**score.recipe, "continues": wrong}))
+        with pytest.raises(ValueError, match="does not say by file, hash and at"):
+            job.replay(tmp_path / "foreign.mid", untrained)
     (tmp_path / "begun.mid").unlink()
     with pytest.raises(FileNotFoundError, match="was made from begun.mid"):
         job.replay(made.path, untrained)
