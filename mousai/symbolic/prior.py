@@ -180,6 +180,3 @@ class PhrasePrior(nn.Module):
             return (unsaid + guidance * (said - unsaid))[None]
 
         return euler(FLOW, predict, noise, torch.linspace(1, 0, steps + 1))[0] * self.scale + self.mean
-
-
-CONTROLS = tuple(UNSAID)
