@@ -26,7 +26,7 @@ from mousai.randomness import seed_of
 from mousai.symbolic.harmony import CHORDS
 from mousai.symbolic.material import BACK, NEW, Material, material_of, metre_class
 from mousai.symbolic.phrase_data import Phrase, padded
-from mousai.symbolic.sources import open_scores, read_scores
+from mousai.symbolic.sources import Piece, open_scores, read_scores
 
 if TYPE_CHECKING:
     from mousai.symbolic.phrase_vae import PhraseVAE
@@ -53,6 +53,8 @@ class PriorDataConfig:
             raise ValueError("sources: expected at least one, came none")
         if not self.cache.endswith(".safetensors"):
             raise ValueError(f"cache: expected the name of a .safetensors file, came {self.cache!r}")
+        if any(isinstance(source, SourceConfig) and source.index_beside for source in self.sources):
+            raise ValueError("sources: index_beside is for audio, scores have no index")
         if self.elements < 16 or self.workers < 0:
             raise ValueError(f"expected elements of 16 or more and workers of 0 or more, came {self.elements} and {self.workers}")
 
@@ -75,21 +77,30 @@ def materials(config: PriorDataConfig) -> list[tuple[Material, str, float]]:
 
 def cached(config: PriorDataConfig, vae: PhraseVAE, fingerprint: str, say: Callable[[str], object]) -> dict[str, Tensor]:
     """The tensors of all pieces, from the file that they are kept in, which is made where it is not there or of others."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
-    specs = [source.spec if isinstance(source, SourceConfig) else source for source in config.sources]
-    files = sorted((piece.key, piece.path.stat().st_size) for spec in specs for piece in open_scores(spec))
-    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(files)))}
+    specs = [(source.spec, source.weight) if isinstance(source, SourceConfig) else (source, 1.0) for source in config.sources]
+    files = [_known_of(piece) for spec, _ in specs for piece in open_scores(spec)]
+    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files))))}
     path = Path(config.cache)
     if path.is_file():
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}) == made_of:
-                return {name: file.get_tensor(name) for name in file.keys()}
+        try:
+            with safe_open(path, framework="pt") as file:
+                if (file.metadata() or {}) == made_of:
+                    return {name: file.get_tensor(name) for name in file.keys()}
+        except SafetensorError as error:
+            say(f"{path} is damaged ({error}) and is made again")
     say(f"encoding the phrases of {len(files)} scores to {path}, once")
     tensors = encoded(materials(config), vae)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors(path, tensors, made_of)
     return tensors
+
+
+def _known_of(piece: Piece) -> tuple[str, int, int, str, str]:
+    """What the kept file follows from: name, size, time of the last change, split and style."""
+    there = piece.path.stat()
+    return piece.key, there.st_size, there.st_mtime_ns, piece.split, str(piece.metadata.get("style", ""))
 
 
 def encoded(pieces: Sequence[tuple[Material, str, float]], vae: PhraseVAE) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from mousai.data.loader import SourceConfig
 from mousai.networks.ssm import Mamba2Config
 from mousai.recipe import load_part, phrases_fingerprint
 from mousai.symbolic.material import BACK, NEW, REST, acts_of, halves, material_of, tempo_class
@@ -122,3 +124,22 @@ def test_a_flow_keeps_modes_apart_where_a_regression_averages_them() -> None:
 def test_a_cache_is_a_file_of_tensors(practice: Path) -> None:
     with pytest.raises(ValueError, match=".safetensors"):
         PriorDataConfig(sources=(str(practice),), cache="latents")
+
+
+def test_a_cache_is_made_again_where_anything_is_another(practice: Path, untrained: Path, tmp_path: Path) -> None:
+    vae, manifest, said = load_part("phrases", untrained), tmp_path / "few.jsonl", []
+    rows = [json.loads(line) for line in practice.read_text().splitlines()[:2]]
+
+    def names(split: str, weight: float = 1.0) -> str:
+        manifest.write_text("".join(json.dumps({**row, "file": str(practice.parent / row["file"]), "split": split}) + "\n" for row in rows))
+        config = PriorDataConfig(sources=(SourceConfig(str(manifest), weight),), cache=str(tmp_path / "latents.safetensors"))
+        tensors = cached(config, vae, "fingerprint", said.append)
+        assert set(tensors["weights"].tolist()) == {weight}
+        return bytes(tensors["names"].tolist()).decode()
+
+    assert names("train") == names("train") and len(said) == 1
+    assert "train" not in names("valid") and len(said) == 2
+    assert names("valid", 0.5) and len(said) == 3
+    cut = (tmp_path / "latents.safetensors").read_bytes()[:-9]
+    (tmp_path / "latents.safetensors").write_bytes(cut)
+    assert names("valid", 0.5) and len(said) == 5 and "is damaged" in said[3]
