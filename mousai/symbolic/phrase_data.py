@@ -36,6 +36,8 @@ class PhraseDataConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources: expected at least one, came none")
+        if any(isinstance(source, SourceConfig) and (source.weight != 1.0 or source.index_beside) for source in self.sources):
+            raise ValueError("sources: weight and index_beside do nothing here, each different phrase is there once; leave them away")
         if self.pack < 128 or min(self.infilling, self.autoencoding, self.workers) < 0:
             raise ValueError(f"expected pack of 128 or more, the others of 0 or more, came {self}")
 

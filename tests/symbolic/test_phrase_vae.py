@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mousai.data.loader import SourceConfig
 from mousai.symbolic.phrase_data import AUTOENCODING, INFILLING, VARIATIONAL, PhraseDataConfig, PhrasePacks, padded
 from mousai.symbolic.phrase_vae import PITCH, PhraseVAE, PhraseVAEConfig, drawn
 from mousai.symbolic.phrases import FIELDS, MOST_NOTES
@@ -108,5 +109,7 @@ def test_drawing_follows_the_shares() -> None:
 
 @pytest.mark.parametrize("wrong", [{"features": 30}, {"latent": 0}, {"beta": -1.0}])
 def test_what_cannot_be_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="weight and index_beside do nothing here"):
+        PhraseDataConfig(sources=(SourceConfig("a", weight=0.5),))
     with pytest.raises(ValueError, match="expected"):
         PhraseVAEConfig(**wrong)
