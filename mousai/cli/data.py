@@ -25,8 +25,11 @@ def data_scan(
     from mousai.jobs.scan_scores import scan_scores
     from mousai.symbolic.sources import holds_scores
 
+    of_scores = holds_scores(source)
+    if of_scores and workers is not None:
+        raise ValueError("--workers: scores are read one after another; leave it away")
     with progress_bar("files") as progress:
-        found = scan_scores(source, split, progress) if holds_scores(source) else scan(source, split, workers, progress)
+        found = scan_scores(source, split, progress) if of_scores else scan(source, split, workers, progress)
     report(vars(found), str(found), as_json)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mousai.audio.write import FORMATS
-from mousai.checks import short
+from mousai.checks import check_number, short
 from mousai.files import file_hash, read_bytes
 from mousai.jobs.places import free, ready, split_out
 from mousai.jobs.replay import Replayed, model_of, no_recording, recording_at
@@ -19,10 +19,12 @@ from mousai.pipelines.symbolic import Symbolic, check_composer, load
 from mousai.request.piece import slug
 from mousai.request.score import ScoreRequest, Words, words_of
 from mousai.symbolic import midi
+from mousai.symbolic.phrases import GRID
 from mousai.symbolic.plan import instruments_in, plan_going_on, plan_of
 from mousai.symbolic.score import Score
 
 STARTER = "starter-symbolic"
+STEMS = "-stems"  # behind a score's name: the folder of its parts' sound
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Rendering:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"render: expected one of {', '.join(FORMATS)}, came {short(self.format)}")
+        check_number("loudness", self.loudness, -70, 0, unit=" LUFS")
 
 
 def compose(
@@ -78,10 +81,14 @@ def compose(
     if not requests:
         raise ValueError('nothing to compose: say what to play, for example "slow piano, melancholic"')
     folder, name, _ = split_out(out, len(requests), None, "mid", ("mid", "midi"))
+    from mousai.symbolic.sound import check_length
+
     midi.symusic()
     before = midi.read(going_on) if going_on is not None else None
     for request in requests:
-        plan_of(request) if before is None else plan_going_on(request, before)
+        seconds = _planned_seconds(request, before)
+        if rendering is not None:
+            check_length(seconds)
     font = _font(rendering)
     check_composer(model)
     with ready(folder):
@@ -90,6 +97,15 @@ def compose(
             began = time.perf_counter()
             score = composed(composer, request, before, going_on, progress)
             yield _written(score, request, folder, name, rendering, font, picture, time.perf_counter() - began)
+
+
+def _planned_seconds(request: ScoreRequest, before: Score | None) -> float:
+    """How long the score of a request will last, to a bar; ValueError for what cannot be composed."""
+    if before is None:
+        plan = plan_of(request)
+        return plan.bars * plan.bar_length / GRID * 60 / plan.quarters
+    plan, material = plan_going_on(request, before)
+    return before.seconds + (plan.bars - len(material.bars)) * plan.bar_length / GRID * 60 / plan.quarters
 
 
 def composed(composer: Symbolic, request: ScoreRequest, before: Score | None, file: str | Path | None, progress: Callable[[int, int], None] | None = None) -> Score:
@@ -103,7 +119,7 @@ def composed(composer: Symbolic, request: ScoreRequest, before: Score | None, fi
 def _written(
     score: Score, request: ScoreRequest, folder: Path, name: str | None, rendering: Rendering | None, font: Any, picture: bool, took: float
 ) -> Composed:
-    beside = (*(("png",) if picture else ()), *((rendering.format,) if rendering else ()))
+    beside = (*((".png",) if picture else ()), *((f".{rendering.format}",) if rendering else ()), *((STEMS,) if rendering and rendering.stems else ()))
     while True:
         path = free(folder, name or f"{slug(request.prompt)}-{request.seed}", "mid", beside)
         try:
@@ -146,11 +162,13 @@ def render(score: Score, path: Path, rendering: Rendering, font: Any, seed: int)
     if rendering.loudness is not None:
         audio = brought_to(audio, SAMPLE_RATE, rendering.loudness)
     place = path.with_suffix(f".{rendering.format}")
-    io.write(place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name})
-    stems = []
+    place = io.write(
+        place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name}, otherwise=lambda: free(path.parent, path.stem, rendering.format)
+    ).path
+    stems, folder = [], path.with_name(f"{path.stem}{STEMS}")
+    if sound.stems:
+        folder.mkdir()  # whose name was free
     for number, (part, stem) in enumerate(zip(score.parts, sound.stems, strict=bool(sound.stems)), 1):
-        folder = path.with_name(f"{path.stem}-stems")
-        folder.mkdir(exist_ok=True)
         stems.append(folder / f"{number}-{slug(part.name)}.{rendering.format}")
         io.write(stems[-1], torch.from_numpy(stem), SAMPLE_RATE)
     return place, tuple(stems)

@@ -114,15 +114,15 @@ def _remove_empty(folders: list[Path]) -> None:
 
 
 def free(folder: Path, name: str, suffix: str, beside: tuple[str, ...] = ()) -> Path:
-    """The first of name, name-2, name-3, … in a folder that no file has, with this suffix or those beside it.
+    """The first of name, name-2, name-3, … in a folder that nothing has, with this suffix or with the endings `beside` it, such as ".png" or "-stems".
 
     What would be too long for a file's name there is cut. Another process may take the name meanwhile: what is written to it
     is to be `new`, see `files.writing`, and the next free one taken after FileExistsError.
     """
-    longest = longest_name(folder) - 1 - max(len(os.fsencode(each)) for each in (suffix, *beside))
+    longest = longest_name(folder) - max(len(os.fsencode(each)) for each in (f".{suffix}", *beside))
     for number in range(1, 1_000_000):
         ending = "" if number == 1 else f"-{number}"
         numbered = cut(name, longest - len(ending)) + ending
-        if not any(os.path.lexists(folder / f"{numbered}.{each}") for each in (suffix, *beside)):
+        if not any(os.path.lexists(folder / f"{numbered}{each}") for each in (f".{suffix}", *beside)):
             return folder / f"{numbered}.{suffix}"
     raise ValueError(f"{folder}: too many files are called {name}")

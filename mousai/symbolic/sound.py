@@ -46,15 +46,19 @@ def voice_of(part: Part) -> Voice:
     return VOICES[named.get(part.program) or FAMILY_VOICES[part.family]]
 
 
+def check_length(seconds: float) -> None:
+    """ValueError for a score that lasts longer than can be rendered."""
+    if seconds + TAIL_SECONDS > LONGEST_SECONDS:
+        raise ValueError(f"the score lasts {seconds / 60:.0f} minutes, at most {LONGEST_SECONDS / 60:.0f} are rendered at once; render parts of it")
+
+
 def play(score: Score, font: Font | None = None, *, stems: bool = False, seed: int = 0) -> Sound:
     """Plays a score, with its mix at the practice set's loudness and each sample within ±0.98; ValueError for one that is too long.
 
     Parts carry their share of the room and sum to the mix, save where that is bent under full scale.
     """
-    seconds = score.seconds + TAIL_SECONDS
-    if seconds > LONGEST_SECONDS:
-        raise ValueError(f"the score lasts {seconds / 60:.0f} minutes, at most {LONGEST_SECONDS / 60:.0f} are rendered at once; render parts of it")
-    num_samples = round(seconds * SAMPLE_RATE)
+    check_length(score.seconds)
+    num_samples = round((score.seconds + TAIL_SECONDS) * SAMPLE_RATE)
     dry, send = np.zeros((2, num_samples), np.float32), np.zeros((2, num_samples), np.float32)
     alone = []
     for number, part in enumerate(score.parts):

@@ -77,7 +77,9 @@ def test_a_taken_name_gets_a_number(tmp_path: Path):
     assert free(tmp_path, "a", "wav").name == "a-2.wav"
     assert free(tmp_path, "a", "flac").name == "a.flac"
     (tmp_path / "a-2.png").symlink_to("nowhere")
-    assert free(tmp_path, "a", "wav", ("png",)).name == "a-3.wav"
+    assert free(tmp_path, "a", "wav", (".png",)).name == "a-3.wav"
+    (tmp_path / "a-3-stems").mkdir()
+    assert free(tmp_path, "a", "wav", (".png", "-stems")).name == "a-4.wav"
 
 
 def test_a_name_is_taken_by_one_alone(tmp_path: Path):

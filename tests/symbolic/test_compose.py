@@ -126,7 +126,7 @@ def test_parts_that_do_not_belong_together_are_refused(untrained: Path, make_com
         load("starter")
 
 
-def test_the_command_line_composes_replays_and_tells(untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line_composes_replays_and_tells(untrained: Path, practice: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     def run(*arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
@@ -146,6 +146,13 @@ def test_the_command_line_composes_replays_and_tells(untrained: Path, tmp_path: 
         code, _ = run(*wrong, "--model", untrained)
         assert code == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-replay.mid", "a-stems", "a.flac", "a.mid", "a.png", "plain.mid"]
+    (tmp_path / "left-stems").mkdir()
+    code, out = run("compose", "solo piano", "--bars", 1, "--out", tmp_path / "left.mid", "--render", "wav", "--stems", "--no-picture", "--model", untrained, "--json")
+    assert code == 0 and Path(json.loads(out)["scores"][0]["path"]).name == "left-2.mid" and not list((tmp_path / "left-stems").iterdir())
+    for wrong in (["--loudness", 3], ["--seconds", 3600], ["--continue", tmp_path / "left-2.mid", "--seconds", 3600]):
+        code, _ = run("compose", "solo piano", "--out", tmp_path / "long.mid", "--render", "wav", *wrong, "--model", untrained)
+        assert code == 2 and not list(tmp_path.glob("long*"))
+    assert run("data", "scan", practice, "--workers", 2)[0] == 2
     several = list(job.compose([ScoreRequest(prompt="jazz", bars=2, seed=seed) for seed in (0, 1)], untrained, tmp_path / "two", picture=False))
     assert [made.path.name for made in several] == ["jazz-0.mid", "jazz-1.mid"]
 
