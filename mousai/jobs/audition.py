@@ -25,13 +25,14 @@ from mousai.jobs.places import ready
 from mousai.pictures.maps import Points, flattened, map_html, map_png
 from mousai.pipelines.cascade import load
 from mousai.pipelines.muse import Flow, check_told, load_flow
-from mousai.pipelines.picks import WAYS, between, pick
+from mousai.pipelines.picks import WAYS, between, check_count, pick
 from mousai.request.clip import SEEDS, Request
 from mousai.request.vectors import as_kept, packed
 from mousai.types import SamplingSettings
 
 MOST = 100_000  # vectors
 NAMED = 3  # items of the library that a pick is said to be near to
+REPORT, MAP, PAGE = "audition.json", "map.png", "map.html"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Audition:
             raise ValueError(f"k: {self.k} picks of {self.n} vectors cannot be; expected at most n")
         if self.way not in WAYS:
             raise ValueError(f"pick: expected one of {', '.join(WAYS)}, came {self.way!r}")
+        check_count(self.way, self.n)
         if self.map not in ("pca", "umap"):
             raise ValueError(f"map: expected pca or umap, came {self.map!r}")
         if self.blend is not None and not (self.blend[0] != self.blend[1] and all(1 <= each <= self.k for each in self.blend)):
@@ -77,13 +79,18 @@ class Found:
 
 
 def audition(
-    asked: Audition, out: str | Path, *, flow: str | Path = "starter_flow", model: str | Path | None = "starter", library: str | Path | None = None,
+    asked: Audition, out: str | Path, *, flow: str | Path = "starter_flow", model: str | Path | None = None, library: str | Path | None = None,
     format: str | None = None, settings: SamplingSettings = SamplingSettings(), device: str = "auto", dtype: str = "auto", phase: Phase = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Draws, picks, draws the map, and renders the picks by `model`, unless that is None; returns what audition.json holds.
 
-    `settings` are those of the flow. ValueError or FileNotFoundError, before anything is drawn, for parts that do not belong together.
+    `settings` are those of the flow. ValueError or FileNotFoundError, before anything is drawn, for parts that do not belong together,
+    what is asked of music where none is made, and a folder that has an audition.
     """
+    if model is None and (asked.seconds is not None or format is not None):
+        raise ValueError(f"{'format' if asked.seconds is None else 'seconds'}: is of music, and none is made; give a model, or leave it out")
+    if taken := [name for name in (REPORT, MAP, PAGE) if (Path(out) / name).exists()]:
+        raise ValueError(f"{Path(out) / taken[0]} is there already, and nothing is overwritten; write to another folder with --out")
     system = load_flow(flow, device)
     settings = system.settings(settings)
     cascade = None if model is None else load(model, device, dtype)
@@ -98,10 +105,11 @@ def audition(
             "flow": system.name, "fingerprint": system.fingerprint, "space": system.space, "settings": config.to_dict(settings),
             "licences": system.licences, "library": None if library is None else str(library), "picks": found.picks, **spread_of(found.vectors),
         }  # fmt: skip
+        rows = report["picks"] + blended_rows(report, asked, found)
         if cascade is not None:
-            for row, path in zip(report["picks"] + blended_rows(report, asked, found), rendered(asked, cascade, found, folder, format, phase)):
+            for row, path in zip(rows, rendered(asked, cascade, found, folder, format, phase)):
                 row["file"] = str(path)
-        write_json(folder / "audition.json", report)
+        write_json(folder / REPORT, report)
     return report
 
 
@@ -140,9 +148,9 @@ def draw_map(asked: Audition, found: Found, heard: Heard | None, folder: Path) -
     groups["drawn"] = Points(found.points[:n], [f"seed {asked.seed + index}" for index in range(n)])
     picks = Points(found.points[found.places], [in_words(row) for row in found.picks])
     title = f"{asked.prompt[:80]}: {n} vectors, {len(found.places)} picked ({asked.way}), {asked.map}"
-    map_png(groups, picks, folder / "map.png", title)
+    map_png(groups, picks, folder / MAP, title)
     if asked.html:
-        map_html(groups, picks, folder / "map.html", title)
+        map_html(groups, picks, folder / PAGE, title)
 
 
 def blended_rows(report: dict[str, Any], asked: Audition, found: Found) -> list[dict[str, Any]]:

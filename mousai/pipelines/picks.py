@@ -13,6 +13,7 @@ Distances are 1 - cosine.
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 NEAR_SHARE = 0.02  # of all pairs are near by the measure of `density`
 NEIGHBOURS = 4  # of a point in a dense region, of `dbscan`
+PAIRED, MOST_PAIRED = ("dbscan", "density"), 10_000  # these have every distance in memory at once, 0.8 GB of so many vectors, several times
 EXTRA = "choosing by {} needs scikit-learn: pip install 'mousai[audition]', or take diverse, centre or density"
 
 
@@ -30,13 +32,27 @@ def pick(vectors: Tensor, way: str, k: int, seed: int = 0) -> list[int]:
         raise ValueError(f"pick: expected one of {', '.join(WAYS)}, came {way!r}")
     if not 1 <= k <= len(vectors):
         raise ValueError(f"k: expected from 1 to {len(vectors)}, as many as there are vectors, came {k}")
+    check_count(way, len(vectors))
     if not bool(vectors.isfinite().all()):
         raise ValueError("pick: some of the vectors are no numbers")
     return WAYS[way](F.normalize(vectors.double().cpu(), dim=-1), k, seed)
 
 
+def check_count(way: str, n: int) -> None:
+    """ValueError for more vectors than a way has memory for."""
+    if way in PAIRED and n > MOST_PAIRED:
+        raise ValueError(f"n: {way} compares every two vectors, and takes {MOST_PAIRED:,} at most, came {n:,}; diverse, centre and kmeans take more")
+
+
 def distances(vectors: Tensor) -> Tensor:
     return (1 - vectors @ vectors.T).clamp(min=0)
+
+
+def quantile(values: Tensor, share: float) -> Tensor:
+    """torch's `quantile` of `(n,)`, which has a limit of 2**24 values."""
+    place = share * (len(values) - 1)
+    low, high = (values.kthvalue(1 + rank).values for rank in (math.floor(place), math.ceil(place)))
+    return low.lerp(high, place - math.floor(place))
 
 
 def centre(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
@@ -46,7 +62,9 @@ def centre(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
 
 def diverse(vectors: Tensor, k: int, seed: int = 0, first: tuple[int, ...] = ()) -> list[int]:
     chosen = list(first) or centre(vectors, 1)
-    nearest = distances(vectors)[chosen].amin(0)
+    nearest = torch.full((len(vectors),), torch.inf, dtype=vectors.dtype)
+    for place in chosen:
+        nearest = torch.minimum(nearest, (1 - vectors @ vectors[place]).clamp(min=0))
     while len(chosen) < k:
         nearest[chosen] = -1.0
         chosen.append(int(nearest.argmax()))
@@ -90,7 +108,7 @@ def density(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
     if len(vectors) == 1:
         return [0]
     pairs = apart[torch.triu(torch.ones_like(apart, dtype=torch.bool), diagonal=1)]
-    reach = float(pairs.quantile(NEAR_SHARE).clamp(min=1e-9))
+    reach = float(quantile(pairs, NEAR_SHARE).clamp(min=1e-9))
     many = torch.exp(-((apart / reach) ** 2)).sum(1)
     order = many.argsort(descending=True, stable=True)
     far = torch.full((len(vectors),), float(apart.max()), dtype=apart.dtype)

@@ -63,6 +63,16 @@ def test_an_audition_draws_picks_maps_and_renders_the_picks_alone(tiny_flow, tin
     assert again.same
 
 
+def test_what_lies_between_is_kept_without_music_and_no_audition_is_overwritten(tiny_flow, tmp_path):
+    asked = Audition("slow piano", n=4, k=2, blend=(1, 2), blend_steps=2)
+    found = audition(asked, tmp_path / "out", flow=tiny_flow)
+    kept = (tmp_path / "out/audition.json").read_text()
+    assert json.loads(kept) == found and [row["step"] for row in found["blend"]] == [1, 2] and "file" not in found["picks"][0]
+    with pytest.raises(ValueError, match=r"audition\.json is there already, and nothing is overwritten"):
+        audition(asked, tmp_path / "out", flow=tiny_flow)
+    assert (tmp_path / "out/audition.json").read_text() == kept
+
+
 def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplog):
     how = {"joint": JointConfig(str(tiny_joint))}
     first = library(folder, text="slow piano", k=2, **how)
@@ -134,6 +144,10 @@ def test_what_does_not_belong_together_is_refused_in_one_line(tiny_flow, tiny_ca
     assert "makes vectors of 10 features, the joint encoder" in refused(*begin, damaged(tiny_flow, tmp_path / "narrow", other=shrink), "--no-render")
     nan = damaged(tiny_flow, tmp_path / "nan", other=lambda settings, state: state["generator.network.leave.bias"].fill_(torch.nan))
     assert "its weights are not all numbers" in refused(*begin, nan, "--no-render")
+    assert "expected a --model that is told vectors" in refused(*begin, tiny_flow)
+    assert "seconds: is of music, and none is made" in refused(*begin, tiny_flow, "--no-render", "--seconds", 2)
+    assert "format: is of music, and none is made" in refused(*begin, tiny_flow, "--no-render", "--format", "flac")
+    assert "density compares every two vectors" in refused("audition", "slow piano", "-n", 10_001, "--pick", "density", "--no-render", "--flow", tiny_flow)
     assert "3 picks of 2 vectors" in refused("audition", "slow piano", "-n", 2, "--k", 3, "--flow", tiny_flow)
     assert "expected one of diverse" in refused(*begin, tiny_flow, "--pick", "best")
     assert "numbers of two picks" in refused(*begin, tiny_flow, "--blend", 1, 5)

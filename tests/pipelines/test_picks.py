@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mousai.pipelines.picks import WAYS, between, density, distances, diverse, pick
+from mousai.pipelines.picks import MOST_PAIRED, WAYS, between, density, distances, diverse, pick, quantile
 
 
 def clusters(sizes, features=16, noise=0.05):
@@ -47,7 +47,20 @@ def test_the_centre_is_nearest_to_the_mean_and_max_min_is_greedy():
     peaks = density(unit, 3)
     apart = distances(unit)
     many = torch.exp(-((apart / apart[torch.triu_indices(15, 15, 1).unbind()].quantile(0.02)) ** 2)).sum(1)
-    assert peaks[0] in torch.nonzero(many == many.max())[:, 0].tolist() or many[peaks[0]] > many.median()
+    far = [max(apart[index]) if many[index] == many.max() else min(apart[index][many > many[index]]) for index in range(15)]
+    assert peaks == sorted(range(15), key=lambda index: -many[index] * far[index])[:3]
+
+
+def test_many_vectors_are_picked_from_without_all_their_distances():
+    values = torch.rand(1001, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for share in (0.0, 0.02, 0.0333, 1.0):
+        torch.testing.assert_close(quantile(values, share), values.quantile(share))
+    assert float(quantile(torch.arange(2.0**24 + 1), 0.5)) == 2**23  # torch's own refuses so many
+    many = torch.randn(60_000, 3, generator=torch.Generator().manual_seed(0))  # all distances would be 29 GB
+    assert len(set(pick(many, "diverse", 4))) == 4
+    for way in ("dbscan", "density"):
+        with pytest.raises(ValueError, match=f"{way} compares every two vectors, and takes 10,000 at most, came 10,001"):
+            pick(many[: MOST_PAIRED + 1], way, 4)
 
 
 def test_the_way_between_two_is_the_great_circle():
