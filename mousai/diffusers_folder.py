@@ -69,7 +69,7 @@ def cached(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
-    wanted, allowed = ["*.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt", "*.md", "LICENSE*"], is_allowed(DOWNLOADS)
+    wanted, allowed = ["*.json", "*/*.json", f"{WEIGHTS[0]}*.safetensors", "*/*.safetensors", "*/*.model", "*/*.txt", "*.md", "LICENSE*"], is_allowed(DOWNLOADS)
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, local_files_only=not allowed))
     except (HfHubHTTPError, HFValidationError, OSError) as error:  # not in the cache is an OSError
@@ -81,13 +81,12 @@ def cached(name: str) -> Path | None:
 
 def settings(folder: Path) -> dict[str, Any]:
     """The config of a model folder that this one comes to: a codec, or all three parts; ValueError or FileNotFoundError for what is none."""
-    index = read_json(folder / INDEX, kind=dict) if (folder / INDEX).is_file() else None
-    if index is None:
+    if not (folder / INDEX).is_file():
         parts = {"codec": codec(folder)}
-    elif index.get("_class_name") in PIPELINES:
-        parts = PIPELINES[index["_class_name"]](folder)
+    elif (name := read_config(folder, INDEX)[0]) in PIPELINES:
+        parts = PIPELINES[name](folder)
     else:
-        raise ValueError(f"{folder / INDEX}: expected one of {', '.join(PIPELINES)} of diffusers, came {short(index.get('_class_name'))}")
+        raise ValueError(f"{folder / INDEX}: expected one of {', '.join(PIPELINES)} of diffusers, came {short(name)}")
     if missing := [path for path in files(folder) if not path.is_file()]:
         raise FileNotFoundError(f"missing weights: {missing[0]}")
     return {"format": 1, **parts, "licences": {"weights": licence_of(folder)}}
@@ -151,9 +150,15 @@ def longest_text(folder: Path, capped: bool = False) -> int:
 
 
 def frames_of(coded: Mapping[str, Any]) -> dict[str, int]:
-    """How long a latent frame of a codec lasts, in a generator's words; the published numbers where its folder does not say."""
+    """How long a latent frame of a codec lasts, in a generator's words; the published numbers where its folder does not say. ValueError for what are none."""
     factors, patch = {"oobleck": ((2, 4, 4, 8, 8), 1), "same": ((16,), 256)}[coded["type"]]
-    return {"hop": math.prod(coded.get("factors", factors)) * coded.get("patch", patch), "sample_rate": coded.get("sample_rate", 44100)}
+    factors, patch, sample_rate = coded.get("factors", factors), coded.get("patch", patch), coded.get("sample_rate", 44100)
+    if not isinstance(factors, (list, tuple)):
+        raise ValueError(f"factors: expected a list of numbers, came {short(factors)}")
+    for name, value in (*(("factors", factor) for factor in factors), ("patch", patch), ("sample_rate", sample_rate)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}: expected a whole number from 1 on, came {short(value)}")
+    return {"hop": math.prod(factors) * patch, "sample_rate": sample_rate}
 
 
 def codec(folder: Path) -> dict[str, Any]:
@@ -166,9 +171,12 @@ def codec(folder: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path, file: str = CONFIG) -> tuple[str | None, dict[str, Any]]:
-    """The class that a part's JSON names, and its settings."""
+    """The class that a part's JSON names, None where it names none, and its settings; ValueError for a class that is no name."""
     said = read_json(folder / file, kind=dict)
-    return said.get("_class_name"), {key: value for key, value in said.items() if not key.startswith("_")}
+    name = said.get("_class_name")
+    if not isinstance(name, (str, type(None))):
+        raise ValueError(f"{folder / file}: expected the name of a class of diffusers as _class_name, came {short(name)}")
+    return name, {key: value for key, value in said.items() if not key.startswith("_")}
 
 
 def renamed(said: Mapping[str, Any], names: Mapping[str, str], where: Path) -> dict[str, Any]:
@@ -210,8 +218,13 @@ def files(folder: Path) -> Iterator[Path]:
 
 def contents(folder: Path) -> list[dict[str, str]]:
     """What names the model, wherever it lies: the texts of its JSON files, and the hashes of its weights."""
-    said = {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in sorted(folder.glob("**/*.json")) if ".cache" not in path.parts}
+    said = {path.relative_to(folder).as_posix(): _lines(path) for path in sorted(folder.glob("**/*.json")) if ".cache" not in path.parts}
     return [said, {path.relative_to(folder).as_posix(): hash_of(path) for path in files(folder)}]
+
+
+def _lines(path: Path) -> str:
+    """The text of a file, its lines ended as Python's text files have them, on which names of models rest."""
+    return read_bytes(path).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def hash_of(path: Path) -> str:

@@ -90,7 +90,7 @@ def library(
     encoder = Joint(joint).to(choose_device(device))
     vector = None
     if like is not None:
-        audio = io.read(like, encoder.sample_rate, 1)[:, : round(MOST_SECONDS * encoder.sample_rate)]
+        audio = io.read(like, encoder.sample_rate, 1, num_samples=round(MOST_SECONDS * encoder.sample_rate))
         vector = encoder.audio(audio[None])[0].cpu()
     elif wanted is not None:
         vector = encoder.texts([wanted])[0].cpu()

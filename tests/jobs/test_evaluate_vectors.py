@@ -16,7 +16,7 @@ BENCH = Path(__file__).parents[2] / "tools" / "bench"
 
 @pytest.fixture
 def clips(tmp_path):
-    """Six sounds of three styles, all held out; two have the same text."""
+    """Six sounds of three styles, all held out."""
     rows = []
     for index in range(6):
         io.write(tmp_path / f"{index}.wav", 0.1 * torch.randn(1, 20000, generator=torch.Generator().manual_seed(index)), 16000)
@@ -37,7 +37,9 @@ def test_joint_writes_places_beside_chance(tiny_joint, clips, tmp_path, capsys):
     report = json.loads((tmp_path / "out/joint.json").read_text())
     to_music, to_text = report["rows"].values()
     assert to_text["questions"] == 6 and to_text["candidates"] == len({row["text"] for row in report["clips"]})
-    assert to_music["recall_10"] == to_music["recall_10_chance"] == 1.0 and 0 < to_music["recall_1_chance"] < 0.5
+    texts = [row["text"] for row in report["clips"]]
+    assert to_music["recall_1_chance"] == pytest.approx(sum(map(texts.count, texts)) / 6 / 6)  # a text may belong to more than one clip
+    assert to_text["recall_1_chance"] == pytest.approx(1 / len(set(texts)))
     assert "| text → music |" in capsys.readouterr().out
     assert run("evaluate", "joint", tiny_joint, "--data", clips, "--out", tmp_path / "out", "--family", "what") == 2
 
@@ -47,9 +49,10 @@ def test_flow_writes_loss_cosines_spreads_and_places(tiny_flow, clips, tmp_path,
     report = json.loads((tmp_path / "out/flow.json").read_text())
     assert report["clips"] == 6 and set(report["rows"]) == {"a clip's whole text", "a class's name", "real clips"}
     found = report["rows"]["a clip's whole text"]
-    assert -1 <= found["cosine_true"] <= 1 and found["spread"] > 0 and found["retrieval"]["candidates"] == 6
+    assert found["spread"] > 0 and found["retrieval"]["candidates"] == 6
     assert report["loss"]["floor"] == pytest.approx(torch.pi / 2, rel=1e-5) and report["loss"]["share"] > 0.5
-    assert "text-blind" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "text-blind" in said and f"| a clip's whole text | {found['cosine_true']:.3f} | {found['cosine_class']:.3f} | {found['spread']:.3f} |" in said
     assert run("evaluate", "flow", tiny_flow, "--data", clips, "--out", tmp_path / "out", "--takes", 3, "--sampler", "ddim") == 2
 
 

@@ -90,6 +90,11 @@ def test_a_training_run_and_its_curves(codec_recipe: Path, tmp_path: Path, capsy
     assert found["last"]["step"] == 6 and found["seconds"] > 0 and found["steps_per_second"] > 0
     assert found["last_validation"] == validated[-1] and found["best_validation"]["valid/loss"] == min(row["valid/loss"] for row in validated)
     assert found["train"]["lr"] == 1e-3 and json.dumps(found)
+    kept, recipe = (run / "config.yaml").read_text(), config.read_yaml(run / "config.yaml")
+    for parts, trains in (({"joint": {}}, "joint"), ({"joint": {}, "generator": {}}, "generator")):
+        (run / "config.yaml").write_text(json.dumps({**recipe, **parts}))
+        assert describe(run)["trains"] == trains
+    (run / "config.yaml").write_text(kept)
 
     capsys.readouterr()
     for flags, picture in ((["--plot"], run / "curves.png"), (["--out", str(tmp_path / "mine.png")], tmp_path / "mine.png")):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+from fnmatch import fnmatch
 
 import pytest
 import soundfile
@@ -15,6 +18,7 @@ from diffusers import AutoencoderOobleck  # noqa: E402
 from mousai import checkpoint  # noqa: E402
 from mousai.cli.main import main  # noqa: E402
 from mousai.codecs.oobleck.config import OobleckConfig, decoder_reach, encoder_reach  # noqa: E402
+from mousai.diffusers_folder import cached, contents, frames_of  # noqa: E402
 from mousai.jobs.info import describe  # noqa: E402
 from mousai.pipelines.cascade import load_codec  # noqa: E402
 from mousai.recipe import codec_fingerprint, load_part, part_from, recipe_from  # noqa: E402
@@ -121,6 +125,7 @@ def test_what_is_wrong_is_said_in_one_line(folder, tmp_path, monkeypatch):
     said = json.loads((folder / "config.json").read_text())
     for change, message in (
         ({"_class_name": "AutoencoderKL"}, "config.json: expected one of AutoencoderOobleck.* of diffusers, came 'AutoencoderKL'"),
+        ({"_class_name": []}, r"config.json: expected the name of a class of diffusers as _class_name, came \[\]"),
         ({"tiling": 3}, "config.json: 'tiling' is no setting that is known here"),
         ({"downsampling_ratios": [3, 4, 4]}, "factors: expected even numbers"),
         ({"encoder_hidden_size": 10}, "features: expected twice the latent channels, 8, came 10"),
@@ -145,6 +150,24 @@ def test_what_is_wrong_is_said_in_one_line(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers.models", None)
     with pytest.raises(ValueError, match=r"the codec oobleck needs the package diffusers: `pip install 'mousai\[diffusers\]'`"):
         load_part("codec", folder)
+
+
+def test_a_foreign_folder_is_read_up_to_a_bound_and_fetched_with_its_weights(folder, tmp_path, monkeypatch):
+    place = tmp_path / "place"
+    shutil.copytree(folder, place)
+    (place / "config.json").write_bytes((folder / "config.json").read_bytes().replace(b"\n", b"\r\n"))
+    assert contents(place) == contents(folder)
+    os.mkfifo(place / "other.json")
+    with pytest.raises(ValueError, match="expected a regular file, came a pipe"):
+        contents(place)
+    for wrong in ({"factors": 5}, {"factors": [2, "x"]}, {"sample_rate": "fast"}, {"sample_rate": None}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}: expected"):
+            frames_of({"type": "oobleck", **wrong})
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **how: asked.extend(how["allow_patterns"]) or str(folder))
+    assert cached("some/autoencoder") == folder
+    names = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model-00001-of-00002.safetensors", "model.safetensors")
+    assert [any(fnmatch(name, pattern) for pattern in asked) for name in names] == [True, True, False]  # the last is another program's copy of a pipeline
 
 
 def test_it_is_not_trained_here():
