@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 SHOWN = 60  # letters of a value that a message shows
+MAX_WORKERS = 1024  # processes that one loads its data with
 MAX_TEXT_BYTES = 4000  # of a prompt as JSON; it travels in the metadata of the file
 
 

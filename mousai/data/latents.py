@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
+from mousai.checks import MAX_WORKERS, check_number
 from mousai.data.cache import CacheReader, Item, read_header, read_items
 from mousai.data.loader import SourceConfig
 from mousai.randomness import seed_of
@@ -41,8 +42,9 @@ class LatentDataConfig:
             raise ValueError("sources: expected at least one, came none")
         if self.segment_seconds is not None and not self.segment_seconds > 0:
             raise ValueError(f"segment_seconds: expected above 0 or null, came {self.segment_seconds}")
-        if self.captions < 1 or self.crop_frames < 1 or self.workers < 0:
-            raise ValueError(f"expected captions and crop_frames of 1 or more, workers of 0 or more, came {self}")
+        check_number("workers", self.workers, 0, MAX_WORKERS, whole=True)
+        if self.captions < 1 or self.crop_frames < 1:
+            raise ValueError(f"expected captions and crop_frames of 1 or more, came {self}")
         if not 0 <= self.caption_drop < 1:
             raise ValueError(f"caption_drop: expected 0 <= drop < 1, came {self.caption_drop}")
         if self.rms is not None and not self.rms > 0:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mousai.audio.io import AudioError, check_output, resampled_length
 from mousai.audio.level import level_gain, rms_of
+from mousai.checks import MAX_WORKERS, check_number
 from mousai.data.sources import Source, Track, open_source
 from mousai.randomness import seed_of
 
@@ -57,8 +58,9 @@ class AudioDataConfig:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources: expected at least one, came none")
-        if self.crop_samples < 1 or self.workers < 0:
-            raise ValueError(f"expected crop_samples of 1 or more and workers of 0 or more, came {self.crop_samples} and {self.workers}")
+        check_number("workers", self.workers, 0, MAX_WORKERS, whole=True)
+        if self.crop_samples < 1:
+            raise ValueError(f"expected crop_samples of 1 or more, came {self.crop_samples}")
         if self.rms is not None and not self.rms > 0:
             raise ValueError(f"rms: expected above 0 or null, came {self.rms}")
         if self.gain_db[0] > self.gain_db[1]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mousai.checks import MAX_WORKERS, check_number
 from mousai.data.loader import SourceConfig
 from mousai.randomness import seed_of
 from mousai.symbolic.phrases import gridded
@@ -38,7 +39,8 @@ class PhraseDataConfig:
             raise ValueError("sources: expected at least one, came none")
         if any(isinstance(source, SourceConfig) and (source.weight != 1.0 or source.index_beside) for source in self.sources):
             raise ValueError("sources: weight and index_beside do nothing here, each different phrase is there once; leave them away")
-        if self.pack < 128 or min(self.infilling, self.autoencoding, self.workers) < 0:
+        check_number("workers", self.workers, 0, MAX_WORKERS, whole=True)
+        if self.pack < 128 or min(self.infilling, self.autoencoding) < 0:
             raise ValueError(f"expected pack of 128 or more, the others of 0 or more, came {self}")
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mousai.checks import MAX_WORKERS, check_number
 from mousai.data.loader import SourceConfig
 from mousai.files import write_tensors
 from mousai.randomness import seed_of
@@ -55,8 +56,9 @@ class PriorDataConfig:
             raise ValueError(f"cache: expected the name of a .safetensors file, came {self.cache!r}")
         if any(isinstance(source, SourceConfig) and source.index_beside for source in self.sources):
             raise ValueError("sources: index_beside is for audio, scores have no index")
-        if self.elements < 16 or self.workers < 0:
-            raise ValueError(f"expected elements of 16 or more and workers of 0 or more, came {self.elements} and {self.workers}")
+        check_number("workers", self.workers, 0, MAX_WORKERS, whole=True)
+        if self.elements < 16:
+            raise ValueError(f"expected elements of 16 or more, came {self.elements}")
 
 
 def style_of_source(spec: str) -> str:
