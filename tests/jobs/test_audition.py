@@ -73,13 +73,20 @@ def test_what_lies_between_is_kept_without_music_and_no_audition_is_overwritten(
     assert (tmp_path / "out/audition.json").read_text() == kept
 
 
-def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplog):
+def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplog, monkeypatch):
+    io_read = io.read
     how = {"joint": JointConfig(str(tiny_joint))}
     first = library(folder, text="slow piano", k=2, **how)
     assert (first["files"], first["new"], first["skipped"], len(first["nearest"])) == (3, 3, 1, 2)
     shutil.copy(folder / "1.wav", tmp_path / "same.wav")
     like = library(folder, like=tmp_path / "same.wav", **how)
     assert like["new"] == 0 and like["nearest"][0]["file"] == "1.wav" and like["nearest"][0]["cosine"] > 0.999
+    with monkeypatch.context() as patch:
+        read = []
+        patch.setattr("mousai.jobs.library.MOST_SECONDS", 0.5)
+        patch.setattr("mousai.jobs.library.io.read", lambda *given, **how: read.append(io_read(*given, **how)) or read[-1])
+        library(folder, like=tmp_path / "same.wav", **how)
+    assert read[0].shape == (1, 8000)  # no more is decoded than is heard
     joint = Joint(how["joint"])
     cosines = [float(joint.audio(io.read(folder / row["file"], 16000, 1)[None])[0] @ joint.texts(["slow piano"])[0]) for row in first["nearest"]]
     assert [row["cosine"] for row in first["nearest"]] == pytest.approx(cosines, abs=1e-3) and cosines == sorted(cosines, reverse=True)
