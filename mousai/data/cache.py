@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 FORMAT = 2
 FIRST_TENSORS = {"latents": "float16", "tokens": "float16"}  # of format 1
 SHARD_BYTES = 256 * 2**20
+NO_CACHE = "{} is not empty and no latent cache; name an empty or a new folder as data.cache"
 SHARD_SECONDS = 300.0  # a shard is closed after so long, full or not: as much is lost in a kill
 HEADER, INDEX, LOCK = "cache.json", "index.json", ".lock"
 NUMBERS = ("sample_rate", "hop", "latent_channels")
@@ -98,7 +99,9 @@ class CacheWriter:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps the cache for one command at a time; ValueError if another has it."""
+    """Keeps the cache for one command at a time; ValueError if another has it, or for a folder of something else, which stays as it is."""
+    if folder.is_dir() and not (folder / HEADER).exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ValueError(NO_CACHE.format(folder))
     with ExitStack() as stack:
         try:
             stack.enter_context(locks.locked(folder / LOCK))
@@ -113,7 +116,7 @@ def begin(folder: Path, header: Mapping[str, Any]) -> None:
     if (folder / HEADER).exists():
         check_header(folder, header, f"remove {folder} or name another folder as data.cache")
     elif any(path.name != LOCK for path in folder.iterdir()):
-        raise ValueError(f"{folder} is not empty and no latent cache; name an empty or a new folder as data.cache")
+        raise ValueError(NO_CACHE.format(folder))
     else:
         _write_json(folder / HEADER, {"format": FORMAT, **header, "crc": crc_of(header)})
     used = {item["shard"] for item in forget_broken(folder, read_items(folder))}

@@ -239,10 +239,11 @@ def test_another_codec_s_or_encoder_s_cache_is_refused_in_one_line(generator_rec
     with pytest.raises(ValueError, match=f"was made by codec {header['codec']}, the recipe uses (?!{header['codec']})[0-9a-f]{{12}}") as caught:
         cache(generator_recipe)
     assert "\n" not in str(caught.value) and len(read_items(tmp_path / "cache")) == 6
-    with pytest.raises(ValueError, match="only a recipe with a generator has a cache"):
+    with pytest.raises(ValueError, match="only a recipe that trains on latents has a cache"):
         cache(codec_recipe)
     with pytest.raises(ValueError, match="is not empty and no latent cache"):
         cache(generator_recipe, [f"data.cache={tmp_path / 'music'}"])
+    assert not (tmp_path / "music/.lock").exists()
     with locked(tmp_path / "free"), pytest.raises(ValueError, match="another process .* is writing to this cache"):
         cache(generator_recipe, [f"data.cache={tmp_path / 'free'}"])
 
