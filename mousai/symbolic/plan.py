@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -33,6 +34,7 @@ ALSO_CALLED = {"voice": 52, "singer": 52, "vocals": 52, "guitar": 25, "bass": 33
 FAMILY_TRACKS = (  # register and density of a family where no style says them
     (10, 6), (13, 4), (10, 4), (9, 5), (6, 4), (11, 4), (10, 3), (10, 4), (11, 4), (12, 4), (12, 4), (10, 2), (10, 2), (9, 5), (12, 4), (10, 2), (21, 7),
 )  # fmt: skip
+NOT_WANTED = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+")
 
 
 @dataclass(frozen=True)
@@ -192,9 +194,12 @@ def programs() -> dict[str, int]:
 
 
 def instruments_in(prompt: str) -> dict[str, str]:
-    """The instruments that a prompt names, by the words that do; longer names first, so that "bass guitar" is no "bass"."""
+    """The instruments that a prompt names, by the words that do; longer names first, so that "bass guitar" is no "bass".
+
+    What it says is not to be there ("no drums", "without piano") is not.
+    """
     found: dict[str, str] = {}
-    left = prompt.lower()
+    left = NOT_WANTED.sub(" ", prompt.lower())
     for word in sorted([*programs(), "drums", "percussion"], key=len, reverse=True):
         if has(left, word) or has(left, f"{word}s"):
             found[f"{word}s" if has(left, f"{word}s") else word] = word

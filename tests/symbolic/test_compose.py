@@ -207,3 +207,9 @@ def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrai
     fives = replace(odd, metres=((0, 5, 4),))
     with pytest.raises(ValueError, match="ends in 5/4"):
         composer.compose("rock", bars=2, going_on=fives)
+
+
+def test_an_instrument_that_is_not_wanted_does_not_play():
+    assert list(instruments_in("no drums, just solo flute and harp").values()) == ["flute", "harp"]
+    assert list(instruments_in("a song without any piano, violin only").values()) == ["violin"]
+    assert "drums" in words_of("no drums, harp", instruments_in("no drums, harp")).unheard
