@@ -115,3 +115,9 @@ def extra(package: str, what: str, name: str | None = None, module: str | None =
         if error.name is None or error.name.split(".")[0] != package:
             raise  # the package is here, and lacks one of its own
         raise ValueError(f"{what} needs the package {package}: `pip install 'mousai[{name or package}]'`") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory is too little, torch's of a GPU or of the CPU among them; torch need not be imported."""
+    said = ("can't allocate memory", "Storage size calculation overflowed")
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mousai.audio.beats import FEWEST, LONGEST_GAP, Array, Beats
 from mousai.audio.key import RATE
+from mousai.checks import extra
 
 BARS = (2, 3, 4)  # beats of a bar that have a name here
 FPS = 50  # of its network: beats lie on whole frames
@@ -23,15 +24,12 @@ STEADY = 0.6 / FPS  # seconds, root mean square, off a steady grid: whole frames
 
 @lru_cache(maxsize=1)
 def tracker(checkpoint: Path) -> Callable[[Tensor], Beats | None]:
-    """What hears the beats of audio `(s,)` at `RATE` by the weights of a file; ValueError, FileNotFoundError or ImportError in one line."""
-    try:
-        from beat_this.inference import Audio2Beats
-    except ImportError:
-        raise ImportError("--beat-this needs the package beat_this: pip install 'mousai[beat-this]'") from None
+    """What hears the beats of audio `(s,)` at `RATE` by the weights of a file; ValueError or FileNotFoundError in one line."""
+    inference = extra("beat_this", "--beat-this", name="beat-this", module="beat_this.inference")
     if not checkpoint.is_file():  # a name is one that it would download
         raise FileNotFoundError(f"--beat-this: no such file: {checkpoint}; expected a checkpoint of beat_this, such as final0.ckpt, fetched beforehand")
     try:
-        hear = Audio2Beats(str(checkpoint))
+        hear = inference.Audio2Beats(str(checkpoint))
     except Exception as error:  # whatever a file that is none raises
         line = (str(error).splitlines() or [""])[0]
         raise ValueError(f"--beat-this: {checkpoint} is no checkpoint of beat_this ({type(error).__name__}: {line[:120]})") from error

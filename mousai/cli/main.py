@@ -20,6 +20,7 @@ from typer.exceptions import TyperException
 import mousai
 from mousai.cli import compose as cli_compose, data as cli_data, evaluate as cli_evaluate, muse as cli_muse, render as cli_render
 from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.checks import is_out_of_memory
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
 from mousai.words import say
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         for line in getattr(error, "problems", None) or [_in_words(error)]:  # of a job file, all that is wrong
             code = _complain(line, 2)
     except (RuntimeError, MemoryError) as error:
-        if debug or not (_is_out_of_memory(error) or _is_of_a_peer(error)):
+        if debug or not (is_out_of_memory(error) or _is_of_a_peer(error)):
             raise
         code = 130 if _is_of_a_peer(error) else _complain(f"not enough memory: {MEMORY_ADVICE}", 2)
     if code == 130:
@@ -85,11 +86,6 @@ def _in_words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    said = ("can't allocate memory", "Storage size calculation overflowed")
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in said)
 
 
 def _is_of_a_peer(error: BaseException) -> bool:

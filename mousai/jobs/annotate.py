@@ -16,7 +16,7 @@ from mousai.audio.beat_this import tracker
 from mousai.audio.hearing import hear_file
 from mousai.audio.io import AudioError
 from mousai.data.sources import PATH_KEYS, Track, manifest_lines, open_source
-from mousai.files import parse_json, write_text
+from mousai.files import file_hash, parse_json, write_text
 from mousai.jobs.spread import spread
 from mousai.request.music import MUSIC_CHECKS
 
@@ -67,8 +67,9 @@ def annotate(
         raise ValueError(f"workers must be at least 1, came {workers}")
     if beat_this is not None:
         tracker(beat_this)  # a wrong one is told before anything is heard
+    ear = VERSION if beat_this is None else f"beat_this {beat_this.name} {file_hash(beat_this)[:12]}"
     earlier, opened = kept(out), open_source(source)
-    written, stamps = lines_of(opened.tracks, source, out), {track.key: stamp(track, beat_this) for track in opened}
+    written, stamps = lines_of(opened.tracks, source, out), {track.key: stamp(track, ear) for track in opened}
     lines = {key: line | earlier[line["file"]] for key, line in written.items() if earlier.get(line["file"], {}).get("heard", {}).get("of") == stamps[key]}
     missing = [track for track in opened if track.key not in lines]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,10 +127,10 @@ def kept(out: Path) -> dict[str, Line]:
     return found
 
 
-def stamp(track: Track, beat_this: Path | None) -> list[Any]:
+def stamp(track: Track, ear: int | str) -> list[Any]:
     """What must be the same for what was heard in a file to stay: by what, the file's size and time of change, and what its line says of its music."""
     status = track.path.stat()
-    return [VERSION if beat_this is None else f"beat_this {beat_this.name}", status.st_size, status.st_mtime_ns, {name: track.metadata[name] for name in (*GRID, "key") if name in track.metadata}]
+    return [ear, status.st_size, status.st_mtime_ns, {name: track.metadata[name] for name in (*GRID, "key") if name in track.metadata}]
 
 
 def heard_in(given: tuple[str, Path, Line, Path | None]) -> tuple[str, Line | str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from mousai import config
 from mousai.checks import check_number, checked_text
 from mousai.evaluation.phases import Phase, silent
+from mousai.evaluation.vectors import spread
 from mousai.files import write_json
 from mousai.jobs import generate as clips
 from mousai.jobs.library import Heard, hear
@@ -103,7 +104,7 @@ def audition(
         report = {
             "prompt": asked.prompt, "n": asked.n, "pick": asked.way, "k": asked.k, "seed": asked.seed, "map": asked.map,
             "flow": system.name, "fingerprint": system.fingerprint, "space": system.space, "settings": config.to_dict(settings),
-            "licences": system.licences, "library": None if library is None else str(library), "picks": found.picks, **spread_of(found.vectors),
+            "licences": system.licences, "library": None if library is None else str(library), "picks": found.picks, "spread": round(spread(found.vectors), 4),
         }  # fmt: skip
         rows = report["picks"] + blended_rows(report, asked, found)
         if cascade is not None:
@@ -134,12 +135,6 @@ def drawn(asked: Audition, system: Flow, settings: SamplingSettings, heard: Hear
 
 def near_to(vector: Tensor, heard: Heard | None) -> dict[str, Any]:
     return {} if heard is None else {"nearest": heard.near(vector, NAMED)}
-
-
-def spread_of(vectors: Tensor) -> dict[str, float]:
-    """The mean distance, 1 - cosine, between two different vectors of many."""
-    n = len(vectors)
-    return {"spread": round(1 - float((vectors.sum(0).square().sum() - n) / max(1, n * (n - 1))), 4) if n > 1 else 0.0}
 
 
 def draw_map(asked: Audition, found: Found, heard: Heard | None, folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from mousai import checkpoint
 from mousai.data.loader import batches
@@ -31,19 +32,10 @@ def train_phrases(recipe: Recipe, out: Path, accelerator: Accelerator, began: fl
     packs = PhrasePacks(phrases_in(data.sources, data.split), data, recipe.seed)
     if accelerator.is_main_process:
         introduce("phrase VAE", model, f"{len(packs.phrases):,} different phrases")
-    place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
     held_out = None
     if data.valid_split is not None and setting.valid_every:
         held_out = PhrasePacks(phrases_in(data.sources, data.valid_split), data, recipe.seed + 1, staged=False)
-
-    def valid() -> Iterator[Mapping[str, Tensor]]:
-        return itertools.islice(batches(held_out, setting.batch_size, **place), setting.valid_batches)
-
-    return run(
-        model, phrase_loss, partial(batches, packs, setting.batch_size, workers=data.workers, **place), setting, out, accelerator, seed=recipe.seed,
-        valid=valid if held_out is not None else None, meta={"recipe": recipe.to_dict()}, finish=partial(export, out, recipe.outside),
-        accepted=accepted, began=began,
-    )  # fmt: skip
+    return trained(model, packs, held_out, recipe, out, accelerator, began, accepted)
 
 
 def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
@@ -59,18 +51,25 @@ def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
         model.prepare(tensors["latents"])
     if accelerator.is_main_process:
         introduce("prior", model, f"{len(windows.pieces):,} scores, {windows.num_bars:,} bars")
-    place = {"rank": accelerator.process_index, "world": accelerator.num_processes}
     held_out = None
     if data.valid_split is not None and setting.valid_every:
         held_out = PriorWindows(tensors, data, model.config.styles, data.valid_split, recipe.seed + 1)
+    return trained(model, windows, held_out, recipe, out, accelerator, began, accepted)
+
+
+def trained(
+    model: nn.Module, items: Dataset, held_out: Dataset | None, recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted
+) -> Outcome:
+    """Trains a model of scores on items, and looks at those that are held out."""
+    setting, place = recipe.train, {"rank": accelerator.process_index, "world": accelerator.num_processes}
 
     def valid() -> Iterator[Mapping[str, Tensor]]:
         return itertools.islice(batches(held_out, setting.batch_size, **place), setting.valid_batches)
 
     return run(
-        model, phrase_loss, partial(batches, windows, setting.batch_size, workers=data.workers, **place), setting, out, accelerator, seed=recipe.seed,
-        valid=valid if held_out is not None else None, meta={"recipe": recipe.to_dict()}, finish=partial(export, out, recipe.outside),
-        accepted=accepted, began=began,
+        model, phrase_loss, partial(batches, items, setting.batch_size, workers=recipe.data.workers, **place), setting, out, accelerator,
+        seed=recipe.seed, valid=valid if held_out is not None else None, meta={"recipe": recipe.to_dict()},
+        finish=partial(export, out, recipe.outside), accepted=accepted, began=began,
     )  # fmt: skip
 
 

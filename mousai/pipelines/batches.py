@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from mousai.checks import is_out_of_memory
 from mousai.device import memory_left
 
 logger = logging.getLogger(__name__)
@@ -49,8 +50,3 @@ def in_batches(count: int, batch: int, make: Callable[[int, int], Tensor], devic
             continue
         yield made
         first += b
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether it is torch's word for too little memory, of a GPU or of the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -73,7 +73,7 @@ def test_a_manifest_says_by_what_its_beats_were_heard(checkpoint: Path, tmp_path
     io.write(tmp_path / "music/a.flac", bursts(), 22050)
     for _ in range(2):
         done = annotate(tmp_path / "music", tmp_path / "heard.jsonl", workers=1, beat_this=checkpoint)
-    assert done.heard == 0 and json.loads((tmp_path / "heard.jsonl").read_text())["heard"]["of"][0] == "beat_this tiny.ckpt"
+    assert done.heard == 0 and json.loads((tmp_path / "heard.jsonl").read_text())["heard"]["of"][0].startswith("beat_this tiny.ckpt ")
     assert annotate(tmp_path / "music", tmp_path / "heard.jsonl", workers=1).heard == 1  # by another ear
 
 
