@@ -1,4 +1,4 @@
-"""A shipped model of one part, such as a joint encoder or a flow, from a trained one, in half the bytes.
+"""A shipped model of one part, such as a joint encoder, a flow or a composer of scores, from a trained one, in half the bytes.
 
     python tools/ship_part.py --model runs/joint/model --card card.md --out mousai/starter_joint
 
@@ -14,6 +14,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mousai import checkpoint  # noqa: E402
+from mousai.pipelines.symbolic import load  # noqa: E402
+from mousai.recipe import phrases_fingerprint  # noqa: E402
 from tools.ship_starter import halved, relative  # noqa: E402
 
 LIMIT = 12 * 2**20  # bytes of weights
@@ -22,11 +24,16 @@ LIMIT = 12 * 2**20  # bytes of weights
 def ship(model: Path, card: Path, out: Path) -> None:
     """Write the model folder `out`; ValueError or FileNotFoundError says what is wrong with what was given."""
     settings, state = checkpoint.load_model(model)
+    if composes := "trained_for" in settings:
+        load(model)  # its parts belong together
     state = {name: halved(value) for name, value in state.items()}
     size = sum(value.numel() * value.element_size() for value in state.values())
     if size > LIMIT:
         raise ValueError(f"the weights take {size / 2**20:.1f} MiB, more than the {LIMIT / 2**20:.0f} that ship with the package")
-    checkpoint.save_model(out, relative({key: value for key, value in settings.items() if key != "format"}), state, card.read_text())
+    settings = relative({key: value for key, value in settings.items() if key not in ("format", "trained_for")})
+    checkpoint.save_model(out, settings, state, card.read_text())
+    if composes:  # for the phrase VAE as it is stored now
+        checkpoint.save_model(out, settings | {"trained_for": phrases_fingerprint(out)}, state, card.read_text())
     print(f"wrote {out}: {size / 2**20:.1f} MiB")
 
 
