@@ -9,22 +9,20 @@ from __future__ import annotations
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mousai.checks import extra
 from mousai.codecs.oobleck.config import OobleckConfig
-from mousai.codecs.windowed import WindowedCodec
+from mousai.codecs.released import ReleasedCodec
 from mousai.types import Callback
 
 
-class OobleckCodec(WindowedCodec):
+class OobleckCodec(ReleasedCodec):
+    name = "oobleck"
+
     def __init__(self, config: OobleckConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         AutoencoderOobleck = extra("diffusers", "the codec oobleck", module="diffusers.models").AutoencoderOobleck
-        self.config = config
-        self.sample_rate, self.channels = config.sample_rate, config.channels
-        self.hop, self.latent_channels, self.default_steps = config.hop, config.latent_channels, 0
-        self.stride_frames, self.context_frames = config.stride_frames, config.context_frames
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of torch's older weight norm, which its weights are stored for
             self.vae = AutoencoderOobleck(
@@ -32,14 +30,6 @@ class OobleckCodec(WindowedCodec):
                 decoder_channels=config.decoder_features, decoder_input_channels=config.latent_channels, audio_channels=config.channels,
                 sampling_rate=config.sample_rate,
             )  # fmt: skip
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.vae.dtype
-
-    def set_precision(self, dtype: torch.dtype) -> None:
-        """The dtype of the autoencoder; latents and audio stay float32."""
-        nn.Module.to(self.vae, dtype)  # diffusers' own has a warning for it
 
     def compile(self) -> None:
         """`torch.compile` for the decoder."""
@@ -49,10 +39,6 @@ class OobleckCodec(WindowedCodec):
         """About the memory that decoding a window of at most so many frames takes: eight times the samples of its last layer."""
         frames = min(num_frames, self.stride_frames + 2 * self.context_frames)
         return 8 * frames * self.hop * self.config.decoder_features * self.dtype.itemsize
-
-    def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """ValueError: there is nothing to train it by here."""
-        raise ValueError("codec: oobleck is taken as it was released and not trained here; name its folder as codec: {path: …} and train a generator over it")
 
     def encode_window(self, audio: Tensor) -> Tensor:
         """The means `(b, d, l)` of the posterior of audio `(b, c, l * hop)`."""

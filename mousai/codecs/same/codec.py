@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mousai.checks import extra
-from mousai.codecs.windowed import WindowedCodec
+from mousai.codecs.released import ReleasedCodec
 from mousai.types import Callback
 
 
@@ -60,14 +60,12 @@ class SameConfig:
         return 2 * sum(math.ceil(depth * self.window / each) for depth, each in zip(self.depths, finer))
 
 
-class SameCodec(WindowedCodec):
+class SameCodec(ReleasedCodec):
+    name = "same"
+
     def __init__(self, config: SameConfig) -> None:
-        super().__init__()
+        super().__init__(config)
         AutoencoderSAME = extra("diffusers", "the codec same", module="diffusers.models").AutoencoderSAME
-        self.config = config
-        self.sample_rate, self.channels = config.sample_rate, config.channels
-        self.hop, self.latent_channels, self.default_steps = config.hop, config.latent_channels, 0
-        self.stride_frames, self.context_frames = config.stride_frames, config.context_frames
         self.vae = AutoencoderSAME(
             audio_channels=config.channels, patch_size=config.patch, encoder_channels=config.features, encoder_c_mults=list(config.multipliers),
             encoder_strides=list(config.factors), encoder_transformer_depths=list(config.depths), latent_dim=config.latent_channels,
@@ -75,13 +73,9 @@ class SameCodec(WindowedCodec):
             encoder_sinusoidal_blocks=list(config.encoder_sines), decoder_sinusoidal_blocks=list(config.decoder_sines), sampling_rate=config.sample_rate,
         )  # fmt: skip
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.vae.dtype
-
     def set_precision(self, dtype: torch.dtype) -> None:
         """The dtype of the autoencoder; positions stay float32, which in bfloat16 are the same from the 256th on, and so do latents and audio."""
-        nn.Module.to(self.vae, dtype)  # diffusers' own has a warning for it
+        super().set_precision(dtype)
         for module in self.vae.modules():
             if hasattr(module, "inv_freq"):
                 module.float()
@@ -93,10 +87,6 @@ class SameCodec(WindowedCodec):
             tokens = frames * math.prod(config.factors[level + 1 :]) * (factor + 1)
             most = max(most, tokens * (24 * multiplier * config.features + 2 * tokens))
         return most * self.dtype.itemsize
-
-    def loss(self, audio: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """ValueError: there is nothing to train it by here."""
-        raise ValueError("codec: same is taken as it was released and not trained here; name its folder as codec: {path: …} and train a generator over it")
 
     def encode_window(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, l)` of audio `(b, c, l * hop)`."""
