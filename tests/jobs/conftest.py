@@ -92,7 +92,8 @@ def generator_recipe(tmp_path, music, codec_folder, tiny_encoder):
     recipe = {
         "format": 1, "seed": 5, "codec": {"path": str(codec_folder)}, "generator": GENERATOR,
         "conditioner": {"type": "text", "name": str(tiny_encoder), "max_length": 16},
-        "data": {"sources": [str(music)], "cache": str(tmp_path / "cache"), "segment_seconds": 1.0, "captions": 3, "crop_frames": 64},
+        "data": {"sources": [str(music)], "cache": str(tmp_path / "cache"), "segment_seconds": 1.0, "captions": 3, "crop_frames": 64,
+                 "caption_drop": 0.0},  # captions are drawn from the path of the music, which is another each time
         "train": {"steps": 4, "batch_size": 2, "lr": 1e-3, "log_every": 2, "save_every": 2, "valid_every": 2, "valid_batches": 1},
     }  # fmt: skip
     config.write_yaml(tmp_path / "generator.yaml", recipe)
