@@ -19,6 +19,7 @@ from mousai.conditioners.text import TextConditioner
 from mousai.data.loader import AudioCrops, batches, open_sources
 from mousai.recipe import REGISTRIES, Part, Recipe, phrases_fingerprint, recipe_from
 from mousai.training.budget import read_plan
+from mousai.training.spectral import plain
 from mousai.training.state import part
 from mousai.words import say
 
@@ -43,7 +44,7 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
         if trained != recipe:
             say(f"mousai: {out / 'config.yaml'} is not the recipe that the state of step {step} was trained by; the state's own is exported", to=sys.stderr)
         recipe = trained
-    averaged = part(tensors, "ema.model.")
+    averaged = plain(part(tensors, "ema.model."))
     if recipe.trains == "phrases":
         settings, weights = phrases(recipe, averaged, str(out / "state"))
     elif recipe.trains == "prior":

@@ -32,6 +32,7 @@ class Mamba2Config:
     expand: int = 2  # inner features, times `features`
     head_features: int = 64
     chunk: int = 64  # positions that are computed at once
+    norm_first: bool = True  # before a block's mixer, as published; else after the sum, as the first transformers had it
 
     def __post_init__(self) -> None:
         for name in ("features", "layers", "state", "expand", "head_features", "chunk"):
@@ -139,14 +140,18 @@ class Mixer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + the mixer of its RMS norm."""
+    """x + the mixer of its RMS norm, or the RMS norm of x + its mixer."""
 
     def __init__(self, config: Mamba2Config) -> None:
         super().__init__()
+        self.norm_first = config.norm_first
         self.norm = nn.RMSNorm(config.features, 1e-5)
         self.mixer = Mixer(config)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        if not self.norm_first:
+            y, state = self.mixer(x, state)
+            return self.norm(x + y), state
         y, state = self.mixer(self.norm(x), state)
         return x + y, state
 

@@ -26,6 +26,8 @@ class TrainConfig:
     final_lr: float = 1.0  # fraction of `lr` at the last step; 1 = constant
     decay_steps: int | None = None  # the cosine fall takes the last so many steps; null = all after the warm-up
     clip: float = 1.0  # largest norm of the gradient; 0 = no clipping
+    zclip: float | None = None  # and so many standard deviations above the norms of the steps before (clipping.py); null = no such limit
+    sigma_reparam: bool = False  # linear layers learn their spectral norm by itself (spectral.py); what is exported is plain
     precision: Literal["fp32", "bf16"] | None = None  # null = what the launcher says, else fp32
     compile: bool = False  # torch.compile
     shard: bool = False  # split weights, averages and optimizer over the processes (FSDP2); also set by an FSDP launch file
@@ -52,7 +54,9 @@ class TrainConfig:
             raise ValueError(f"betas: expected 0 <= beta < 1, came {self.betas}")
         if self.decay_steps is not None and self.decay_steps < 1:
             raise ValueError(f"decay_steps: expected at least 1 or null, came {self.decay_steps}")
-        for name in ("time_limit_minutes", "minutes"):
+        if self.sigma_reparam and self.shard:
+            raise ValueError("sigma_reparam and shard: a matrix that is split over processes has no norm in any of them; set one of both to false")
+        for name in ("time_limit_minutes", "minutes", "zclip"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"{name}: expected above 0 or null, came {value}")

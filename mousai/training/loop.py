@@ -21,10 +21,12 @@ from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import processes
 from mousai.randomness import generator_of, seeded
 from mousai.training.budget import Budget
+from mousai.training.clipping import ZClip
 from mousai.training.config import TrainConfig
 from mousai.training.ema import average_of
 from mousai.training.parallel import LossOf, accumulating, is_sharded, parallel
 from mousai.training.report import Report
+from mousai.training.spectral import reparametrise
 from mousai.training.state import TrainingState
 
 Batch = Mapping[str, Tensor]
@@ -98,6 +100,10 @@ def train(
     """
     device, rank = accelerator.device, accelerator.process_index
     freeze(model, config.freeze)
+    if config.sigma_reparam:
+        if is_sharded(config):
+            raise ValueError("train.sigma_reparam: a matrix that is split over processes has no norm in any of them; set it to false")
+        reparametrise(model)
     inner = LossOf(model, loss)
     average = average_of(inner, config.ema)
     module, averaged = parallel(inner, average, accelerator, config)
@@ -107,7 +113,8 @@ def train(
         [p for p in module.parameters() if p.requires_grad],
         config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay,
     )  # fmt: skip
-    state = TrainingState(Path(folder) / "state", inner, average, optimizer, accelerator)
+    zclip = ZClip(config.zclip) if config.zclip is not None else None
+    state = TrainingState(Path(folder) / "state", inner, average, optimizer, accelerator, zclip)
     step = state.load()
     stream = batches(step * config.accumulate)
     module.train()
@@ -132,7 +139,7 @@ def train(
                     accelerator.backward(value / config.accumulate)
                 total += value.detach() / config.accumulate
                 logs.append(parts)
-            norm = gradient_norm(module, config.clip)
+            norm = gradient_norm(module, config.clip, zclip.limit if zclip is not None else math.inf)
 
             total, norm, stop = agree(accelerator, total, norm, interrupt.signalled, interrupt.requested or budget.is_spent)
             if not math.isfinite(total) or not math.isfinite(norm):
@@ -140,6 +147,8 @@ def train(
                     f"step {step}: the loss is {total} and its gradient's norm {norm}; {state.kept_as}: "
                     "lower train.lr or train.clip, raise train.warmup_steps, or look at the data, and run the same command again"
                 )
+            if zclip is not None:
+                zclip.update(norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update()
@@ -182,10 +191,10 @@ def freeze(model: nn.Module, beginnings: Iterable[str]) -> None:
         raise ValueError("train.freeze: nothing is left to train")
 
 
-def gradient_norm(module: nn.Module, clip: float) -> Tensor:
-    """The norm of the whole gradient, a scalar; above `clip` (if that is not 0) the gradient is scaled down to it."""
+def gradient_norm(module: nn.Module, clip: float, limit: float = math.inf) -> Tensor:
+    """The norm of the whole gradient, a scalar; above `clip` (if that is not 0) and `limit` the gradient is scaled down to them."""
     parameters = [p for p in module.parameters() if p.grad is not None]
-    norm = nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf)
+    norm = nn.utils.clip_grad_norm_(parameters, min(clip if clip > 0 else math.inf, limit))
     return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
 

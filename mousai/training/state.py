@@ -18,9 +18,13 @@ from torch.distributed.checkpoint import state_dict as dcp
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from mousai import checkpoint
+from mousai.training.clipping import ZClip
 
 WHOLE = dcp.StateDictOptions(full_state_dict=True, cpu_offload=True)
 LOAD = dcp.StateDictOptions(full_state_dict=True, strict=False)  # a weight without a gradient so far has no state yet
+
+
+ZCLIP = {"count": int, "mean": float, "variance": float}  # what is kept of a ZClip; a state that was made without begins anew
 
 
 class NonFiniteState(ValueError):
@@ -30,8 +34,9 @@ class NonFiniteState(ValueError):
 class TrainingState:
     """The state of a run under `folder`, one sub-folder a step, the newest kept; `module` is not wrapped in DDP."""
 
-    def __init__(self, folder: Path, module: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, accelerator: Accelerator) -> None:
-        self.folder, self.module, self.average, self.optimizer, self.accelerator = folder, module, average, optimizer, accelerator
+    def __init__(self, folder: Path, module: nn.Module, average: EMA, optimizer: torch.optim.Optimizer, accelerator: Accelerator,
+                 zclip: ZClip | None = None) -> None:  # fmt: skip
+        self.folder, self.module, self.average, self.optimizer, self.accelerator, self.zclip = folder, module, average, optimizer, accelerator, zclip
         self.saved_step: int | None = None
 
     @property
@@ -68,6 +73,8 @@ class TrainingState:
             dcp.set_optimizer_state_dict(self.module, self.optimizer, optimizer, options=LOAD)
             self.average.step.fill_(meta["ema_step"])
             self.average.initted.fill_(meta["ema_step"] > 0)
+            if self.zclip is not None:
+                self.zclip.count, self.zclip.mean, self.zclip.variance = (kind(meta.get("zclip", {}).get(name, 0)) for name, kind in ZCLIP.items())
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{self.folder}: the meta.json of step {step} does not fit the state ({type(error).__name__}: {error}); remove that step's folder") from error
         for group, own in zip(self.optimizer.param_groups, settings, strict=True):
@@ -89,6 +96,8 @@ class TrainingState:
             tensors |= {f"optimizer.{kind}.{name}": value for name, kinds in optimizer["state"].items() for kind, value in kinds.items()}
             self._check_finite(step, tensors)
             meta = {**meta, "optimizer": optimizer["param_groups"], "ema_step": int(self.average.step)}
+            if self.zclip is not None:
+                meta["zclip"] = {name: getattr(self.zclip, name) for name in ZCLIP}
             checkpoint.save_state(self.folder, step, tensors, meta)
         self.accelerator.wait_for_everyone()
         self.saved_step = step
