@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from mousai.cli.options import Compile, Device, Dtype, Family, Json, Steps, between, checked_family, option, phases, print_help, progress_bar, report, sampling_options
+from mousai.cli.options import Compile, Device, Dtype, Family, Flow, Json, Steps, Wordless, between, checked_family, option, phases, print_help, progress_bar, report, sampling_options
 
 app = typer.Typer(help="Measure a model; writes figures as JSON and Markdown, and pictures, into a folder.")
 app.callback(invoke_without_command=True)(print_help)
@@ -153,6 +153,8 @@ def evaluate_prompts(
     through_codec: Annotated[bool, option("Beside them the practice set after encoding and decoding.", "--through-codec")] = False,
     beside: Annotated[Optional[list[str]], option("Beside them what this model makes of the same prompts; may be given often.", "--beside", metavar="MODEL")] = None,
     recordings: Annotated[Optional[str], option("Beside them crops of these: a folder, a .jsonl manifest, or WebDataset shards.", "--recordings")] = None,
+    flow: Flow = "auto",
+    wordless: Wordless = False,
     listen: Annotated[int, option("Write a page to listen blind to so many of the prompts, by all of these.", "--listen", callback=between(0, 1000))] = 0,
     seed: Seed = 0,
     device: Device = "auto",
@@ -163,5 +165,5 @@ def evaluate_prompts(
     """Whether the music has a beat, a key and a style, and whether they are those of the prompts; beside real music and other models."""
     chosen = dict(model=model, data=data, classifier=classifier, per_class=per_class, seeds_per_prompt=seeds_per_prompt, seconds=seconds)
     chosen |= dict(styles=[style.strip() for style in styles.split(",")] if styles else ())
-    chosen |= dict(tempos=tempos, keys=keys, batch=batch, through_codec=through_codec, beside=beside or (), recordings=recordings, listen=listen, **sampling)
+    chosen |= dict(tempos=tempos, keys=keys, batch=batch, through_codec=through_codec, beside=beside or (), recordings=recordings, flow=flow, wordless=wordless, listen=listen, **sampling)
     _evaluate("prompts", as_json, out, split, **chosen, seed=seed, device=device, dtype=dtype, compile=compile)

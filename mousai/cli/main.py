@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 import mousai
 from mousai.cli import compose as cli_compose, data as cli_data, evaluate as cli_evaluate, muse as cli_muse, render as cli_render
-from mousai.cli.options import Compile, Device, Dtype, Json, Listen, Model, Settings, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
+from mousai.cli.options import Compile, Device, Dtype, Flow, Json, Listen, Model, Settings, Wordless, between, option, prepare_output, print_help, progress_bar, report, sampling_options, share_processors, stop_if_signalled
 from mousai.checks import is_out_of_memory
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
@@ -131,6 +131,8 @@ def generate(
     batch: Annotated[Optional[int], option("Clips made at once.", "--batch", "-b")] = None,
     best_of: Annotated[Optional[int], option("Make so many takes of each prompt and keep the one nearest to its text.")] = None,
     joint: Annotated[Optional[str], option("The joint encoder that judges takes; starter_joint unless given.")] = None,
+    flow: Flow = "auto",
+    wordless: Wordless = False,
     device: Device = "auto",
     dtype: Dtype = "auto",
     compile: Compile = False,
@@ -146,8 +148,8 @@ def generate(
     if (begin is None) != (end is None):
         raise ValueError("--from and --to belong together")
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
-    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, listen, **sampling)
-    how = {"device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "best_of": best_of, "joint": joint, "say": lambda line: say(f"mousai: {line}", to=sys.stderr)}
+    request = Request(texts, seconds, seed, batch, init, strength, inpaint, None if begin is None else (begin, end), loudness, listen, wordless=wordless, **sampling)
+    how = {"flow": flow, "device": device, "dtype": dtype, "compile": compile, "spectrogram": spectrogram, "best_of": best_of, "joint": joint, "say": lambda line: say(f"mousai: {line}", to=sys.stderr)}
     made, began = [], time.perf_counter()
     try:
         with progress_bar("steps") as progress:

@@ -19,7 +19,8 @@ def audition(
     seed: Annotated[int, option("Of the first vector, and of the music; the others count on.", callback=between(0, 2**32 - 1))] = 0,
     seconds: Annotated[Optional[float], option("Length of the music.", "--seconds", "-s")] = None,
     flow: Annotated[str, option("What draws vectors: a model folder, or the name of the shipped one.")] = "starter_flow",
-    model: Annotated[Optional[str], option("What makes music of vectors: a model folder that is told vectors.", "--model", "-m")] = None,
+    model: Annotated[str, option("What makes the music; one that is told no vectors makes takes of the words, of which each pick gets the nearest.", "--model", "-m")] = "starter",
+    takes: Annotated[Optional[int], option("So many; two for each file unless given.", callback=between(1, 4096))] = None,
     render: Annotated[bool, option("Make music of the picks, or draw the map alone.", "--render/--no-render")] = True,
     library: Annotated[Optional[str], option("Name what of this folder (or manifest) is nearest to the picks.")] = None,
     blend: Annotated[Optional[tuple[int, int]], option("Also go from one pick to another, by their numbers.")] = None,
@@ -40,10 +41,8 @@ def audition(
     from mousai.jobs import audition as job
     from mousai.types import SamplingSettings
 
-    asked = job.Audition(prompt, count, k, pick, seed, seconds, tuple(blend) if blend else None, blend_steps, map, html)
+    asked = job.Audition(prompt, count, k, pick, seed, seconds, tuple(blend) if blend else None, blend_steps, map, html, takes)
     settings = SamplingSettings(steps=steps, guidance=guidance, negative=negative, sampler=sampler)
-    if render and model is None:
-        raise ValueError("expected a --model that is told vectors (docs/muse.md says how one is trained), or --no-render for the map alone")
     with phases() as phase:
         found = job.audition(
             asked, out, flow=flow, model=model if render else None, library=library, format=format, settings=settings, device=device, dtype=dtype, phase=phase

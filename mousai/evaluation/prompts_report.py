@@ -32,6 +32,8 @@ def _lead(report: Mapping[str, Any], made: Row) -> str:
     drawn = [name for name in ("tempos", "keys") if report[f"{name}_drawn"]]
     words = f"; {' and '.join(drawn)} in the prompts drawn, none of a caption's own" if drawn else ""
     lines = [f"{len(made.labels)} clips of {report['seconds']:g} s, {report['generator_steps']} generator steps at guidance {report['guidance']:g}{words}.", ""]
+    if report["flow"]:
+        lines[0] += f" Told vectors that {report['flow']} drew from the prompts, {'and no words' if report['wordless'] else 'beside the words'}."
     figures = report["rows"][MADE]
     if tempo := [clip for clip in made.heard if clip["asked_bpm"] is not None]:
         octaves = sum(clip["tempo_met"] and not clip["tempo_exact"] for clip in tempo)

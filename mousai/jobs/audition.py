@@ -1,7 +1,8 @@
 """`mousai audition`: many answers to one prompt, looked at before any is made sound, and sound of the ones worth it alone.
 
 OUT/ gets `audition.json` (what was asked, and the picks with their vectors), `map.png`, `map.html` where it is asked for, and a
-file of music for each pick, and for each step between two of them.
+file of music for each pick, and for each step between two of them. A model that is told vectors makes music of them; one that is not
+makes several takes of the words, of which each pick has the one whose own vector is nearest to it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +19,26 @@ from torch import Tensor
 
 from mousai import config
 from mousai.checks import check_number, checked_text
+from mousai.conditioners.joint import VECTOR, Joint, resampled
 from mousai.evaluation.phases import Phase, silent
 from mousai.evaluation.vectors import spread
 from mousai.files import write_json
 from mousai.jobs import generate as clips
+from mousai.jobs.best_of import shared_out
 from mousai.jobs.library import Heard, hear
 from mousai.jobs.places import ready
 from mousai.pictures.maps import Points, flattened, map_html, map_png
-from mousai.pipelines.cascade import load
+from mousai.pipelines.cascade import Cascade, load
 from mousai.pipelines.muse import Flow, check_told, load_flow
 from mousai.pipelines.picks import WAYS, between, check_count, pick
-from mousai.request.clip import SEEDS, Request
+from mousai.request.clip import DEFAULT_SECONDS, MAX_BATCH, SEEDS, Request
+from mousai.request.music import Music
 from mousai.request.vectors import as_kept, packed
 from mousai.types import SamplingSettings
 
 MOST = 100_000  # vectors
+TAKES_A_PICK = 2  # of a model that is told no vectors
+MOST_TAKES_SECONDS = 3600.0  # of takes, all of which are held until the last is made
 NAMED = 3  # items of the library that a pick is said to be near to
 REPORT, MAP, PAGE = "audition.json", "map.png", "map.html"
 
@@ -50,6 +57,7 @@ class Audition:
     blend_steps: int = 3  # between the two, the ends not among them
     map: str = "pca"
     html: bool = False
+    takes: int | None = None  # of a model that is told no vectors; None = two for each file
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt"))
@@ -57,6 +65,7 @@ class Audition:
         check_number("k", self.k, 1, MOST, whole=True)
         check_number("seed", self.seed, 0, SEEDS - 1, whole=True)
         check_number("blend_steps", self.blend_steps, 1, 100, whole=True)
+        check_number("takes", self.takes, 1, MAX_BATCH, whole=True)
         if self.k > self.n:
             raise ValueError(f"k: {self.k} picks of {self.n} vectors cannot be; expected at most n")
         if self.way not in WAYS:
@@ -66,6 +75,21 @@ class Audition:
             raise ValueError(f"map: expected pca or umap, came {self.map!r}")
         if self.blend is not None and not (self.blend[0] != self.blend[1] and all(1 <= each <= self.k for each in self.blend)):
             raise ValueError(f"blend: expected the numbers of two picks, from 1 to {self.k}, came {self.blend[0]} and {self.blend[1]}")
+
+    @property
+    def files(self) -> int:
+        """How many files of music there are to be."""
+        return self.k + (0 if self.blend is None else self.blend_steps)
+
+    def request_for_takes(self) -> Request:
+        """So many takes of the words, seeds counting on; ValueError for too few, or too many to hold."""
+        count = TAKES_A_PICK * self.files if self.takes is None else self.takes
+        if count < self.files:
+            raise ValueError(f"takes: {count} are too few for {self.files} files of music; expected as many at least")
+        request = Request((self.prompt,) * count, self.seconds, self.seed)
+        if count * (self.seconds or DEFAULT_SECONDS) > MOST_TAKES_SECONDS:
+            raise ValueError(f"takes: {count} of {self.seconds or DEFAULT_SECONDS:g} s are more than {MOST_TAKES_SECONDS:g} s; ask for fewer, or for fewer seconds")
+        return request
 
 
 @dataclass(frozen=True)
@@ -85,18 +109,26 @@ def audition(
 ) -> dict[str, Any]:  # fmt: skip
     """Draws, picks, draws the map, and renders the picks by `model`, unless that is None; returns what audition.json holds.
 
+    A model that is told no vectors renders `asked.takes` takes of the words, see `nearest_takes`.
+
     `settings` are those of the flow. ValueError or FileNotFoundError, before anything is drawn, for parts that do not belong together,
     what is asked of music where none is made, and a folder that has an audition.
     """
-    if model is None and (asked.seconds is not None or format is not None):
-        raise ValueError(f"{'format' if asked.seconds is None else 'seconds'}: is of music, and none is made; give a model, or leave it out")
+    of_music = {"seconds": asked.seconds, "format": format, "takes": asked.takes}
+    if model is None and (said := [name for name, value in of_music.items() if value is not None]):
+        raise ValueError(f"{said[0]}: is of music, and none is made; give a model, or leave it out")
     if taken := [name for name in (REPORT, MAP, PAGE) if (Path(out) / name).exists()]:
         raise ValueError(f"{Path(out) / taken[0]} is there already, and nothing is overwritten; write to another folder with --out")
     system = load_flow(flow, device)
     settings = system.settings(settings)
     cascade = None if model is None else load(model, device, dtype)
-    if cascade is not None:
+    told = cascade is not None and VECTOR in cascade.generator.accepts.vectors
+    if told:
         check_told(cascade, system.space, system.joint.features, system.name)
+        if asked.takes is not None:
+            raise ValueError(f"takes: are of a model that is told no vectors, {cascade.name} is told them; leave it out")
+    elif cascade is not None:
+        cascade.settings(asked.request_for_takes())
     heard = None if library is None else hear(library, system.joint, phase("hearing the library: files"))
     with ready(Path(out)) as folder:
         found = drawn(asked, system, settings, heard, phase)
@@ -108,8 +140,10 @@ def audition(
         }  # fmt: skip
         rows = report["picks"] + blended_rows(report, asked, found)
         if cascade is not None:
-            for row, path in zip(rows, rendered(asked, cascade, found, folder, format, phase)):
-                row["file"] = str(path)
+            report |= {"model": cascade.name, "told_vectors": told}
+            render = partial(rendered, asked, cascade) if told else partial(nearest_takes, asked, cascade, system.joint, report)
+            for row, facts in zip(rows, render(found, folder, format, phase)):
+                row |= facts
         write_json(folder / REPORT, report)
     return report
 
@@ -155,14 +189,35 @@ def blended_rows(report: dict[str, Any], asked: Audition, found: Found) -> list[
     return report.get("blend", [])
 
 
-def rendered(asked: Audition, cascade: Any, found: Found, folder: Path, format: str | None, phase: Phase) -> Iterator[Path]:
-    """Music of the picks and of what lies between two, all drawn from one seed: what differs is the vector."""
+def rendered(asked: Audition, cascade: Cascade, found: Found, folder: Path, format: str | None, phase: Phase) -> Iterator[dict[str, Any]]:
+    """Music of the picks and of what lies between two, all drawn from one seed: what differs is the vector. Gives what a row says of it."""
     vectors = torch.cat([found.vectors[found.places], found.blended])
     progress = phase("rendering the picks: steps")
     for index, vector in enumerate(vectors):
         request = Request((asked.prompt,), asked.seconds, asked.seed, vectors=vector[None])
         with closing(clips.clips_of(request, cascade, folder, f"{index + 1:02}", format, lambda done, total: progress(index * total + done, len(vectors) * total))) as made:
-            yield next(made).path
+            yield {"file": str(next(made).path)}
+
+
+def nearest_takes(
+    asked: Audition, cascade: Cascade, joint: Joint, report: dict[str, Any], found: Found, folder: Path, format: str | None, phase: Phase
+) -> Iterator[dict[str, Any]]:
+    """For each pick and each step between two the take, of several of the words alone, that sounds most like it; no take twice.
+
+    Gives what a row says of it; the report gets the number of takes, and the mean cosine of a pick and any of them.
+    """
+    request = asked.request_for_takes()
+    with closing(clips.takes_made(request, cascade, phase("making takes of the words: steps"), cascade.heard(request))) as made:
+        takes = list(made)
+    vectors = torch.stack([joint.audio(resampled(take.audio[None], cascade.sample_rate, joint.sample_rate))[0].cpu() for take in takes])
+    wanted = torch.cat([found.vectors[found.places], found.blended])
+    cosines = wanted @ vectors.T  # (rows, takes)
+    report |= {"takes": len(takes), "cosine_to_any_take": round(float(cosines.mean()), 4)}
+    for row, place in enumerate(shared_out(vectors, wanted)):
+        take, cosine = takes[place], round(float(cosines[row, place]), 4)
+        also = take.together.to_dict() | {"nearest_to": {"vector": packed(wanted[row]), "space": joint.space, "cosine": cosine, "takes": len(takes)}}
+        written = clips.write(cascade, request, place, [Music()] * len(request), take.audio, folder, f"{row + 1:02}", format or clips.DEFAULT_FORMAT, False, take.took, also)
+        yield {"file": str(written.path), "take_seed": request.seed_of(place), "cosine_to_take": cosine}
 
 
 def in_words(row: dict[str, Any]) -> str:
@@ -170,8 +225,19 @@ def in_words(row: dict[str, Any]) -> str:
     return f"{row['number']}: seed {row['seed']}, cosine to the text {row['cosine_to_text']:.3f}" + "".join(f", {each['file']} {each['cosine']:.2f}" for each in near[:1])
 
 
+def sound_in_words(row: dict[str, Any]) -> str:
+    take = f"take {row['take_seed']}, cosine {row['cosine_to_take']:.2f}: " if "take_seed" in row else ""
+    return f"  {take}{row['file']}" if "file" in row else ""
+
+
 def summary(report: dict[str, Any], out: str | Path) -> str:
     """A line for each pick, and where everything is."""
-    lines = [in_words(row) + (f"  {row['file']}" if "file" in row else "") for row in report["picks"]]
-    lines += [f"between {row['between'][0]} and {row['between'][1]}, step {row['step']}" + (f"  {row['file']}" if "file" in row else "") for row in report.get("blend", [])]
+    lines = [in_words(row) + sound_in_words(row) for row in report["picks"]]
+    lines += [f"between {row['between'][0]} and {row['between'][1]}, step {row['step']}" + sound_in_words(row) for row in report.get("blend", [])]
+    if "takes" in report:
+        nearest = [row["cosine_to_take"] for row in [*report["picks"], *report.get("blend", [])]]
+        lines.append(
+            f"{report['model']} is told no vectors: of {report['takes']} takes of the words each pick has the one that sounds most like it, "
+            f"cosine {sum(nearest) / len(nearest):.2f} on average, {report['cosine_to_any_take']:.2f} to any take"
+        )
     return "\n".join([*lines, f"{report['n']} vectors, spread {report['spread']:.3f}; map and vectors in {out}"])

@@ -1,4 +1,4 @@
-"""Best of N: several takes of a prompt, ranked by the cosine of text and sound in a joint space."""
+"""Several takes of a prompt, compared in a joint space: the one nearest to its text, or for each of some vectors the one nearest to that."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ class Judge:
         best = max(range(len(scores)), key=scores.__getitem__)
         ranked = {str((first_seed + index) % SEEDS): round(score, 4) for index, score in enumerate(scores)}
         return best, {"best_of": {"takes": len(takes), "space": self.joint.space, "scores": ranked}}
+
+
+def shared_out(vectors: Tensor, wanted: Tensor) -> list[int]:
+    """For each of some `wanted` unit vectors `(m, e)` one of the takes' `(n, e)`, none for two, so that the sum of cosines is the largest; ValueError for fewer takes."""
+    from scipy.optimize import linear_sum_assignment
+
+    if len(vectors) < len(wanted):
+        raise ValueError(f"takes: {len(vectors)} are too few for {len(wanted)} vectors; expected as many at least")
+    _, places = linear_sum_assignment((wanted @ vectors.T).numpy(), maximize=True)
+    return places.tolist()

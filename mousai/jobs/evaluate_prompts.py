@@ -30,6 +30,7 @@ from mousai.evaluation.shares import wilson
 from mousai.jobs.evaluate import folder_for, provenance, round_trip, write
 from mousai.pictures.confusion import confusion_png
 from mousai.pipelines.cascade import Cascade, check_model, load
+from mousai.pipelines.muse import AUTO, flow_for, told_vectors
 from mousai.request.clip import Request
 from mousai.request.music import Music, in_words
 from mousai.types import Callback
@@ -52,6 +53,8 @@ def evaluate_prompts(
     through_codec: bool = False,
     beside: Sequence[str | Path] = (),
     recordings: str | Path | None = None,
+    flow: str | Path = AUTO,
+    wordless: bool = False,
     listen: int = 0,
     seed: int = 0,
     device: str = "auto",
@@ -65,7 +68,8 @@ def evaluate_prompts(
     `data` is the practice set, as a folder or manifest; prompts are captions of its `split`, or with `tempos` and `keys`
     made of tempos and keys that are none of theirs. Beside the clips stand as many of the set itself, with
     `through_codec` these after encoding and decoding, those that the models `beside` make of the same prompts at their
-    own settings, and crops of `recordings`. `styles` are those that are asked for and named, all unless given. Without `classifier`, a file that `evaluation.genre` saved, the judge of styles
+    own settings, and crops of `recordings`. A model that is told vectors is told what `flow` draws from the prompts, with `wordless` no
+    text beside them, see `muse.flow_for`; those `beside` what the shipped one draws. `styles` are those that are asked for and named, all unless given. Without `classifier`, a file that `evaluation.genre` saved, the judge of styles
     is trained on the set's train split and kept beside it. `sampling` are fields of `SamplingSettings` and `Music`. Writes
     prompts.json, prompts.md, prompts.png (the confusion of styles), the clips, and for `listen` of the prompts a page to
     listen to blind.
@@ -75,11 +79,13 @@ def evaluate_prompts(
     if styles:
         source = of_styles(source, styles)
     asked = prompts_for(source, per_class, seeds_per_prompt, tempos, keys, seed)
-    request = Request([clip.prompt for clip in asked], seconds, seed, batch, **sampling)
+    request = Request([clip.prompt for clip in asked], seconds, seed, batch, wordless=wordless, **sampling)
     real = None if recordings is None else open_source(recordings)
     for other in beside:
         check_model(other)
     cascade = heard_at_its_rate(load(model, device, dtype, compile=compile))
+    drawing = flow_for(cascade, flow)
+    request = told_vectors(request, drawing)
     settings, _ = cascade.settings(request)
     ear, classifier = practice_classifier(manifest, phase=phase) if classifier is None else (load_classifier(classifier), classifier)
     if styles:
@@ -89,7 +95,7 @@ def evaluate_prompts(
     for other in beside:
         system = heard_at_its_rate(load(other, device, dtype, compile=compile))
         folder = out / f"clips-{system.name}-{system.fingerprint[:6]}"
-        plain = Request(request.prompts, seconds, seed, batch)
+        plain = told_vectors(Request(request.prompts, seconds, seed, batch), flow_for(system))
         sets[str(other)] = list(_generated(system, plain, asked, folder, phase(f"making clips, {other}: steps")))
     sets[PRACTICE] = beginnings(source, per_class, seconds)
     if through_codec:
@@ -107,6 +113,8 @@ def evaluate_prompts(
         "styles": list(styles) or None,
         "tempos_drawn": tempos,
         "keys_drawn": keys,
+        "flow": drawing and f"{drawing.name} {drawing.fingerprint}",
+        "wordless": wordless,
         "generator_steps": settings.steps,
         **{name: value for name, value in config.to_dict(settings).items() if name not in ("steps", "codec_steps", "resamples")},
         "rows": {name: row.to_dict() for name, row in rows.items()},

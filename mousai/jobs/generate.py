@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mousai.audio import io
 from mousai.jobs.places import free, ready, split_out, taken
 from mousai.request.clip import SEEDS, Request
+from mousai.request.together import Together, beside
 from mousai.request.piece import slug
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def generate(
     spectrogram: bool = False,
     best_of: int | None = None,
     joint: str | Path | None = None,
+    flow: str | Path = "auto",
+    together: Together | None = None,
     progress: Callable[[int, int], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Iterator[Made]:
@@ -64,7 +67,9 @@ def generate(
 
     `out` is a folder (default: this one), or a file name for one prompt; `format` is wav, flac, ogg, opus or mp3. No file is
     overwritten: a taken name gets a number. With `best_of`, so many takes are made of each prompt, seeds counting on, and the one
-    nearest to its text by the joint encoder `joint` is kept, with the scores of all. With `spectrogram`, a picture lies beside each file. `progress(done, total)`
+    nearest to its text by the joint encoder `joint` is kept, with the scores of all. A model that is told vectors is told what `flow` draws from
+    each prompt and seed, unless the request says some, see `pipelines.muse.flow_for`. With `together` the request's one clip is made where it was in that batch.
+    With `spectrogram`, a picture lies beside each file. `progress(done, total)`
     counts sampling steps; `say` gets the line of what is heard in a recording. Whatever is wrong with the input, the model's folder or
     the place raises ValueError or OSError before weights are read, what the model itself does not take before anything is made; what was yielded stays, whatever
     happens later.
@@ -79,7 +84,7 @@ def generate(
     limit_threads()
     place_and_precision(device, dtype)
     check_model(model)
-    judge = None
+    judge, also = None, {}
     if best_of is not None:
         from mousai.jobs.best_of import Judge, takes_of
 
@@ -88,32 +93,71 @@ def generate(
         raise ValueError("joint: is what takes are judged by; give best_of too")
     with ready(folder):
         cascade = load(model, device, dtype, compile=compile)
+        if request.vectors is None:
+            request, also = with_vectors(request, cascade, flow)
         cascade.settings(request)
         heard = cascade.heard(request)
         if say and cascade.hears_music:
             tell_heard(request, heard, say)
-        yield from clips_of(request, cascade, folder, name, format, progress, heard=heard, spectrogram=spectrogram, judge=judge)
+        yield from clips_of(request, cascade, folder, name, format, progress, heard=heard, spectrogram=spectrogram, judge=judge, together=together, also=also)
+
+
+def with_vectors(request: Request, cascade: Cascade, flow: str | Path) -> tuple[Request, dict[str, Any]]:
+    """The request with vectors that a flow draws, where there is one for this model, and what a recipe says of the flow."""
+    from mousai.pipelines.muse import flow_for, told_vectors
+
+    system = flow_for(cascade, flow)
+    return told_vectors(request, system), {} if system is None else {"flow": system.name, "flow_fingerprint": system.fingerprint}
 
 
 def clips_of(
     request: Request, cascade: Cascade, folder: Path, name: str | None, format: str | None, progress: Callable[[int, int], None] | None = None, *,
-    heard: Sequence[Music] | None = None, spectrogram: bool = False, judge: Judge | None = None,
+    heard: Sequence[Music] | None = None, spectrogram: bool = False, judge: Judge | None = None, together: Together | None = None, also: Mapping[str, Any] = {},
 ) -> Iterator[Made]:  # fmt: skip
-    """The clips of a request by a loaded cascade, each when its file is there; with a judge the best of each prompt's takes alone."""
+    """The clips of a request by a loaded cascade, each when its file is there; with a judge the best of each prompt's takes alone. Recipes say `also` that."""
     heard = cascade.heard(request) if heard is None else heard
     each = 1 if judge is None else judge.takes
-    takes: list[Tensor] = []
+    takes: list[Take] = []
+    with closing(takes_made(request, cascade, progress, heard, together)) as made:
+        for take in made:
+            takes.append(take)
+            if len(takes) == each:
+                best, scores = (0, {}) if judge is None else judge.best(take.prompt, [each.audio for each in takes], cascade.sample_rate, request.seed_of(takes[0].index))
+                took = sum(each.took for each in takes)
+                chosen = takes[best]
+                says = {**also, **scores, **chosen.together.to_dict()}
+                yield write(cascade, request, chosen.index, heard, chosen.audio, folder, name, format or DEFAULT_FORMAT, spectrogram, took, says)
+                takes = []
+
+
+@dataclass(frozen=True)
+class Take:
+    """A clip `(c, s)` that is not written yet: which of the request's it is, the batch that it was made in, and the seconds of work on it."""
+
+    index: int
+    prompt: str
+    audio: Tensor
+    together: Together
+    took: float
+
+
+def takes_made(
+    request: Request, cascade: Cascade, progress: Callable[[int, int], None] | None, heard: Sequence[Music], together: Together | None = None
+) -> Iterator[Take]:
+    """The clips of a request in order; of one clip with `together` that clip, made where it was in a batch."""
+    wanted, place = (request, None) if together is None else (together.around(request), together.place)
+    heard = heard if together is None else [heard[0]] * len(wanted)
     index, began = 0, time.perf_counter()
-    with closing(cascade.clips(request, progress, heard)) as batches:
+    with closing(cascade.clips(wanted, progress, heard)) as batches:
         for batch in batches:
-            for audio in batch:
-                takes.append(audio)
-                if len(takes) == each:
-                    best, also = (0, {}) if judge is None else judge.best(request.prompts[index], takes, cascade.sample_rate, request.seed_of(index))
-                    took = (time.perf_counter() - began) / max(1, len(batch) // each)
-                    yield write(cascade, request, index + best, heard, takes[best], folder, name, format or DEFAULT_FORMAT, spectrogram, took, also)
-                    index, takes = index + each, []
-            began = time.perf_counter()
+            took = (time.perf_counter() - began) / len(batch)
+            for at, audio in enumerate(batch):
+                if place is None:
+                    yield Take(index + at, wanted.prompts[index + at], audio, beside(wanted, index + at, at, len(batch)), took)
+                elif index + at == place:
+                    yield Take(0, request.prompts[0], audio, beside(wanted, place, at, len(batch)), took)
+                    return
+            index, began = index + len(batch), time.perf_counter()
 
 
 def check_recording(request: Request) -> None:
@@ -169,6 +213,15 @@ def summary(made: list[Made], wall: float) -> dict[str, Any]:
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """A summary as a line: "made 30.0 s in 12.3 s, 2.4x real time; 15.0 s in all"."""
+    """A summary: a line for each file that is the best of several takes, and "made 30.0 s in 12.3 s, 2.4x real time; 15.0 s in all"."""
     speed = "made {seconds:.1f} s in {took:.1f} s, {times_real_time:.2g}x real time; {wall:.1f} s in all"
-    return speed.format_map(summary)
+    chosen = [f"{Path(row['path']).name}: {chosen_in_words(row)}" for row in summary["files"] if "best_of" in row]
+    return "\n".join([*chosen, speed.format_map(summary)])
+
+
+def chosen_in_words(recipe: Mapping[str, Any]) -> str:
+    """Which take a recipe's is, and by how much: "seed 9, the best of 4 takes by its cosine to the text, 0.412; the others 0.220 to 0.397"."""
+    scores = dict(recipe["best_of"]["scores"])
+    own = scores.pop(str(recipe["seed"]))
+    others = f"{min(scores.values()):.3f} to {max(scores.values()):.3f}" if len(scores) > 1 else f"{next(iter(scores.values())):.3f}"
+    return f"seed {recipe['seed']}, the best of {len(scores) + 1} takes by its cosine to the text, {own:.3f}; the other{'s' if len(scores) > 1 else ''} {others}"

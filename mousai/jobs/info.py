@@ -1,4 +1,4 @@
-"""What a file or folder of mousai's is: a model, a training run, a latent cache, a file of latents, or an audio file with its recipe."""
+"""What a file or folder is: a model, a training run, a latent cache, a file of latents, an audition, an audio file with its recipe, a library of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from mousai import checkpoint, config
 from mousai.checks import within
 from mousai.words import clock
 
+AUDITION = "audition.json"
+JOINT = "starter_joint"
+
 if TYPE_CHECKING:
     from mousai.training.log import Row
 
 
 def describe(place: str | Path) -> dict[str, Any]:
-    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter"), a run, a cache or a file."""
+    """A description, plain enough for JSON, of a model (a folder, or a name such as "starter"), a run, a cache, an audition, music or a file."""
     path = Path(place)
     if path.suffix == ".safetensors":
         return describe_latents(path)
+    if path.suffix == ".jsonl":
+        return describe_library(path)
     if path.is_file():
         return describe_score(path) if path.suffix.lower() in (".mid", ".midi") else describe_audio(path)
     if not path.exists() and not checkpoint.model_folder(place).exists():
@@ -28,6 +33,10 @@ def describe(place: str | Path) -> dict[str, Any]:
         return describe_cache(path)
     if is_run(path):
         return describe_run(path)
+    if (path / AUDITION).is_file():
+        return describe_audition(path)
+    if path.is_dir() and not (path / "config.yaml").exists() and has_audio(path):
+        return describe_library(path)
     return describe_model(checkpoint.model_folder(place))
 
 
@@ -153,6 +162,46 @@ def describe_cache(folder: Path) -> dict[str, Any]:
     seconds = sum(item["frames"] for item in items) * header["hop"] / header["sample_rate"]
     splits = dict(Counter(item["split"] for item in items))
     return {"kind": "latent cache", "path": str(folder), "items": len(items), "seconds": seconds, "splits": splits, "made_with": header}
+
+
+def describe_audition(folder: Path) -> dict[str, Any]:
+    """What was asked of an audition and what was picked, but for the vectors themselves."""
+    from mousai.files import parse_json, read_bytes
+
+    report = parse_json(read_bytes(folder / AUDITION).decode(errors="replace"), str(folder / AUDITION), dict)
+    rows = {name: [{key: value for key, value in row.items() if key != "vector"} for row in report.get(name, [])] for name in ("picks", "blend")}
+    return {"kind": "audition", "path": str(folder), **report, **{name: found for name, found in rows.items() if found}}
+
+
+def has_audio(folder: Path) -> bool:
+    """Whether a folder, or one in it, has a file that goes by a name of audio."""
+    from mousai.audio.write import FORMATS
+    from mousai.data.folders import walked
+    from mousai.jobs.places import OTHER_AUDIO
+
+    return any(key.rpartition(".")[2].lower() in (*FORMATS, *OTHER_AUDIO) for key, _ in walked(folder, lambda key, reason: None))
+
+
+def describe_library(place: Path) -> dict[str, Any]:
+    """How much music a folder or manifest has, of what splits, and how much of it `mousai library` has heard with the shipped joint encoder."""
+    from mousai.data.library import open_library
+    from mousai.data.sources import open_source
+
+    source = open_source(place, quiet=True)
+    folder = checkpoint.model_folder(JOINT)
+    heard = open_library(checkpoint.fingerprint(folder), within(checkpoint.load_config(folder), "joint")["features"]).vectors
+    known = {key: file.hash for key, file in source.index.files.items() if file.hash}
+    rates = Counter(track.sample_rate for track in source)
+    return {
+        "kind": "library",
+        "path": str(place),
+        "files": len(source),
+        "seconds": round(sum(track.seconds for track in source), 3),
+        "skipped": [f"{key}: {reason}" for key, reason in source.skipped],
+        "sample_rates": dict(rates),
+        "splits": dict(Counter(track.metadata.get("split") or "none" for track in source)),
+        f"heard_by_{JOINT}": sum(known.get(track.key) in heard for track in source),
+    }
 
 
 def describe_latents(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from mousai.jobs.render.state import SUFFIX
 from mousai.request.clip import Request
 from mousai.request.music import MUSIC_CHECKS
 from mousai.request.piece import Piece, as_made
+from mousai.request.together import of_recipe
 from mousai.request.vectors import unpacked
 from mousai.types import SETTING_CHECKS
 
@@ -66,16 +67,20 @@ def replay(
     made = recipe_in(file)
     with understood(file):
         wanted = piece_of(file, made, recording) if "piece" in made else request_of(file, made, recording)
+        together = of_recipe(made)
     model = model_of(file, made) if model is None else model
     path = place_of(file, out)
     differs = here(made, model, device, dtype, compile)
     for line in differs:
         listener.says(f"{file.name} was made with {line}")
+    if together is not None and together.prompts is None:
+        listener.says(f"{file.name} was made with too many other prompts to say them: this clip is the same to rounding")
     if isinstance(wanted, Piece):
         if render([wanted], model, path, device=device, dtype=dtype, compile=compile, listener=listener).code:
             return None
     else:
-        with closing(clips.generate(wanted, model, path, device=device, dtype=dtype, compile=compile, progress=progress)) as running:
+        how = {"device": device, "dtype": dtype, "compile": compile, "flow": "none", "together": together}
+        with closing(clips.generate(wanted, model, path, **how, progress=progress)) as running:
             path = next(running).path
     return compared(file, path, differs)
 
@@ -133,7 +138,7 @@ def request_of(file: Path, made: Mapping[str, Any], recording: str | Path | None
     else:
         settings["seconds"] = made["seconds"]
     if "vector" in made:
-        settings["vectors"] = unpacked(made["vector"])[None]
+        settings |= {"vectors": unpacked(made["vector"])[None], "wordless": made.get("wordless") is True}
     return Request(made["prompt"], **settings)
 
 

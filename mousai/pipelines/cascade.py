@@ -54,6 +54,7 @@ class Cascade(System):
         inpaint: Tensor | str | Path | None = None,
         span: tuple[float, float] | None = None,
         loudness: float | None = None,
+        vectors: Tensor | None = None,
         callback: Callback | None = None,
         **settings: Any,
     ) -> Tensor:
@@ -68,11 +69,12 @@ class Cascade(System):
         1 (default 0.7), the less is left of it. With `inpaint`, the `span` (from, to) of it in seconds is made anew
         and everything else stays, to the sample. Either way the length is the recording's, unless `seconds` of `init`
         are asked for. `loudness` is that of each clip in LUFS, its true peak then at most -1 dBTP; unless given, what the model makes.
+        `vectors` `(b, e)` are told a model that hears them, one a prompt: `pipelines.muse.Flow.vectors` draws some.
 
         `callback(done, total)` counts sampling steps. ValueError or FileNotFoundError for what cannot be.
         """
         config.check_keys(settings, (*SETTING_CHECKS, *MUSIC_CHECKS, "listen"))
-        request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, loudness, **settings)
+        request = Request(prompts, seconds, seed, batch, init, strength, inpaint, span, loudness, vectors=vectors, **settings)
         return torch.cat(list(self.clips(request, callback)))
 
     def clips(self, request: Request, callback: Callback | None = None, heard: Sequence[Music] | None = None) -> Iterator[Tensor]:
@@ -83,6 +85,8 @@ class Cascade(System):
         condition = self.encode_texts(request.prompts)
         if request.vectors is not None:
             condition = replace(condition, vectors={**condition.vectors, VECTOR: as_kept(request.vectors).to(self.device)})
+        if request.wordless:
+            condition = replace(condition, tokens=None, mask=None)
         heard = self.heard(request) if heard is None else heard
         music = [self.music(request, index, heard[index]) for index in range(len(request))]
         condition = self.in_music(condition, music, frames, start.window[0] / self.sample_rate)
@@ -130,6 +134,8 @@ class Cascade(System):
         if request.vectors is not None and self.generator.accepts.vectors.get(VECTOR) != request.vectors.shape[1]:
             told = self.generator.accepts.vectors.get(VECTOR)
             raise ValueError(f"vectors: this model is told {f'vectors of {told} features' if told else 'none'}, came some of {request.vectors.shape[1]}")
+        if request.wordless and request.vectors is None:
+            raise ValueError("wordless: leaves the vectors alone to be told, and there are none; name a model that is told vectors, and no flow of none")
         own, said = self.own_settings, request.settings()
         if request.inpaint is not None:
             plain = own.over(PLAIN)
@@ -192,7 +198,7 @@ class Cascade(System):
         if request.loudness is not None:
             made["loudness"] = request.loudness
         if request.vectors is not None:
-            made["vector"] = packed(request.vectors[index])
+            made |= {"vector": packed(request.vectors[index])} | ({"wordless": True} if request.wordless else {})
         if request.init is not None:
             made |= {**named("init", request.init), "strength": strength, "start": start_time(strength)}
         if request.inpaint is not None:

@@ -6,8 +6,10 @@ belong together is refused when it is loaded.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,14 @@ from mousai.conditioners.joint import VECTOR, Joint, JointConfig
 from mousai.pipelines.cascade import Cascade, check_model, place_and_precision
 from mousai.pipelines.system import check_conditions
 from mousai.recipe import part_from, part_with_weights
+from mousai.request.clip import Request
 from mousai.trust import DOWNLOADS, allowing, trusting
 from mousai.types import Callback, Conditioner, Generator, SamplingSettings
 
+logger = logging.getLogger(__name__)
+
 AT_ONCE = 256  # vectors that are drawn in one batch
+SHIPPED, AUTO, NONE = "starter_flow", "auto", "none"  # which flow: the first where it is of the model's space, or no vectors
 
 
 class Flow:
@@ -103,3 +109,30 @@ def check_told(cascade: Cascade, space: str, features: int, flow: str) -> None:
     own = getattr(cascade.conditioner, "joint", None)
     if own is not None and own.space != space:
         raise ValueError(f"the model {cascade.name} is told vectors of the space {own.space}, those of {flow} are of {space}")
+
+
+def flow_for(cascade: Cascade, flow: str | Path = AUTO) -> Flow | None:
+    """The flow that draws what a cascade is told: a folder's or a name's, or with "auto" the shipped one, for a model that is told vectors of its space.
+
+    None with "none", and with "auto" for any other model; ValueError as of `load_flow` and `check_told`.
+    """
+    if str(flow) == NONE:
+        return None
+    if str(flow) == AUTO:
+        own = getattr(cascade.conditioner, "joint", None)
+        if VECTOR not in cascade.generator.accepts.vectors:
+            return None
+        if own is None or own.space != checkpoint.load_config(checkpoint.model_folder(SHIPPED)).get("space"):
+            logger.warning("%s is told vectors of another space than %s draws: none are drawn; name a flow of that space", cascade.name, SHIPPED)
+            return None
+        flow = SHIPPED
+    system = load_flow(flow, cascade.device)
+    check_told(cascade, system.space, system.joint.features, system.name)
+    return system
+
+
+def told_vectors(request: Request, flow: Flow | None) -> Request:
+    """The request with a vector for each clip, drawn by the flow from its prompt and its seed; as it is where it has some, and without a flow."""
+    if flow is None or request.vectors is not None:
+        return request
+    return replace(request, vectors=flow.vectors(request.prompts, [request.seed_of(index) for index in range(len(request))]))

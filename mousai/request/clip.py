@@ -30,7 +30,8 @@ class Request(SamplingSettings, Music):
     Clip i has the seed `seed + i`. `seconds` is 10 unless a recording is given, whose length it is then. `init` is a
     recording to vary, by `strength` (near 0: as it is, 1: nothing left of it but its loudness); `inpaint` is one in
     which the `span` (from, to) in seconds is made anew. `loudness` brings each clip to so many LUFS. Recordings are paths, or tensors `(c, s)` at the codec's rate.
-    `vectors` `(b, e)` are points of a joint text–music space, one a prompt, for a model that is told one (docs/muse.md).
+    `vectors` `(b, e)` are points of a joint text–music space, one a prompt, for a model that is told one (docs/muse.md); `wordless` tells it
+    no text beside them, though what the words say of tempo and key.
     How to sample is said in the fields of `SamplingSettings`, tempo, key, metre and chords in those of `Music`.
     """
 
@@ -45,6 +46,7 @@ class Request(SamplingSettings, Music):
     loudness: float | None = None  # LUFS of each clip
     listen: bool | None = None  # in a recording tempo, bars and key are heard where nobody says them; None = true
     vectors: Tensor | None = None
+    wordless: bool = False
 
     def __post_init__(self) -> None:
         prompts = (self.prompts,) if isinstance(self.prompts, str) else self.prompts

@@ -1,5 +1,6 @@
 """Text → vector → sound: auditions, libraries and best takes by tiny models of random weights, and what does not belong together."""
 
+import itertools
 import json
 import shutil
 import sys
@@ -8,10 +9,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+import mousai
 from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli
-from mousai.conditioners.joint import Joint, JointConfig
+from mousai.conditioners.joint import Joint, JointConfig, resampled
 from mousai.jobs.audition import Audition, audition
 from mousai.jobs.info import describe
 from mousai.jobs.library import library
@@ -73,7 +75,57 @@ def test_what_lies_between_is_kept_without_music_and_no_audition_is_overwritten(
     assert (tmp_path / "out/audition.json").read_text() == kept
 
 
+def test_a_model_that_is_told_no_vectors_gives_each_pick_the_nearest_of_several_takes(tiny_flow, tiny_cascade, tiny_joint, tmp_path, capsys):
+    arguments = ("audition", "slow piano", "-n", 9, "--k", 2, "--seed", 4, "--seconds", 0.3, "--flow", tiny_flow, "--model", tiny_cascade, "--takes", 5)
+    code, text, _ = run(capsys, *arguments, "--out", tmp_path / "out")
+    found = json.loads((tmp_path / "out/audition.json").read_text())
+    assert code == 0 and "tiny is told no vectors: of 5 takes of the words each pick has the one that sounds most like it" in text
+    joint, cascade = Joint(JointConfig(str(tiny_joint))), mousai.load(tiny_cascade)
+    takes = torch.cat([cascade.generate("slow piano", 0.3, 4 + index) for index in range(5)])
+    vectors = joint.audio(resampled(takes, cascade.sample_rate, joint.sample_rate))
+    rows = found["picks"]
+    cosines = torch.stack([unpacked(row["vector"]) for row in rows]) @ vectors.T
+    seeds = [row["take_seed"] for row in rows]
+    best = max(itertools.permutations(range(5), 2), key=lambda pair: float(cosines[0, pair[0]] + cosines[1, pair[1]]))
+    assert seeds == [4 + place for place in best] and found["takes"] == 5 and not found["told_vectors"]
+    for index, row in enumerate(rows):
+        made = io.read_metadata(row["file"])
+        assert made["seed"] == row["take_seed"] and made["nearest_to"]["vector"] == row["vector"] and "vector" not in made
+        assert row["cosine_to_take"] == pytest.approx(float(cosines[index, best[index]]), abs=1e-3)
+        assert replay(row["file"], tiny_cascade).same
+    assert describe(tmp_path / "out")["picks"] == [{name: value for name, value in row.items() if name != "vector"} for row in rows]
+
+
+def test_vectors_are_drawn_without_being_asked_for_and_replayed_with_the_batch(tiny_flow, tiny_told_cascade, tmp_path, capsys, monkeypatch):
+    arguments = ("generate", "slow piano", "fast dance", "slow piano", "--model", tiny_told_cascade, "--seconds", 0.3, "--seed", 7, "--batch", 2, "--json")
+    monkeypatch.setattr("mousai.pipelines.muse.SHIPPED", str(tiny_flow))
+
+    def made(name, *more):
+        code, text, err = run(capsys, *arguments, *more, "--out", tmp_path / name)
+        return [row for row in json.loads(text)["files"]] if code == 0 else err
+
+    drawn, flow, cascade = made("drawn"), load_flow(tiny_flow), mousai.load(tiny_told_cascade)
+    vectors = flow.vectors(["slow piano", "fast dance", "slow piano"], [7, 8, 9])
+    for row, vector in zip(drawn, vectors):
+        torch.testing.assert_close(unpacked(row["vector"]), vector, atol=2e-3, rtol=0)
+        assert row["flow"] == "tiny_flow" and row["flow_fingerprint"] == flow.fingerprint
+    assert [(row.get("batch"), row.get("place"), row["read_beside"]) for row in drawn] == [(2, 0, ["fast dance"]), (2, 1, ["slow piano"]), (None, None, ["fast dance"])]
+    bare, wordless = made("bare", "--flow", "none"), made("wordless", "--wordless", "--flow", tiny_flow)
+    assert "vector" not in bare[0] and wordless[0]["wordless"] and wordless[0]["vector"] == drawn[0]["vector"]
+    sounds = [io.read(rows[1]["path"], 48000, 2) for rows in (drawn, bare, wordless)]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(sounds, 2))
+    for row in (*drawn, bare[1], wordless[1]):
+        assert replay(row["path"], tiny_told_cascade).same
+    plain = cascade.generate(["slow piano", "fast dance", "slow piano"], 0.3, 7, batch=2, vectors=vectors)
+    torch.testing.assert_close(plain[1], sounds[0], atol=1e-4, rtol=0)
+    other = damaged(tiny_flow, tmp_path / "space", other=lambda settings, state: settings.update(space="0123456789ab"))
+    monkeypatch.setattr("mousai.pipelines.muse.SHIPPED", str(other))
+    assert "vector" not in made("none_fits")[0]
+    assert "wordless: leaves the vectors alone to be told, and there are none" in made("nothing", "--wordless")
+
+
 def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplog, monkeypatch):
+    assert describe(folder)["heard_by_starter_joint"] == 0
     io_read = io.read
     how = {"joint": JointConfig(str(tiny_joint))}
     first = library(folder, text="slow piano", k=2, **how)
@@ -93,6 +145,8 @@ def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplo
     kept = next((tmp_path / "cache" / "library").iterdir())
     kept.write_bytes(b"cut")
     assert library(folder, **how)["new"] == 3 and "heard anew" in caplog.text
+    described = describe(folder)
+    assert (described["kind"], described["files"], described["seconds"], len(described["skipped"])) == ("library", 3, 2.25, 1)
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "broken.wav").write_bytes(b"RIFF")
@@ -109,6 +163,9 @@ def run(capsys, *arguments):
 
 def test_the_best_of_several_takes_is_the_nearest_to_its_text(tiny_cascade, tiny_joint, tmp_path, capsys):
     arguments = ("generate", "slow piano", "fast dance", "--model", tiny_cascade, "--seconds", 0.3, "--seed", 7)
+    code, text, _ = run(capsys, *arguments, "--best-of", 3, "--joint", tiny_joint, "--out", tmp_path / "shown")
+    shown = [line for line in text.splitlines() if ", the best of 3 takes by its cosine to the text, " in line]
+    assert code == 0 and len(shown) == 2 and shown[0].startswith("slow-piano-")
     code, text, _ = run(capsys, *arguments, "--best-of", 2, "--joint", tiny_joint, "--out", tmp_path / "best", "--json")
     assert code == 0
     files = json.loads(text)["files"]
@@ -119,6 +176,7 @@ def test_the_best_of_several_takes_is_the_nearest_to_its_text(tiny_cascade, tiny
         audio = io.read(row["path"], 16000, 2)
         assert abs(float(joint.audio(audio[None])[0] @ joint.texts([prompt])[0]) - max(scores.values())) < 0.02
         assert io.read_metadata(row["path"])["best_of"] == row["best_of"]
+        assert row["batch"] == 4 and replay(row["path"], tiny_cascade, tmp_path / "again").same
     assert len(list((tmp_path / "best").iterdir())) == 2
 
 
@@ -138,7 +196,10 @@ def test_what_does_not_belong_together_is_refused_in_one_line(tiny_flow, tiny_ca
         return err
 
     begin = ("audition", "slow piano", "-n", 4, "--k", 2, "--out", tmp_path / "out", "--flow")
-    assert "is told no vectors" in refused(*begin, tiny_flow, "--model", tiny_cascade)
+    assert "is told no vectors" in refused("generate", "x", "--model", tiny_cascade, "--flow", tiny_flow, "--out", tmp_path / "out")
+    assert "takes: 1 are too few for 2 files" in refused(*begin, tiny_flow, "--model", tiny_cascade, "--takes", 1)
+    assert "takes: are of a model that is told no vectors" in refused(*begin, tiny_flow, "--model", tiny_told_cascade, "--takes", 3)
+    assert "takes: 8 of 600 s" in refused(*begin, tiny_flow, "--model", tiny_cascade, "--takes", 8, "--seconds", 600)
     other = damaged(tiny_flow, tmp_path / "space", other=lambda settings, state: settings.update(space="0123456789ab"))
     assert "makes vectors of the space 0123456789ab" in refused(*begin, other, "--no-render")
     narrow = checkpoint.load_config(tiny_flow)["generator"] | {"features": 10}
@@ -151,7 +212,6 @@ def test_what_does_not_belong_together_is_refused_in_one_line(tiny_flow, tiny_ca
     assert "makes vectors of 10 features, the joint encoder" in refused(*begin, damaged(tiny_flow, tmp_path / "narrow", other=shrink), "--no-render")
     nan = damaged(tiny_flow, tmp_path / "nan", other=lambda settings, state: state["generator.network.leave.bias"].fill_(torch.nan))
     assert "its weights are not all numbers" in refused(*begin, nan, "--no-render")
-    assert "expected a --model that is told vectors" in refused(*begin, tiny_flow)
     assert "seconds: is of music, and none is made" in refused(*begin, tiny_flow, "--no-render", "--seconds", 2)
     assert "format: is of music, and none is made" in refused(*begin, tiny_flow, "--no-render", "--format", "flac")
     assert "density compares every two vectors" in refused("audition", "slow piano", "-n", 10_001, "--pick", "density", "--no-render", "--flow", tiny_flow)
@@ -192,8 +252,6 @@ def test_vectors_survive_their_text_and_licences_follow():
 
 
 def test_weights_for_non_commercial_use_say_so_in_what_is_made(tiny_told_cascade, tmp_path):
-    import mousai
-
     folder = damaged(tiny_told_cascade, tmp_path / "nc", other=lambda settings, state: settings.update(licences={"conditioner": "Apache-2.0 AND CC-BY-NC-4.0"}))
     cascade = mousai.load(folder)
     assert cascade.facts["licence"] == "conditioner under Apache-2.0 AND CC-BY-NC-4.0"

@@ -45,7 +45,7 @@ def test_a_file_for_each_prompt_with_its_recipe_inside(tiny_cascade, tmp_path, m
     assert [clip.path.name for clip in made] == ["slow-piano-8.flac", "calm-9.flac"] and heard[-1] == (8, 8)
     for index, clip in enumerate(made):
         recipe = io.read_metadata(clip.path)
-        assert recipe == clip.recipe == model.recipe_of(request, index, 0.3)
+        assert recipe == clip.recipe == model.recipe_of(request, index, 0.3) | {"batch": 2, "place": index, "read_beside": [request.prompts[1 - index]]}
         assert (recipe["prompt"], recipe["seed"], recipe["negative"], recipe["steps"]) == (request.prompts[index], 8 + index, "noise", 2)
         assert clip.spectrogram.read_bytes().startswith(b"\x89PNG") and clip.num_samples == 14400 and clip.took > 0
         again = model.generate(recipe["prompt"], recipe["seconds"], recipe["seed"], negative="noise", **QUICK)[0]
