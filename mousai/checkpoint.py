@@ -164,7 +164,7 @@ def weight_files(folder: str | Path) -> dict[Path, str]:
 
 
 def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    """Loads `state` into `module`; ValueError in one line, `where` first, for a missing, unexpected or misshapen tensor."""
+    """Loads `state` into `module`; ValueError in one line, `where` first, for a missing, unexpected or misshapen tensor, and for one that is not all numbers."""
     own = module.state_dict()
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
@@ -173,6 +173,8 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str) -> N
     problems = [f"{len(keys)} {kind} ({', '.join(keys[:3])}{', …' if len(keys) > 3 else ''})" for kind, keys in groups.items() if keys]
     if problems:
         raise ValueError(f"{where}: the weights do not fit the config: {'; '.join(problems)}")
+    if broken := next((key for key, value in state.items() if value.is_floating_point() and not bool(value.isfinite().all())), None):
+        raise ValueError(f"{where}: its weights are not all numbers ({broken}); copy, export or train the model again")
     module.load_state_dict(state, strict=True)
 
 

@@ -57,11 +57,11 @@ def writing(path: str | Path, *, new: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def writing_folder(folder: str | Path) -> Iterator[Path]:
+def writing_folder(folder: str | Path, *, new: bool = False) -> Iterator[Path]:
     """A new, empty folder beside `folder` to fill; it takes the place of `folder`, and of what is there, when the block ends.
 
     Every file in it is to be synced, as `write_text`, `write_json` and `write_tensors` do. After an error nothing is left,
-    and `folder` is as before. OSError in one line that names `folder`.
+    and `folder` is as before. OSError in one line that names `folder`; `new` is as of `writing`.
     """
     folder = Path(folder)
     sweep_once(folder.parent)
@@ -71,7 +71,9 @@ def writing_folder(folder: str | Path) -> Iterator[Path]:
         part.mkdir()
         yield part
         sync(part)
-        if folder.exists():
+        if new:
+            _name_anew(part, folder)
+        elif folder.exists():
             _replace_folder(part, folder)
         else:
             os.rename(part, folder)
@@ -182,7 +184,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 
 def _name_anew(part: Path, path: Path) -> None:
-    """Gives a file a name in one step, or FileExistsError where something has it."""
+    """Gives a file or folder a name in one step, or FileExistsError where something has it."""
     if WINDOWS:
         os.rename(part, path)  # which does so there
     elif (failed := _rename(part, path, 1)) == errno.EEXIST:  # RENAME_NOREPLACE

@@ -177,6 +177,16 @@ class Small(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(wrong: float) -> None:
+    module = torch.nn.Linear(2, 2)
+    state = {name: value.clone() for name, value in module.state_dict().items()}
+    state["bias"][1] = wrong
+    with pytest.raises(ValueError, match=r"^here: its weights are not all numbers \(bias\)"):
+        checkpoint.load_strict(module, state, "here")
+    assert all(bool(value.isfinite().all()) for value in module.state_dict().values())
+
+
 def test_load_strict() -> None:
     source, target = Small(), Small()
     load_strict(target, source.state_dict(), "here")

@@ -325,3 +325,13 @@ def test_a_pipe_is_read_where_a_user_may_name_one(tmp_path):
         files.read_bytes(tmp_path / "pipe")
     with pytest.raises(ValueError, match="expected a regular file, came a pipe or a device"):
         files.read_bytes("/dev/zero", piped=True)
+
+
+def test_a_new_folder_takes_no_name_that_is_there(tmp_path: Path) -> None:
+    (tmp_path / "stems").mkdir()
+    with pytest.raises(FileExistsError), writing_folder(tmp_path / "stems", new=True) as part:
+        (part / "a.txt").write_text("x")
+    assert [path.name for path in tmp_path.iterdir()] == ["stems"] and not any((tmp_path / "stems").iterdir())
+    with writing_folder(tmp_path / "other", new=True) as part:
+        (part / "a.txt").write_text("x")
+    assert (tmp_path / "other/a.txt").read_text() == "x"

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from mousai.data.index import cache_folder
-from mousai.files import write_tensors
+from mousai.data.sealed import read_sealed, write_sealed
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ class Library:
             if self.path is None:
                 raise OSError("there is no home folder; set MOUSAI_CACHE")
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_tensors(self.path, self.vectors)
+            write_sealed(self.path, self.vectors)
             self.changed = False
         except OSError as error:
             logger.warning("the vectors of the library cannot be kept, its files will be heard again: %s", error)
@@ -48,8 +47,6 @@ class Library:
 
 def open_library(space: str, features: int) -> Library:
     """What has been heard by the joint encoder of this fingerprint; what is damaged is heard anew, which a line says."""
-    from safetensors.torch import load_file
-
     try:
         name = hashlib.blake2b(space.encode(), digest_size=8).hexdigest()
         library = Library(cache_folder() / "library" / f"{name}.safetensors")
@@ -57,10 +54,10 @@ def open_library(space: str, features: int) -> Library:
         return Library(None)
     if library.path.is_file():
         try:
-            found = load_file(library.path)
+            found, _ = read_sealed(library.path)
             library.vectors = {key: vector for key, vector in found.items() if vector.shape == (features,) and bool(vector.isfinite().all())}
-        except (SafetensorError, OSError) as error:
-            logger.warning("the library is heard anew: %s is damaged (%s)", library.path, error)
+        except (ValueError, OSError) as error:
+            logger.warning("the library is heard anew: %s", error)
     return library
 
 

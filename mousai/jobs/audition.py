@@ -1,12 +1,14 @@
 """`mousai audition`: many answers to one prompt, looked at before any is made sound, and sound of the ones worth it alone.
 
 OUT/ gets `audition.json` (what was asked, and the picks with their vectors), `map.png`, `map.html` where it is asked for, and a
-file of music for each pick, and for each step between two of them. A model that is told vectors makes music of them; one that is not
-makes several takes of the words, of which each pick has the one whose own vector is nearest to it.
+file of music, `01.wav` and so on, for each pick, and for each step between two of them. A model that is told vectors makes music of them; one that is not
+makes several takes of the words, of which each pick has the one whose own vector is nearest to it. `audition.json` comes first and says
+`unfinished` until all is there: the same command goes on with what is missing.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,15 +20,16 @@ import torch
 from torch import Tensor
 
 from mousai import config
-from mousai.checks import check_number, checked_text
+from mousai.audio.write import FORMATS
+from mousai.checks import check_name, check_number, checked_text
 from mousai.conditioners.joint import VECTOR, Joint, resampled
 from mousai.evaluation.phases import Phase, silent
 from mousai.evaluation.vectors import spread
-from mousai.files import write_json
+from mousai.files import read_json, write_json
 from mousai.jobs import generate as clips
 from mousai.jobs.best_of import shared_out
 from mousai.jobs.library import Heard, hear
-from mousai.jobs.places import ready
+from mousai.jobs.places import claimed
 from mousai.pictures.maps import Points, flattened, map_html, map_png
 from mousai.pipelines.cascade import Cascade, load
 from mousai.pipelines.muse import Flow, check_told, load_flow
@@ -41,6 +44,7 @@ TAKES_A_PICK = 2  # of a model that is told no vectors
 MOST_TAKES_SECONDS = 3600.0  # of takes, all of which are held until the last is made
 NAMED = 3  # items of the library that a pick is said to be near to
 REPORT, MAP, PAGE = "audition.json", "map.png", "map.html"
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -112,13 +116,13 @@ def audition(
     A model that is told no vectors renders `asked.takes` takes of the words, see `nearest_takes`.
 
     `settings` are those of the flow. ValueError or FileNotFoundError, before anything is drawn, for parts that do not belong together,
-    what is asked of music where none is made, and a folder that has an audition.
+    what is asked of music where none is made, and a folder that has another audition. Of one that is there already nothing is made again.
     """
     of_music = {"seconds": asked.seconds, "format": format, "takes": asked.takes}
     if model is None and (said := [name for name, value in of_music.items() if value is not None]):
         raise ValueError(f"{said[0]}: is of music, and none is made; give a model, or leave it out")
-    if taken := [name for name in (REPORT, MAP, PAGE) if (Path(out) / name).exists()]:
-        raise ValueError(f"{Path(out) / taken[0]} is there already, and nothing is overwritten; write to another folder with --out")
+    check_name("format", format, FORMATS)
+    check_free(Path(out), asked)
     system = load_flow(flow, device)
     settings = system.settings(settings)
     cascade = None if model is None else load(model, device, dtype)
@@ -130,9 +134,8 @@ def audition(
     elif cascade is not None:
         cascade.settings(asked.request_for_takes())
     heard = None if library is None else hear(library, system.joint, phase("hearing the library: files"))
-    with ready(Path(out)) as folder:
+    with claimed(Path(out), "auditions") as folder:
         found = drawn(asked, system, settings, heard, phase)
-        draw_map(asked, found, heard, folder)
         report = {
             "prompt": asked.prompt, "n": asked.n, "pick": asked.way, "k": asked.k, "seed": asked.seed, "map": asked.map,
             "flow": system.name, "fingerprint": system.fingerprint, "space": system.space, "settings": config.to_dict(settings),
@@ -140,12 +143,60 @@ def audition(
         }  # fmt: skip
         rows = report["picks"] + blended_rows(report, asked, found)
         if cascade is not None:
-            report |= {"model": cascade.name, "told_vectors": told}
+            report |= {"model": cascade.name, "told_vectors": told, "seconds": asked.seconds} | ({} if told else {"takes": len(asked.request_for_takes())})
+            for number, row in enumerate(rows, 1):
+                row["file"] = str(folder / f"{number:02}.{format or clips.DEFAULT_FORMAT}")
+        if (finished := begun(folder, report, rows)) is not None:
+            return finished
+        draw_map(asked, found, heard, folder)
+        if cascade is not None:
             render = partial(rendered, asked, cascade) if told else partial(nearest_takes, asked, cascade, system.joint, report)
-            for row, facts in zip(rows, render(found, folder, format, phase)):
+            for row, facts in zip(rows, render(found, [Path(row["file"]) for row in rows], phase)):
                 row |= facts
         write_json(folder / REPORT, report)
     return report
+
+
+def check_free(folder: Path, asked: Audition) -> None:
+    """ValueError for a folder with a map of something else, or with an audition of which the words or numbers are others."""
+    if (folder / REPORT).exists():
+        kept = read_json(folder / REPORT, "remove it, or write to another folder with --out", dict)
+        said = {"prompt": asked.prompt, "n": asked.n, "pick": asked.way, "k": asked.k, "seed": asked.seed, "map": asked.map}
+        if any(kept.get(name) != value for name, value in said.items()):
+            raise another(folder / REPORT)
+    elif taken := [name for name in (MAP, PAGE) if (folder / name).exists()]:
+        raise another(folder / taken[0])
+
+
+def another(path: Path) -> ValueError:
+    return ValueError(f"{path} is there already, of another audition, and nothing is overwritten; write to another folder with --out")
+
+
+def begun(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The finished report of the same audition, or None where something is left to be made of it, whose report is in the folder then.
+
+    ValueError for a folder with another audition, or with files of its names.
+    """
+    if (folder / REPORT).exists():
+        kept = read_json(folder / REPORT, kind=dict)
+        if not says(kept, json.loads(json.dumps(report))):
+            raise another(folder / REPORT)
+        return None if UNFINISHED in kept else kept
+    for row in rows:
+        if "file" in row and Path(row["file"]).exists():
+            raise another(Path(row["file"]))
+    write_json(folder / REPORT, report | {UNFINISHED: True})
+    return None
+
+
+def says(kept: Any, wanted: Any) -> bool:
+    """Whether JSON that was kept says what is wanted, and perhaps more; of files the name alone counts."""
+    if isinstance(wanted, dict):
+        files = {name: Path(value).name for name, value in wanted.items() if name == "file"}
+        return isinstance(kept, dict) and all(name in kept and (Path(str(kept[name])).name == files[name] if name in files else says(kept[name], value)) for name, value in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(kept, list) and len(kept) == len(wanted) and all(map(says, kept, wanted))
+    return kept == wanted
 
 
 def drawn(asked: Audition, system: Flow, settings: SamplingSettings, heard: Heard | None, phase: Phase) -> Found:
@@ -189,22 +240,25 @@ def blended_rows(report: dict[str, Any], asked: Audition, found: Found) -> list[
     return report.get("blend", [])
 
 
-def rendered(asked: Audition, cascade: Cascade, found: Found, folder: Path, format: str | None, phase: Phase) -> Iterator[dict[str, Any]]:
-    """Music of the picks and of what lies between two, all drawn from one seed: what differs is the vector. Gives what a row says of it."""
+def rendered(asked: Audition, cascade: Cascade, found: Found, paths: list[Path], phase: Phase) -> Iterator[dict[str, Any]]:
+    """Music of the picks and of what lies between two, where it is not there yet, all drawn from one seed: what differs is the vector. Gives what a row says of it."""
     vectors = torch.cat([found.vectors[found.places], found.blended])
     progress = phase("rendering the picks: steps")
-    for index, vector in enumerate(vectors):
+    for index, (path, vector) in enumerate(zip(paths, vectors, strict=True)):
+        if path.exists():
+            yield {}
+            continue
         request = Request((asked.prompt,), asked.seconds, asked.seed, vectors=vector[None])
-        with closing(clips.clips_of(request, cascade, folder, f"{index + 1:02}", format, lambda done, total: progress(index * total + done, len(vectors) * total))) as made:
+        with closing(clips.clips_of(request, cascade, path.parent, path.stem, path.suffix[1:], lambda done, total: progress(index * total + done, len(vectors) * total))) as made:
             yield {"file": str(next(made).path)}
 
 
 def nearest_takes(
-    asked: Audition, cascade: Cascade, joint: Joint, report: dict[str, Any], found: Found, folder: Path, format: str | None, phase: Phase
+    asked: Audition, cascade: Cascade, joint: Joint, report: dict[str, Any], found: Found, paths: list[Path], phase: Phase
 ) -> Iterator[dict[str, Any]]:
     """For each pick and each step between two the take, of several of the words alone, that sounds most like it; no take twice.
 
-    Gives what a row says of it; the report gets the number of takes, and the mean cosine of a pick and any of them.
+    Gives what a row says of it; the report gets the mean cosine of a pick and any take. What is there already is not written again.
     """
     request = asked.request_for_takes()
     with closing(clips.takes_made(request, cascade, phase("making takes of the words: steps"), cascade.heard(request))) as made:
@@ -212,12 +266,13 @@ def nearest_takes(
     vectors = torch.stack([joint.audio(resampled(take.audio[None], cascade.sample_rate, joint.sample_rate))[0].cpu() for take in takes])
     wanted = torch.cat([found.vectors[found.places], found.blended])
     cosines = wanted @ vectors.T  # (rows, takes)
-    report |= {"takes": len(takes), "cosine_to_any_take": round(float(cosines.mean()), 4)}
-    for row, place in enumerate(shared_out(vectors, wanted)):
+    report["cosine_to_any_take"] = round(float(cosines.mean()), 4)
+    for row, (path, place) in enumerate(zip(paths, shared_out(vectors, wanted), strict=True)):
         take, cosine = takes[place], round(float(cosines[row, place]), 4)
         also = take.together.to_dict() | {"nearest_to": {"vector": packed(wanted[row]), "space": joint.space, "cosine": cosine, "takes": len(takes)}}
-        written = clips.write(cascade, request, place, [Music()] * len(request), take.audio, folder, f"{row + 1:02}", format or clips.DEFAULT_FORMAT, False, take.took, also)
-        yield {"file": str(written.path), "take_seed": request.seed_of(place), "cosine_to_take": cosine}
+        if not path.exists():
+            clips.write(cascade, request, place, [Music()] * len(request), take.audio, path.parent, path.stem, path.suffix[1:], False, take.took, also)
+        yield {"take_seed": request.seed_of(place), "cosine_to_take": cosine}
 
 
 def in_words(row: dict[str, Any]) -> str:

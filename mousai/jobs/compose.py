@@ -12,8 +12,8 @@ import numpy as np
 
 from mousai.audio.write import FORMATS
 from mousai.checks import check_number, short
-from mousai.files import file_hash, read_bytes
-from mousai.jobs.places import free, ready, split_out
+from mousai.files import file_hash, read_bytes, writing_folder
+from mousai.jobs.places import free, ready, split_out, taken
 from mousai.jobs.replay import Replayed, model_of, no_recording, recording_at
 from mousai.pipelines.symbolic import Symbolic, check_composer, load
 from mousai.request.piece import slug
@@ -131,8 +131,8 @@ def _written(
     if picture:
         from mousai.pictures.piano_roll import piano_roll_png
 
-        drawn = path.with_suffix(".png")
-        piano_roll_png(score, drawn, f"{request.prompt[:90]}, seed {request.seed}")
+        title = f"{request.prompt[:90]}, seed {request.seed}"
+        drawn = taken(folder, path.stem, "png", lambda place: piano_roll_png(score, place, title, new=True))
     beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
     words = words_of(request.prompt, instruments_in(request.prompt))
@@ -165,13 +165,25 @@ def render(score: Score, path: Path, rendering: Rendering, font: Any, seed: int)
     place = io.write(
         place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name}, otherwise=lambda: free(path.parent, path.stem, rendering.format)
     ).path
-    stems, folder = [], path.with_name(f"{path.stem}{STEMS}")
-    if sound.stems:
-        folder.mkdir()  # whose name was free
-    for number, (part, stem) in enumerate(zip(score.parts, sound.stems, strict=bool(sound.stems)), 1):
-        stems.append(folder / f"{number}-{slug(part.name)}.{rendering.format}")
-        io.write(stems[-1], torch.from_numpy(stem), SAMPLE_RATE)
-    return place, tuple(stems)
+    return place, _stems(score, path, sound.stems, rendering.format) if sound.stems else ()
+
+
+def _stems(score: Score, path: Path, sounds: Sequence[np.ndarray], format: str) -> tuple[Path, ...]:
+    """Writes the sound of each part to a folder beside the score's file, which is there when all of it is."""
+    import torch
+
+    from mousai.audio import io
+    from mousai.symbolic.sound import SAMPLE_RATE
+
+    names = [f"{number}-{slug(part.name)}.{format}" for number, part in enumerate(score.parts, 1)]
+
+    def write(folder: Path) -> None:
+        with writing_folder(folder, new=True) as new:
+            for name, sound in zip(names, sounds, strict=True):
+                io.write(new / name, torch.from_numpy(sound), SAMPLE_RATE)
+
+    folder = taken(path.parent, f"{path.stem}{STEMS}", None, write)
+    return tuple(folder / name for name in names)
 
 
 def in_words(made: Composed) -> str:

@@ -80,8 +80,8 @@ def claimed(folder: Path, doing: str) -> Iterator[Path]:
                 (folder / LOCK).unlink()
 
 
-def taken(folder: Path, name: str, suffix: str, write: Callable[[Path], object]) -> Path:
-    """The first `free` name once `write` has written a file there, which takes the name only if nothing has it by then."""
+def taken(folder: Path, name: str, suffix: str | None, write: Callable[[Path], object]) -> Path:
+    """The first `free` name once `write` has written a file, or a folder, there, which takes the name only if nothing has it by then."""
     while True:
         path = free(folder, name, suffix)
         try:
@@ -113,16 +113,17 @@ def _remove_empty(folders: list[Path]) -> None:
         folder.rmdir()
 
 
-def free(folder: Path, name: str, suffix: str, beside: tuple[str, ...] = ()) -> Path:
-    """The first of name, name-2, name-3, … in a folder that nothing has, with this suffix or with the endings `beside` it, such as ".png" or "-stems".
+def free(folder: Path, name: str, suffix: str | None, beside: tuple[str, ...] = ()) -> Path:
+    """The first of name, name-2, name-3, … in a folder that nothing has, with this suffix (or none) or with the endings `beside` it, such as ".png" or "-stems".
 
     What would be too long for a file's name there is cut. Another process may take the name meanwhile: what is written to it
     is to be `new`, see `files.writing`, and the next free one taken after FileExistsError.
     """
-    longest = longest_name(folder) - max(len(os.fsencode(each)) for each in (f".{suffix}", *beside))
+    own = f".{suffix}" if suffix else ""
+    longest = longest_name(folder) - max(len(os.fsencode(each)) for each in (own, *beside))
     for number in range(1, 1_000_000):
         ending = "" if number == 1 else f"-{number}"
         numbered = cut(name, longest - len(ending)) + ending
-        if not any(os.path.lexists(folder / f"{numbered}{each}") for each in (f".{suffix}", *beside)):
-            return folder / f"{numbered}.{suffix}"
+        if not any(os.path.lexists(folder / f"{numbered}{each}") for each in (own, *beside)):
+            return folder / f"{numbered}{own}"
     raise ValueError(f"{folder}: too many files are called {name}")

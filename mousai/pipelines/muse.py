@@ -86,8 +86,6 @@ def load_flow(path_or_name: str | Path, device: torch.device | str | None = None
     settings, state = checkpoint.load_model(folder)
     if "type" in settings["joint"]:
         raise ValueError(f"{path_or_name}: its joint encoder is one that was trained, no name of one")
-    if any(value.is_floating_point() and not bool(value.isfinite().all()) for value in state.values()):
-        raise ValueError(f"{path_or_name}: its weights are not all numbers; export or train the flow again")
     with trusting(trust), allowing(*([DOWNLOADS] if download else [])):
         joint = Joint(config.from_dict(JointConfig, settings["joint"], f"{path_or_name}: joint"))
         generator = part_with_weights("generator", settings, state, str(path_or_name)).requires_grad_(False)

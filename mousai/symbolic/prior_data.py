@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from mousai.checks import MAX_WORKERS, check_number
 from mousai.data.loader import SourceConfig
-from mousai.files import write_tensors
+from mousai.data.sealed import read_sealed, write_sealed
 from mousai.randomness import seed_of
 from mousai.symbolic.harmony import CHORDS
 from mousai.symbolic.material import BACK, NEW, Material, material_of, metre_class
@@ -79,23 +79,21 @@ def materials(config: PriorDataConfig) -> list[tuple[Material, str, float]]:
 
 def cached(config: PriorDataConfig, vae: PhraseVAE, fingerprint: str, say: Callable[[str], object]) -> dict[str, Tensor]:
     """The tensors of all pieces, from the file that they are kept in, which is made where it is not there or of others."""
-    from safetensors import SafetensorError, safe_open
-
     specs = [(source.spec, source.weight) if isinstance(source, SourceConfig) else (source, 1.0) for source in config.sources]
     files = [_known_of(piece) for spec, _ in specs for piece in open_scores(spec)]
     made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files))))}
     path = Path(config.cache)
     if path.is_file():
         try:
-            with safe_open(path, framework="pt") as file:
-                if (file.metadata() or {}) == made_of:
-                    return {name: file.get_tensor(name) for name in file.keys()}
-        except SafetensorError as error:
-            say(f"{path} is damaged ({error}) and is made again")
+            tensors, said = read_sealed(path)
+            if said == made_of:
+                return tensors
+        except (ValueError, OSError) as error:
+            say(f"the scores are encoded anew: {error}")
     say(f"encoding the phrases of {len(files)} scores to {path}, once")
     tensors = encoded(materials(config), vae)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_tensors(path, tensors, made_of)
+    write_sealed(path, tensors, made_of)
     return tensors
 
 

@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from mousai import checkpoint
 from mousai.audio import io
 from mousai.cli import main as cli
 from mousai.conditioners.joint import Joint, JointConfig, resampled
+from mousai.jobs import audition as job
 from mousai.jobs.audition import Audition, audition
 from mousai.jobs.info import describe
 from mousai.jobs.library import library
@@ -21,6 +23,7 @@ from mousai.jobs.replay import replay
 from mousai.pictures.maps import Points, flattened, map_html
 from mousai.pipelines.muse import load_flow
 from mousai.request.vectors import packed, unpacked
+from mousai.types import SamplingSettings
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -70,9 +73,39 @@ def test_what_lies_between_is_kept_without_music_and_no_audition_is_overwritten(
     found = audition(asked, tmp_path / "out", flow=tiny_flow)
     kept = (tmp_path / "out/audition.json").read_text()
     assert json.loads(kept) == found and [row["step"] for row in found["blend"]] == [1, 2] and "file" not in found["picks"][0]
-    with pytest.raises(ValueError, match=r"audition\.json is there already, and nothing is overwritten"):
-        audition(asked, tmp_path / "out", flow=tiny_flow)
-    assert (tmp_path / "out/audition.json").read_text() == kept
+    with pytest.raises(ValueError, match=r"audition\.json is there already, of another audition, and nothing is overwritten"):
+        audition(replace(asked, seed=1), tmp_path / "out", flow=tiny_flow)
+    with pytest.raises(ValueError, match=r"audition\.json is there already, of another audition"):
+        audition(asked, tmp_path / "out", flow=tiny_flow, settings=SamplingSettings(guidance=2.0))
+    assert audition(asked, tmp_path / "out", flow=tiny_flow) == found and (tmp_path / "out/audition.json").read_text() == kept
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/map.png").write_bytes(b"of somebody")
+    with pytest.raises(ValueError, match=r"map\.png is there already"):
+        audition(asked, tmp_path / "own", flow=tiny_flow)
+
+
+def test_an_audition_that_was_stopped_goes_on_where_it_was(tiny_flow, tiny_told_cascade, tmp_path, monkeypatch):
+    asked, how = Audition("slow piano", n=4, k=2, seconds=0.3), {"flow": tiny_flow, "model": tiny_told_cascade}
+    whole = audition(asked, tmp_path / "whole", **how)
+    clips_of = job.clips.clips_of
+
+    def stopped(request, cascade, folder, name, *others):
+        if name == "02":
+            raise KeyboardInterrupt
+        return clips_of(request, cascade, folder, name, *others)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(job.clips, "clips_of", stopped)
+        audition(asked, out, **how)
+    assert json.loads((out / "audition.json").read_text())["unfinished"] and not (out / "02.wav").exists()
+    (out / "map.png").unlink()
+    first = (out / "01.wav").stat().st_ino
+    again = audition(asked, out, **how)
+    assert sorted(path.name for path in out.iterdir()) == ["01.wav", "02.wav", "audition.json", "map.png"] and (out / "01.wav").stat().st_ino == first
+    assert job.says(again, whole) and job.says(whole, again) and json.loads((out / "audition.json").read_text()) == again
+    for name in ("01.wav", "02.wav"):
+        assert torch.equal(io.read(out / name, 48000, 2), io.read(tmp_path / "whole" / name, 48000, 2))
 
 
 def test_a_model_that_is_told_no_vectors_gives_each_pick_the_nearest_of_several_takes(tiny_flow, tiny_cascade, tiny_joint, tmp_path, capsys):
@@ -143,8 +176,11 @@ def test_a_library_is_heard_once_and_answers(tiny_joint, folder, tmp_path, caplo
     cosines = [float(joint.audio(io.read(folder / row["file"], 16000, 1)[None])[0] @ joint.texts(["slow piano"])[0]) for row in first["nearest"]]
     assert [row["cosine"] for row in first["nearest"]] == pytest.approx(cosines, abs=1e-3) and cosines == sorted(cosines, reverse=True)
     kept = next((tmp_path / "cache" / "library").iterdir())
-    kept.write_bytes(b"cut")
-    assert library(folder, **how)["new"] == 3 and "heard anew" in caplog.text
+    whole = kept.read_bytes()
+    for wrong in (b"cut", whole[:-2] + bytes([whole[-2] ^ 1]) + whole[-1:]):  # the last bit of a number, too
+        kept.write_bytes(wrong)
+        caplog.clear()
+        assert library(folder, **how)["new"] == 3 and f"heard anew: {kept} is damaged" in caplog.text
     described = describe(folder)
     assert (described["kind"], described["files"], described["seconds"], len(described["skipped"])) == ("library", 3, 2.25, 1)
     empty = tmp_path / "empty"

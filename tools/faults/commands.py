@@ -29,6 +29,11 @@ class Command:
     weight: float = 1.0  # of its share of the cases
 
 
+AUDITION = (
+    "audition", "noise", "-n", "8", "--k", "2", "--flow", "flow", "--model", "told", "--library", "music", "--seconds", "0.3", "--blend", "1", "2", "--blend-steps", "1", "--html", "--out", "points",
+)  # fmt: skip
+GO_ON = ("compose", "busy", "--bars", "1", "--continue", "scores/0.mid", "--model", "composer", "--out", "scored", "--render", "wav", "--stems")
+CACHES = ("cache", "mels", "vectors")
 COMMANDS = {
     command.name: command
     for command in (
@@ -44,6 +49,17 @@ COMMANDS = {
         Command("evaluate", ("evaluate", "codec", "codec", "--data", "music/music.jsonl", "--split", "all", "--seconds", "1", "--clips", "1", "--out", "figures"), ("figures",), weight=0.1),
         Command("synth", ("data", "synth", "--out", "practice", "--count", "2", "--seconds", "1", "--format", "flac", "--workers", "1"), ("practice",), weight=2),
         Command("annotate", ("data", "annotate", "music/music.jsonl", "--out", "heard.jsonl", "--workers", "1"), ("heard.jsonl",)),
+        Command("library", ("library", "music", "--text", "noise", "--joint", "joint"), ("home/library",), weight=2),
+        Command("audition", AUDITION, ("points",)),
+        Command("best", ("generate", "noise", "--best-of", "2", "--joint", "joint", "--seconds", "0.5", "--model", "model", "--out", "clips"), ("clips",), counts_on=True),
+        Command("compose", ("compose", "piano", "slow rock", "--bars", "2", "--model", "composer", "--out", "scored"), ("scored",), counts_on=True),
+        Command("go-on", GO_ON, ("scored",), counts_on=True),
+        Command("mels", ("cache", "joint.yaml"), ("mels",), weight=0.3),
+        Command("joint", ("train", "joint.yaml", "--out", "run"), ("run",), ("mels",), models=("run/model",), states=("run/state",), weight=0.5),
+        Command("vectors", ("cache", "flow.yaml"), ("vectors",), weight=0.3),
+        Command("flow", ("train", "flow.yaml", "--out", "run"), ("run",), ("vectors",), models=("run/model",), states=("run/state",), weight=0.5),
+        Command("phrases", ("train", "phrases.yaml", "--out", "run"), ("run",), models=("run/model",), states=("run/state",), weight=0.5),
+        Command("prior", ("train", "prior.yaml", "--out", "run"), ("run", "phrase_latents.safetensors"), models=("run/model",), states=("run/state",), weight=0.5),
         Command("launched", ("train", "codec.yaml", "--out", "run"), ("run",), processes=2, models=("run/model",), states=("run/state",), weight=0.15),
         Command("launched-cache", ("cache", "generator.yaml"), ("cache",), processes=2, weight=0.05),
     )
@@ -55,7 +71,7 @@ def result(folder: Path, command: Command) -> dict[str, str]:
     found = {}
     for place in command.fills:
         root = folder / place
-        if place == "cache":
+        if place in CACHES:
             found |= cached(root)
             continue
         for path in [root] if root.is_file() else sorted(root.rglob("*")):
@@ -103,7 +119,7 @@ def steady(value: Any) -> Any:
 
 KINDS: dict[str, Callable[[Path], Any]] = {
     ".safetensors": tensors, ".wav": sound, ".flac": sound, ".jsonl": rows, ".yaml": settings,
-    ".json": lambda path: steady(json.loads(path.read_text())), ".png": lambda path: path.read_bytes()[:8], ".md": lambda path: path.stat().st_size > 0,
+    ".html": lambda path: path.stat().st_size > 1000, ".json": lambda path: steady(json.loads(path.read_text())), ".png": lambda path: path.read_bytes()[:8], ".md": lambda path: path.stat().st_size > 0,
 }  # fmt: skip
 
 
@@ -118,7 +134,7 @@ def cached(folder: Path) -> dict[str, str]:
         said = {key: value for key, value in item.items() if key not in ("shard", "row")}
         found[item["id"]] = hashlib.blake2b(repr((said, values)).encode(), digest_size=8).hexdigest()
     used = {item["shard"] for item in items} | {"cache.json", "index.json"}
-    return found | {f"cache/{path.name}": "" for path in folder.iterdir() if path.name not in used}
+    return found | {f"{folder.name}/{path.name}": "" for path in folder.iterdir() if path.name not in used}
 
 
 def loads(folder: Path, command: Command) -> str:
@@ -149,6 +165,6 @@ def first_names(found: dict[str, str]) -> dict[str, str]:
     """The files of a command that counts on, under the names that they would have in an empty folder."""
     named: dict[str, str] = {}
     for name, value in found.items():
-        stem = re.sub(r"-[2-9](?=\.[^.]+$)", "", name)
+        stem = re.sub(r"-[2-9](?=(-stems/.*)?\.[^.]+$)", "", name)
         named[stem] = value if named.get(stem, value) == value else "two files that should be the same"
     return named

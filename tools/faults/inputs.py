@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults import bombs
+from faults import asked, bombs
 from faults.commands import COMMANDS
 from faults.stage import Found, Stage, complaints, ill
 
@@ -31,10 +31,10 @@ RAW = (b"", b"\n\n\n", b"\xff\xfe\x00\x00", b"\xef\xbb\xbf{}", b"[" * 100_000, b
 
 def act(kind: str, number: int) -> Callable[[Stage, random.Random], tuple[Found, str]]:
     """What happens in a case of a kind."""
-    return lambda stage, chance: asked(stage, kind, number, chance)
+    return lambda stage, chance: tried(stage, kind, number, chance)
 
 
-def asked(stage: Stage, kind: str, number: int, chance: random.Random) -> tuple[Found, str]:
+def tried(stage: Stage, kind: str, number: int, chance: random.Random) -> tuple[Found, str]:
     """A world with something bad in it, or a command that asks for it."""
     stage.begin(WORLDS.get(kind, "base"))
     words, what = KINDS[kind](stage.here, number, chance)
@@ -189,6 +189,6 @@ def replace_somewhere(data: Any, value: Any, chance: random.Random) -> str:
 
 
 WORLDS = {"models": "after cache"}
-DOES_THE_REST = ("encode", "decode")  # where one of several files is wrong
-KINDS = {"options": options, "settings": settings, "recipes": recipes, "job-files": job_files, "manifests": manifests, "models": models, "bombs": bombs.bomb}
+DOES_THE_REST = ("encode", "decode", "audition")  # where one of several files is wrong, or cannot be made
+KINDS = {"options": options, "settings": settings, "recipes": recipes, "job-files": job_files, "manifests": manifests, "models": models, "bombs": bombs.bomb, **asked.KINDS}
 NAMES = list(KINDS)

@@ -81,10 +81,7 @@ def warm(stage: Stage, names: set[str]) -> None:
     import typer.main
     from faults.commands import COMMANDS
     from mousai.launch.processes import forget
-    from mousai.pictures.overview import Overview
-
-    Overview.add = lambda self, audio: None  # drawing takes longer than everything else about a short piece
-    Overview.save = lambda self, path: Path(path).write_bytes(b"\x89PNG\r\n\x1a\n")
+    undrawn()
     own = [command for command in COMMANDS.values() if command.name in names] or list(COMMANDS.values())
     for command in own:
         if command.processes == 1:
@@ -96,6 +93,23 @@ def warm(stage: Stage, names: set[str]) -> None:
     typer.main.get_command(cli.app)
     gc.collect()
     gc.freeze()  # or every fork would copy what a collection looks at
+
+
+def undrawn() -> None:
+    """Has pictures be their first bytes: drawing takes longer than everything else about a short piece."""
+    from mousai.files import writing
+    from mousai.jobs import audition
+    from mousai.pictures import piano_roll
+    from mousai.pictures.overview import Overview
+
+    def picture(path: str | Path, new: bool = False) -> None:
+        with writing(path, new=new) as part:
+            part.write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    Overview.add = lambda self, audio: None
+    Overview.save = lambda self, path: Path(path).write_bytes(b"\x89PNG\r\n\x1a\n")
+    audition.map_png = lambda groups, picks, path, title: picture(path)
+    piano_roll.piano_roll_png = lambda score, path, title="", *, new=False: picture(path, new)
 
 
 def chosen(asked: argparse.Namespace) -> Iterator[Case]:

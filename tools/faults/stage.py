@@ -14,7 +14,6 @@ from faults.commands import COMMANDS, Command, first_names, leftovers, result
 from faults.fork import Ended, Fault
 
 HALF = 0.6  # of its changes after which a command is stopped whose half-done work is to be damaged
-HALVES = ("train", "generator", "cache", "render", "synth")
 
 
 @dataclass(frozen=True)
