@@ -4,7 +4,8 @@ A recipe is `{format: 1, seed, codec, conditioner, generator, data, train}`. Wit
 audio; with it, the generator on a latent cache. A part is `{type: name, …its config}`; a trained codec is `{path: folder}`.
 With `joint` in the place of `codec` it trains a joint text–music encoder, `{type: name, …}` alone, or, with `{name: …}`
 (conditioners/joint.py), a generator of the vectors of that encoder; both on a cache too. Of symbolic music it is `{…, phrases,
-prior, data, train}`: without `prior` it trains the phrase VAE on scores, with it the prior on the phrases' latents.
+prior, data, train}`: without `prior` it trains the phrase VAE on scores, with it the prior on the phrases' latents; with `grid` in
+its place the prior that infills.
 A name is a built-in one, or `package.module:Class` for any class that follows `types.py` (docs/extending.md): recipes may
 have such, model folders only where they are trusted (trust.py).
 """
@@ -67,7 +68,8 @@ LONG_NAME = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 PHRASES = {"phrase_vae": "mousai.symbolic.phrase_vae:PhraseVAE"}
 SYSTEM = {"codec": CODECS, "conditioner": CONDITIONERS, "generator": GENERATORS}
 PRIORS = {"phrase_prior": "mousai.symbolic.prior:PhrasePrior"}
-SYMBOLIC = {"phrases": PHRASES, "prior": PRIORS}
+GRIDS = {"grid_prior": "mousai.symbolic.grid:GridPrior"}
+SYMBOLIC = {"phrases": PHRASES, "prior": PRIORS, "grid": GRIDS}
 REGISTRIES = {**SYSTEM, "joint": JOINTS, **SYMBOLIC}
 
 
@@ -121,13 +123,14 @@ class Recipe:
     train: TrainConfig
     phrases: Part | Folder | None = None
     prior: Part | None = None
+    grid: Part | None = None
     joint: Part | JointConfig | None = None
 
     @property
     def trains(self) -> str:
         """Which part it trains."""
         if self.phrases is not None:
-            return "phrases" if self.prior is None else "prior"
+            return next((kind for kind in ("prior", "grid") if getattr(self, kind) is not None), "phrases")
         if isinstance(self.joint, Part):
             return "joint"
         return "codec" if self.generator is None else "generator"
@@ -200,14 +203,17 @@ def _symbolic_from(data: Mapping[str, Any], seed: int) -> Recipe:
     for kind in (*SYSTEM, "joint"):
         if data.get(kind) is not None:
             raise ValueError(f"{kind}: has no place beside phrases; a recipe is of audio or of scores")
-    phrases, prior = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in SYMBOLIC)
-    if prior is None and isinstance(phrases, Folder):
+    phrases, prior, grid = (part_from(kind, data[kind]) if data.get(kind) is not None else None for kind in SYMBOLIC)
+    alone = prior is None and grid is None
+    if prior is not None and grid is not None:
+        raise ValueError("grid: is trained by a recipe of its own; expected prior or grid, came both")
+    if alone and isinstance(phrases, Folder):
         raise ValueError("nothing to train: phrases is a trained one and there is no prior")
-    if prior is not None and not isinstance(phrases, Folder):
+    if not alone and not isinstance(phrases, Folder):
         raise ValueError("phrases: a prior needs a trained phrase VAE; expected {path: model folder}")
-    data_class = PhraseDataConfig if prior is None else PriorDataConfig
+    data_class = PhraseDataConfig if alone else PriorDataConfig
     train = config.from_dict(TrainConfig, data["train"], "train")
-    return Recipe(seed, None, None, None, config.from_dict(data_class, data["data"], "data"), train, phrases, prior)
+    return Recipe(seed, None, None, None, config.from_dict(data_class, data["data"], "data"), train, phrases, prior, grid)
 
 
 def check_kinds(codec: Any, conditioner: Any, generator: Any, joint: Any) -> None:

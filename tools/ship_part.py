@@ -1,8 +1,9 @@
 """A shipped model of one part, such as a joint encoder, a flow or a composer of scores, from a trained one, in half the bytes.
 
     python tools/ship_part.py --model runs/joint/model --card card.md --out mousai/starter_joint
+    python tools/ship_part.py --model runs/symbolic_prior/model --grid runs/symbolic_grid/model --card card.md --out mousai/starter_symbolic
 
-Matrices are stored in float16.
+Matrices are stored in float16. With `--grid` a composer gets the prior of the grid of another model folder, which was trained for the same phrase VAE.
 """
 
 from __future__ import annotations
@@ -21,9 +22,15 @@ from tools.ship_starter import halved, relative  # noqa: E402
 LIMIT = 12 * 2**20  # bytes of weights
 
 
-def ship(model: Path, card: Path, out: Path) -> None:
+def ship(model: Path, card: Path, out: Path, grid: Path | None = None) -> None:
     """Write the model folder `out`; ValueError or FileNotFoundError says what is wrong with what was given."""
     settings, state = checkpoint.load_model(model)
+    if grid is not None:
+        more, weights = checkpoint.load_model(grid)
+        if "grid" not in more or more["trained_for"] != settings.get("trained_for"):
+            raise ValueError(f"{grid}: expected a prior of the grid for the phrase VAE {settings.get('trained_for')}, came one for {more.get('trained_for')}")
+        settings |= {"grid": more["grid"], "provenance": settings["provenance"] | {"grid": {**more["provenance"], "phrases": None}}}
+        state |= {name: value for name, value in weights.items() if name.startswith("grid.")}
     if composes := "trained_for" in settings:
         load(model)  # its parts belong together
     state = {name: halved(value) for name, value in state.items()}
@@ -41,9 +48,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--model", "--card", "--out"):
         parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--grid", type=Path)
     options = parser.parse_args()
     try:
-        ship(options.model, options.card, options.out)
+        ship(options.model, options.card, options.out, options.grid)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from mousai.words import say
 def compose(
     prompts: Annotated[Optional[list[str]], typer.Argument(help="What to compose, a score for each.", metavar="PROMPT...", show_default=False)] = None,
     prompts_file: Annotated[Optional[Path], option("A file with a prompt a line.", "--prompts")] = None,
-    bars: Annotated[Optional[int], option("Length, with --continue of what is new; 32 unless given.")] = None,
+    bars: Annotated[Optional[str], option("Length, with --continue of what is new; 32 unless given. With --infill which bars, such as 9-16.")] = None,
     seconds: Annotated[Optional[float], option("Length, in whole bars, in place of --bars.", "--seconds", "-s")] = None,
     seed: Annotated[int, option("Of the first score; the others count on from it.")] = 0,
     count: Annotated[int, option("Scores of each prompt.")] = 1,
@@ -25,6 +25,8 @@ def compose(
     stems: Annotated[bool, option("Each part's sound to a file of its own, too.", "--stems")] = False,
     loudness: Annotated[Optional[float], option("LUFS of the sound, its true peak at -1 dBTP at most; -18 without a limit to the peak unless given.")] = None,
     going_on: Annotated[Optional[Path], option("A MIDI file to go on from, as it is, by its players, in its key, metre and tempo.", "--continue")] = None,
+    infill: Annotated[Optional[Path], option("A MIDI file of which --bars, --tracks or both are made anew; every note elsewhere stays.", "--infill")] = None,
+    tracks: Annotated[Optional[str], option('Of --infill, by number or name: "2, drums"; all unless given.', "--tracks")] = None,
     key: Annotated[Optional[str], option('Such as "F# minor", "Bb major", "Am".')] = None,
     bpm: Annotated[Optional[float], option("Tempo in beats a minute; of 6/8 and 12/8 a beat is a dotted quarter.")] = None,
     metre: Annotated[Optional[str], option("4/4, 3/4, 6/8, 12/8, 2/4.")] = None,
@@ -42,10 +44,19 @@ def compose(
     share_processors()
     from mousai.jobs import compose as job
     from mousai.request.clip import read_prompts
-    from mousai.request.score import ScoreRequest
+    from mousai.request.score import Infill, ScoreRequest, bars_said
 
+    length = bars_said(bars) if bars is not None else None
+    region = None
+    if infill is not None:
+        if going_on is not None:
+            raise ValueError("--infill and --continue: each says what is done with a file; give one")
+        going_on, region = infill, Infill((length, length) if isinstance(length, int) else length, (tracks,) if tracks is not None else ())
+        length, prompts = None, prompts or ([] if prompts_file else [""])
+    elif tracks is not None or isinstance(length, tuple):
+        raise ValueError("--tracks and a --bars of two numbers are for --infill; say in which file")
     said: dict[str, Any] = {
-        "bars": bars, "seconds": seconds, "key": key, "bpm": bpm, "metre": metre, "chords": chords, "density": density,
+        "bars": length, "seconds": seconds, "key": key, "bpm": bpm, "metre": metre, "chords": chords, "density": density,
         "instruments": (instruments,) if instruments else (), "guidance": guidance, "temperature": temperature, "spread": spread,
     }  # fmt: skip
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
@@ -59,7 +70,7 @@ def compose(
     made: list[Any] = []
     try:
         with progress_bar("bars") as progress:
-            for score in job.compose(requests, model, out, rendering=rendering, picture=picture, going_on=going_on, progress=progress):
+            for score in job.compose(requests, model, out, rendering=rendering, picture=picture, going_on=going_on, infill=region, progress=progress):
                 made.append(score)
                 if not as_json:
                     say(score.path, *(each for each in (score.picture, score.audio, *score.stems) if each))

@@ -15,12 +15,13 @@ from mousai.checks import check_number, short
 from mousai.files import file_hash, read_bytes, writing_folder
 from mousai.jobs.places import free, ready, split_out, taken
 from mousai.jobs.replay import Replayed, model_of, no_recording, recording_at
-from mousai.pipelines.symbolic import Symbolic, check_composer, load
+from mousai.pipelines.symbolic import Symbolic, check_composer, check_infills, load
 from mousai.request.piece import slug
-from mousai.request.score import ScoreRequest, Words, words_of
+from mousai.request.score import Infill, ScoreRequest, Words, words_of
 from mousai.symbolic import midi
+from mousai.symbolic.excerpt import region_of
 from mousai.symbolic.phrases import GRID
-from mousai.symbolic.plan import instruments_in, plan_going_on, plan_of
+from mousai.symbolic.plan import instruments_in, plan_going_on, plan_of, wishes_of
 from mousai.symbolic.score import Score
 
 STARTER = "starter-symbolic"
@@ -49,6 +50,24 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Before:
+    """A score that is there already, in a file: to be gone on from, or a part of it to be made anew."""
+
+    file: Path
+    score: Score
+    infill: Infill | None = None
+
+    @classmethod
+    def read(cls, file: str | Path, infill: Infill | None = None) -> Before:
+        return cls(Path(file), midi.read(file), infill)
+
+    def in_recipe(self) -> dict[str, Any]:
+        """What a file that was made from it says."""
+        said = {"file": self.file.name, "hash": file_hash(self.file), "at": str(self.file.resolve())}
+        return {"continues": said} if self.infill is None else {"infills": {**self.infill.to_dict(), **said}}
+
+
+@dataclass(frozen=True)
 class Rendering:
     """How scores are made to sound: the file format, who plays (a SoundFont's file, "auto", or None for the own instruments), stems, LUFS."""
 
@@ -71,12 +90,14 @@ def compose(
     rendering: Rendering | None = None,
     picture: bool = True,
     going_on: str | Path | None = None,
+    infill: Infill | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Composed]:
     """Composes each request and yields it when its files are there.
 
     `out` is a folder (default: this one), or the name of a MIDI file for one request; the others lie beside it. No file is overwritten: a taken
-    name gets a number. `going_on` is a MIDI file that each goes on from. Whatever is wrong raises ValueError or OSError before anything is composed.
+    name gets a number. `going_on` is a MIDI file that each goes on from, or of which with `infill` a part is made anew. Whatever is wrong raises ValueError or OSError
+    before anything is composed.
     """
     if not requests:
         raise ValueError('nothing to compose: say what to play, for example "slow piano, melancholic"')
@@ -84,7 +105,7 @@ def compose(
     from mousai.symbolic.sound import check_length
 
     midi.symusic()
-    before = midi.read(going_on) if going_on is not None else None
+    before = Before.read(going_on, infill) if going_on is not None else None
     for request in requests:
         seconds = _planned_seconds(request, before)
         if rendering is not None:
@@ -93,27 +114,36 @@ def compose(
     check_composer(model)
     with ready(folder):
         composer = load(model)
+        if infill is not None:
+            check_infills(composer)
         for request in requests:
             began = time.perf_counter()
-            score = composed(composer, request, before, going_on, progress)
+            score = composed(composer, request, before, progress)
             yield _written(score, request, folder, name, rendering, font, picture, time.perf_counter() - began)
 
 
-def _planned_seconds(request: ScoreRequest, before: Score | None) -> float:
+def _planned_seconds(request: ScoreRequest, before: Before | None) -> float:
     """How long the score of a request will last, to a bar; ValueError for what cannot be composed."""
     if before is None:
         plan = plan_of(request)
         return plan.bars * plan.bar_length / GRID * 60 / plan.quarters
-    plan, material = plan_going_on(request, before)
-    return before.seconds + (plan.bars - len(material.bars)) * plan.bar_length / GRID * 60 / plan.quarters
+    if before.infill is not None:
+        wishes_of(request)
+        region_of(before.score, before.infill)
+        return before.score.seconds
+    plan, material = plan_going_on(request, before.score)
+    return before.score.seconds + (plan.bars - len(material.bars)) * plan.bar_length / GRID * 60 / plan.quarters
 
 
-def composed(composer: Symbolic, request: ScoreRequest, before: Score | None, file: str | Path | None, progress: Callable[[int, int], None] | None = None) -> Score:
-    """The score of a request, with the file that it goes on from in its recipe."""
-    score = composer.compose(request, going_on=before, progress=progress)
+def composed(composer: Symbolic, request: ScoreRequest, before: Before | None, progress: Callable[[int, int], None] | None = None) -> Score:
+    """The score of a request, with the file that it was made from in its recipe."""
     if before is None:
-        return score
-    return replace(score, recipe={**score.recipe, "continues": {"file": Path(file).name, "hash": file_hash(file), "at": str(Path(file).resolve())}})
+        return composer.compose(request, progress=progress)
+    if before.infill is not None:
+        score = composer.infill(before.score, before.infill.bars, before.infill.tracks, request, progress=progress)
+    else:
+        score = composer.compose(request, going_on=before.score, progress=progress)
+    return replace(score, recipe={**score.recipe, **before.in_recipe()})
 
 
 def _written(
@@ -121,7 +151,7 @@ def _written(
 ) -> Composed:
     beside = (*((".png",) if picture else ()), *((f".{rendering.format}",) if rendering else ()), *((STEMS,) if rendering and rendering.stems else ()))
     while True:
-        path = free(folder, name or f"{slug(request.prompt)}-{request.seed}", "mid", beside)
+        path = free(folder, name or f"{slug(request.prompt or 'score')}-{request.seed}", "mid", beside)
         try:
             midi.write(path, score, new=True)
             break
@@ -136,7 +166,7 @@ def _written(
     beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
     words = words_of(request.prompt, instruments_in(request.prompt))
-    if "continues" in score.recipe:  # which has its players, mode and tempo
+    if "continues" in score.recipe or "infills" in score.recipe:  # which has its players, mode and tempo
         words = words.alone("style", "density")
     return Composed(path, drawn, audio, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, words)
 
@@ -208,24 +238,36 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
         request = ScoreRequest(**recipe["compose"])
     except TypeError as error:
         raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
-    before = recipe.get("continues")
-    if before is not None and not (isinstance(before, dict) and all(isinstance(before.get(name), str) for name in ("file", "hash", "at"))):
+    said = recipe.get("continues") or recipe.get("infills")
+    if said is not None and not (isinstance(said, dict) and all(isinstance(said.get(name), str) for name in ("file", "hash", "at"))):
         raise ValueError(f"{file}: the recipe in it does not say by file, hash and at what it goes on from")
-    if before is None:
+    before = None
+    if said is None:
         no_recording(file, going_on)
-    source = recording_at(file, before["file"], before["hash"], going_on, before.get("at")) if before is not None else None
+    else:
+        infill = infill_in(file, said) if "infills" in recipe else None
+        before = Before.read(recording_at(file, said["file"], said["hash"], going_on, said.get("at")), infill)
     composer = load(model or model_of(file, recipe))
     differs = tuple(f"another {name}: {recipe[name]}, here it is {value}" for name, value in composer.facts.items() if recipe.get(name, value) != value)
     folder, name, _ = split_out(out if out is not None else file.parent, 1, None, "mid", ("mid", "midi"))
     with ready(folder):
         path = free(folder, name or f"{file.stem}-replay", "mid")
-        again = composed(composer, request, midi.read(source) if source else None, source)
-        if source:  # the file says where it was then
-            again = replace(again, recipe={**again.recipe, "continues": before})
+        again = composed(composer, request, before)
+        if before:  # the file says where it was then
+            again = replace(again, recipe={**again.recipe, **{name: recipe[name] for name in ("continues", "infills") if name in recipe}})
         midi.write(path, again, new=True)
     one, other = midi.read(file), midi.read(path)
     same = read_bytes(file, midi.MOST_BYTES) == read_bytes(path, midi.MOST_BYTES) if not differs else one == other
     return Replayed(file, path, differs, same, None if same else _first_difference(one, other))
+
+
+def infill_in(file: Path, said: dict[str, Any]) -> Infill:
+    """The region that a recipe names."""
+    bars = said.get("bars")
+    try:
+        return Infill(tuple(bars) if bars else None, tuple(said.get("tracks", ())))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{file}: the recipe in it does not say what was made anew ({error})") from None
 
 
 def _first_difference(one: Score, other: Score) -> float:

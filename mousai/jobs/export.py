@@ -47,7 +47,7 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
     averaged = plain(part(tensors, "ema.model."))
     if recipe.trains == "phrases":
         settings, weights = phrases(recipe, averaged, str(out / "state"))
-    elif recipe.trains == "prior":
+    elif recipe.trains in ("prior", "grid"):
         settings, weights = symbolic(recipe, averaged, str(out / "state"))
     elif recipe.trains == "joint":
         settings = {"joint": recipe.joint.to_dict(), "licences": {"text": TextConditioner.licence_of(recipe.joint.config.text)}}
@@ -60,7 +60,7 @@ def export(out: str | Path, trust: bool | Iterable[str] = False) -> Path:
         settings, weights = cascade(recipe, averaged, str(out / "state"))
     stages = read_plan(out, recipe.train) if recipe.train.minutes is not None else []
     planned = {"plan": [config.to_dict(stage) for stage in stages]} if stages else {}
-    settings["provenance"] = provenance(recipe, step) | planned | ({"phrases" if recipe.trains == "prior" else "codec": made} if (made := settings.pop("provenance", None)) else {})
+    settings["provenance"] = provenance(recipe, step) | planned | ({"phrases" if recipe.trains in ("prior", "grid") else "codec": made} if (made := settings.pop("provenance", None)) else {})
     checkpoint.save_model(out / "model", settings, weights, model_card(settings))
     return out / "model"
 
@@ -89,11 +89,12 @@ def phrases(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple
 
 def symbolic(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Config and weights of a trained prior with the phrase VAE that it was trained for, whose fingerprint it names."""
-    checkpoint.load_strict(recipe.prior.build(), averaged, where)
+    kind = recipe.trains
+    checkpoint.load_strict(getattr(recipe, kind).build(), averaged, where)
     vae, state = checkpoint.load_model(recipe.phrases.path)
     weights = {name: value for name, value in state.items() if name.startswith("phrases.")}
-    weights |= {f"prior.{name}": value for name, value in averaged.items()}
-    names = {"phrases": vae["phrases"], "prior": recipe.prior.to_dict(), "trained_for": phrases_fingerprint(recipe.phrases.path)}
+    weights |= {f"{kind}.{name}": value for name, value in averaged.items()}
+    names = {"phrases": vae["phrases"], kind: getattr(recipe, kind).to_dict(), "trained_for": phrases_fingerprint(recipe.phrases.path)}
     return {**names, "provenance": vae.get("provenance")}, weights
 
 

@@ -62,7 +62,7 @@ def describe_run(folder: Path) -> dict[str, Any]:
     return {
         "kind": "training run",
         "path": str(folder),
-        "trains": next((kind for kind in ("generator", "joint", "prior", "phrases") if recipe.get(kind) is not None), "codec"),
+        "trains": next((kind for kind in ("generator", "joint", "prior", "grid", "phrases") if recipe.get(kind) is not None), "codec"),
         "step": step,
         "steps": steps,
         "done": steps is not None and saved is not None and saved[0] >= steps,

@@ -60,7 +60,7 @@ def train(
         if step is not None:
             outcome = Outcome(step, "done")
         else:
-            trainer = {"phrases": train_phrases, "prior": train_prior, "codec": train_codec}.get(loaded.trains, train_cached)
+            trainer = {"phrases": train_phrases, "prior": train_prior, "grid": train_prior, "codec": train_codec}.get(loaded.trains, train_cached)
             outcome = trainer(loaded, out, accelerator, began, partial(accept, loaded, out))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:

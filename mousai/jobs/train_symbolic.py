@@ -19,6 +19,7 @@ from mousai.jobs.export import export
 from mousai.jobs.weights import Accepted, first_weights, introduce
 from mousai.launch.processes import from_first
 from mousai.recipe import Recipe, load_part, phrases_fingerprint
+from mousai.symbolic.grid_data import GridWindows
 from mousai.symbolic.phrase_data import PhrasePacks, phrases_in
 from mousai.symbolic.prior_data import PriorWindows, cached
 from mousai.training.loop import Outcome, train as run
@@ -39,21 +40,22 @@ def train_phrases(recipe: Recipe, out: Path, accelerator: Accelerator, began: fl
 
 
 def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: float, accepted: Accepted) -> Outcome:
-    """Trains the prior on the latents that a phrase VAE makes of scores."""
-    data, setting = recipe.data, recipe.train
-    model, vae = first_weights(recipe.prior, recipe), load_part("phrases", recipe.phrases.path)
+    """Trains a prior, the one that goes bar after bar or that of the grid, on the latents that a phrase VAE makes of scores."""
+    data, setting, kind = recipe.data, recipe.train, recipe.trains
+    windows_of = GridWindows if kind == "grid" else PriorWindows
+    model, vae = first_weights(getattr(recipe, kind), recipe), load_part("phrases", recipe.phrases.path)
     if model.config.latent != vae.config.latent:
-        raise ValueError(f"prior.latent: expected {vae.config.latent}, as the phrase VAE in {recipe.phrases.path} has, came {model.config.latent}")
+        raise ValueError(f"{kind}.latent: expected {vae.config.latent}, as the phrase VAE in {recipe.phrases.path} has, came {model.config.latent}")
     fingerprint = phrases_fingerprint(recipe.phrases.path)
     tensors = from_first(accelerator, partial(cached, data, vae, fingerprint, partial(say, to=sys.stderr)))
-    windows = PriorWindows(tensors, data, model.config.styles, data.split, recipe.seed)
+    windows = windows_of(tensors, data, model.config.styles, data.split, recipe.seed)
     if checkpoint.newest_state(out / "state") is None and setting.start_from is None:
         model.prepare(tensors["latents"])
     if accelerator.is_main_process:
-        introduce("prior", model, f"{len(windows.pieces):,} scores, {windows.num_bars:,} bars")
+        introduce("prior of the grid" if kind == "grid" else "prior", model, f"{len(windows.pieces):,} scores, {windows.num_bars:,} bars")
     held_out = None
     if data.valid_split is not None and setting.valid_every:
-        held_out = PriorWindows(tensors, data, model.config.styles, data.valid_split, recipe.seed + 1)
+        held_out = windows_of(tensors, data, model.config.styles, data.valid_split, recipe.seed + 1)
     return trained(model, windows, held_out, recipe, out, accelerator, began, accepted)
 
 

@@ -159,10 +159,11 @@ class DiT(nn.Module):
         vector: Tensor | None = None,
         more_tokens: tuple[Tensor, Tensor] | None = None,
         cache: DiTCache | None = None,
+        angles: Tensor | None = None,
     ) -> Tensor:
         """The prediction for x_t, in the dtype of `x`; see `network.Network`.
 
-        `vector (b, features)` is added to what time and text say to every block. `more_tokens (b, m, e)`, with
+        `angles`, as `angles_of` makes them or of items of their own `(2, b, 1, tokens, pairs)`, place tokens that do not lie in a row. `vector (b, features)` is added to what time and text say to every block. `more_tokens (b, m, e)`, with
         their mask `(b, m)`, are attended to as `tokens` are, and no part of the pooled text.
         """
         check_input(self.config.in_channels, self.total_factor, x, t)
@@ -171,12 +172,12 @@ class DiT(nn.Module):
         time = self.time(t.to(x.device, torch.float32).expand(len(x)))
         vector = F.silu(time.to(self.dtype) + cache.vector)
         keys_values = cache.keys_values or [None] * len(self.blocks)
-        return self.run(self, frames, vector, keys_values, cache.mask).to(x.dtype)
+        return self.run(self, frames, vector, keys_values, cache.mask, angles).to(x.dtype)
 
-    def body(self, x: Tensor, vector: Tensor, keys_values: list[KeysValues | None], mask: Tensor | None) -> Tensor:
+    def body(self, x: Tensor, vector: Tensor, keys_values: list[KeysValues | None], mask: Tensor | None, angles: Tensor | None = None) -> Tensor:
         """The part of `forward` that depends on x."""
         x = self.enter(rearrange(x, "b d (n p) -> b n (d p)", p=self.total_factor))
-        angles = angles_of(x.shape[1], self.config.features // self.config.heads, x.device).to(x.dtype)
+        angles = (angles_of(x.shape[1], self.config.features // self.config.heads, x.device) if angles is None else angles).to(x.dtype)
         for block, kv in zip(self.blocks, keys_values, strict=True):
             if self.config.checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, vector, angles, kv, mask, use_reentrant=False)
@@ -199,9 +200,13 @@ def pooled(tokens: Tensor, mask: Tensor) -> Tensor:
 
 def angles_of(count: int, features: int, device: torch.device) -> Tensor:
     """The rotary angles of `count` tokens as cosines and sines, `(2, count, features / 2)` float32."""
-    rates = torch.exp(torch.linspace(math.log(math.pi), math.log(2 * math.pi / SLOWEST), features // 2, device=device))
-    angles = torch.arange(count, device=device)[:, None] * rates
+    angles = torch.arange(count, device=device)[:, None] * rates_of(features // 2, SLOWEST, device)
     return torch.stack([angles.cos(), angles.sin()])
+
+
+def rates_of(count: int, slowest: float, device: torch.device) -> Tensor:
+    """How far angles `(count,)` turn from one token to the next: the fastest half a turn, the slowest once in `slowest` tokens."""
+    return torch.exp(torch.linspace(math.log(math.pi), math.log(2 * math.pi / slowest), count, device=device))
 
 
 def rotated(x: Tensor, angles: Tensor) -> Tensor:

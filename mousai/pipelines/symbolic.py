@@ -1,4 +1,4 @@
-"""A composer of scores: a phrase VAE and the prior that was trained for it, from one model folder.
+"""A composer of scores: a phrase VAE and the priors that were trained for it, from one model folder.
 
 Everything in a score follows from what is asked, its seed and the model: the same again is the same to the byte.
 """
@@ -19,29 +19,33 @@ import torch
 import mousai
 from mousai import checkpoint
 from mousai.recipe import SYMBOLIC, part_with_weights, phrases_fingerprint
-from mousai.request.score import ScoreRequest
+from mousai.request.score import Infill, ScoreRequest
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer, Written
+from mousai.symbolic.excerpt import region_of
+from mousai.symbolic.grid import GridPrior
 from mousai.symbolic.harmony import chord_symbol, moved, signature
+from mousai.symbolic.infill import infilled
 from mousai.symbolic.material import Material
 from mousai.symbolic.phrase_vae import PhraseVAE
 from mousai.symbolic.phrases import GRID, ungridded
-from mousai.symbolic.plan import Plan, plan_going_on, plan_of
+from mousai.symbolic.plan import Plan, plan_going_on, plan_of, wishes_of
 from mousai.symbolic.practice import TICKS
 from mousai.symbolic.prior import PhrasePrior
 from mousai.symbolic.score import LENGTH, START, Part, Score, notes_of
 
-KINDS = tuple(SYMBOLIC)
+KINDS = ("phrases", "prior")
 MOST_TICKS = 2**15 - 1  # a quarter, of a MIDI file
 
 
 class Symbolic:
-    """A system that composes: `compose` a score, `stream` bars without end."""
+    """A system that composes: `compose` a score, `stream` bars without end, and with a `grid` `infill` a part of one."""
 
-    def __init__(self, phrases: PhraseVAE, prior: PhrasePrior, *, name: str = "", fingerprint: str = "") -> None:
-        if phrases.config.latent != prior.config.latent:
-            raise ValueError(f"the prior makes latents of {prior.config.latent}, the phrase VAE has {phrases.config.latent}")
-        self.phrases, self.prior = phrases.eval(), prior.eval()
+    def __init__(self, phrases: PhraseVAE, prior: PhrasePrior, grid: GridPrior | None = None, *, name: str = "", fingerprint: str = "") -> None:
+        for each in (prior, *([grid] if grid else [])):
+            if phrases.config.latent != each.config.latent:
+                raise ValueError(f"the prior makes latents of {each.config.latent}, the phrase VAE has {phrases.config.latent}")
+        self.phrases, self.prior, self.grid = phrases.eval(), prior.eval(), grid.eval() if grid else None
         self.name, self.fingerprint = name, fingerprint
 
     @property
@@ -73,6 +77,21 @@ class Symbolic:
         recipe = {"compose": request.to_dict(), **self.facts}
         new = self.score_of(plan, written, recipe)
         return new if going_on is None else followed(going_on, material, new)
+
+    def infill(
+        self, score: Score, bars: tuple[int, int] | None = None, tracks: str | Sequence[str | int] = (), prompt: str | ScoreRequest = "", seed: int = 0, *,
+        progress: Callable[[int, int], None] | None = None, **settings: Any,
+    ) -> Score:  # fmt: skip
+        """A score with some of its bars (from the first to the last, counted from 1), some of its tracks (by number or name), or these tracks in these bars made anew.
+
+        Every note that begins elsewhere stays as it is. `prompt` says the style and how busy it is, `settings` are density, guidance and chords, one a bar. ValueError in
+        one line for what cannot be.
+        """
+        check_infills(self)
+        asked = Infill(bars, tracks)
+        request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, seed=seed, **settings)
+        made = infilled(self.phrases, self.grid, score, region_of(score, asked), wishes_of(request), progress)
+        return replace(made, recipe={"compose": request.to_dict(), "infills": asked.to_dict(), **self.facts})
 
     def stream(self, prompt: str, seed: int = 0, **settings: Any) -> Iterator[Score]:
         """A piece without end, a score of one bar at a time; what is kept of it does not grow."""
@@ -134,8 +153,8 @@ def load(path_or_name: str | Path) -> Symbolic:
     own, wanted = phrases_fingerprint(folder), settings.get("trained_for")
     if own != wanted:
         raise ValueError(f"{path_or_name}: its prior was trained for the phrase VAE {wanted}, the one in the folder is {own}; export the prior again beside its own")
-    phrases, prior = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in KINDS)
-    return Symbolic(phrases, prior, name=Path(os.path.abspath(path_or_name)).name.replace("starter-", "starter_"), fingerprint=checkpoint.fingerprint(folder))
+    parts = (part_with_weights(kind, settings, state, str(path_or_name)).requires_grad_(False) for kind in SYMBOLIC if kind in settings)
+    return Symbolic(*parts, name=Path(os.path.abspath(path_or_name)).name.replace("starter-", "starter_"), fingerprint=checkpoint.fingerprint(folder))
 
 
 def check_composer(path_or_name: str | Path) -> None:
@@ -143,3 +162,9 @@ def check_composer(path_or_name: str | Path) -> None:
     settings = checkpoint.load_config(checkpoint.model_folder(path_or_name))
     if lacks := [kind for kind in KINDS if kind not in settings]:
         raise ValueError(f"{path_or_name}: this model composes no scores, it has no {' and no '.join(lacks)}; the shipped one that does is starter-symbolic")
+
+
+def check_infills(composer: Symbolic) -> None:
+    """ValueError for a composer without a prior of the grid."""
+    if composer.grid is None:
+        raise ValueError(f"{composer.name or 'this model'} cannot infill: it has no prior of the grid (recipes/symbolic/grid.yaml); the shipped one that does is starter-symbolic")

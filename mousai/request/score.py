@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from mousai.checks import check_number, checked_text
+from mousai.checks import check_number, checked_text, short
 from mousai.data.synth.styles import STYLES
 from mousai.request.clip import SEEDS
 from mousai.request.music import DANCES, PACES, Music, has, in_words, mode_named, mode_words, style_of
@@ -67,6 +67,39 @@ class ScoreRequest(Music):
         own = {name: getattr(self, name) for name in ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature", "spread")}
         said = own | {"instruments": list(self.instruments)} | self.said()
         return {name: value for name, value in said.items() if value not in (None, [])}
+
+
+@dataclass(frozen=True)
+class Infill:
+    """Which part of a score is to be made anew: bars from the first to the last, counted from 1, None = all, and tracks by number or name, () = all."""
+
+    bars: tuple[int, int] | None = None
+    tracks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        bars = self.bars
+        if bars is not None and not (len(bars) == 2 and all(type(bar) is int for bar in bars) and 1 <= bars[0] <= bars[1]):
+            raise ValueError(f"bars: expected the first and the last of a score's bars, counted from 1, such as 9-16; came {short(bars)}")
+        tracks = (self.tracks,) if isinstance(self.tracks, (str, int)) else self.tracks
+        names = tuple(name.strip().lower() for each in tracks for name in str(each).split(",") if name.strip())
+        if tracks and not names:
+            raise ValueError('tracks: names none; expected numbers or names such as "2, drums"')
+        object.__setattr__(self, "bars", None if bars is None else tuple(bars))
+        object.__setattr__(self, "tracks", names)
+        if self.bars is None and not self.tracks:
+            raise ValueError("what is to be made anew? say bars, such as 9-16, or tracks, or both")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As files carry it; `Infill(**…)` is the same again."""
+        return {"bars": None if self.bars is None else list(self.bars), "tracks": list(self.tracks)}
+
+
+def bars_said(text: str) -> int | tuple[int, int]:
+    """How many bars "16" means, or which "9-16"."""
+    found = re.fullmatch(r"\s*(\d{1,9})\s*(?:[-–]\s*(\d{1,9})\s*)?", text)
+    if found is None:
+        raise ValueError(f"bars: expected a whole number, or of --infill those from a first to a last such as 9-16; came {short(text)}")
+    return int(found[1]) if found[2] is None else (int(found[1]), int(found[2]))
 
 
 @dataclass(frozen=True)

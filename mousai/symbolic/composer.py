@@ -16,23 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mousai.data.synth.theory import Chord, scale_over
 from mousai.networks.ssm import State
-from mousai.symbolic.harmony import CHORDS, NO_CHORD, TRIADS, chord_class
+from mousai.symbolic.harmony import CHORDS, NO_CHORD, chord_class
+from mousai.symbolic.limits import allowing, pitches
 from mousai.symbolic.material import ACTS, BACK, NEW, REST, Material, metre_class, tempo_class
 from mousai.symbolic.phrase_data import Phrase, padded
-from mousai.symbolic.phrase_vae import PITCH, POSITION, PhraseVAE, drawn
+from mousai.symbolic.phrase_vae import PhraseVAE, drawn
 from mousai.symbolic.phrases import Bar
 from mousai.symbolic.plan import Plan, chance, draw_seed
 from mousai.symbolic.prior import PIECE, PhrasePrior
 from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES
-from mousai.symbolic.score import FAMILIES
 from mousai.theory import chord_tones
 
 FLOW_STEPS = 10
 TONIC = {"major": 0, "minor": 12 + 9}  # chord classes of the home keys
-ROOTS = {"major": 0, "minor": 9}
-BASS = FAMILIES.index("bass")
 MOST_HEARD = 64  # bars of what is gone on from
 MOST_REST = 4  # bars that a player rests in a row
 AT_ONCE = 8  # bars that are written together
@@ -193,14 +190,8 @@ class Composer:
             masks = torch.stack([self.pitches(first + row, sketches[row].chords, track) for row, track in cells])  # (cells, 2, 2, 128)
             drums = torch.tensor([int(plan.players[track].drums) for _, track in cells])
             latents = torch.stack([sketches[row].latents[track] for row, track in cells])
-            middle = plan.half
-
-            def allowed(field: int, so_far: Tensor, rows: Tensor) -> Tensor | None:
-                at = so_far[:, -1, POSITION]
-                return masks[rows, (at >= middle).long(), ((at == 0) | (at == middle)).long()] if field == PITCH else None
-
             length = torch.full((len(cells),), plan.bar_length)
-            decoded = self.vae.decode(latents, drums, length, allowed=allowed)
+            decoded = self.vae.decode(latents, drums, length, allowed=allowing(masks, torch.full((len(cells),), plan.half)))
             notes = {cell: phrase.numpy() for cell, phrase in zip(cells, decoded, strict=True)}
         for row, sketch in enumerate(sketches):
             phrases = []
@@ -212,25 +203,10 @@ class Composer:
 
     def pitches(self, bar: int, chords: tuple[int, int], track: int) -> Tensor:
         """Which pitches `(2, 2, 128)` a player may play in each half of a bar: within it, and where it begins."""
-        player, mode = self.plan.players[track], self.plan.mode
-        allowed = torch.zeros(2, 2, 128, dtype=torch.bool)
-        if player.drums:
-            allowed[..., player.low : player.high + 1] = True
-            return allowed
-        for half, chord in enumerate(chords):
-            given = set(self.given[bar % len(self.given)][1]) if self.given else set()
-            scale = scale_over(chord_of(chord), ROOTS[mode], mode) | given
-            begins = (given or set(chord_of(chord).tones)) if player.track.family == BASS else scale
-            for pitch in range(max(player.low - self.plan.up, 0), min(player.high - self.plan.up, 127) + 1):
-                allowed[half, 0, pitch], allowed[half, 1, pitch] = pitch % 12 in scale, pitch % 12 in begins
-        return allowed
+        given = self.given[bar % len(self.given)][1] if self.given else ()
+        return pitches(self.plan.players[track], chords, given, self.plan.mode, self.plan.up)
 
 
 def given_chords(symbol: str) -> tuple[int, tuple[int, ...]]:
     """The class of a chord that is given, and all of its tones."""
     return chord_class(symbol), chord_tones(symbol)
-
-
-def chord_of(chord: int) -> Chord:
-    """A chord class as the practice set's chords are."""
-    return Chord(chord % 12, TRIADS[chord // 12], chord % 12) if chord != NO_CHORD else Chord(0, "", 0)

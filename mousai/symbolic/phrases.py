@@ -79,19 +79,19 @@ def on_grid(score: Score) -> Score:
     return Score(GRID, tuple(parts), **moved, recipe=score.recipe)
 
 
-def bars_of(score: Score) -> tuple[Bar, ...]:
-    """The bars of a score on the grid, none longer than `LONGEST_BAR`."""
+def bars_of(score: Score, end: int | None = None) -> tuple[Bar, ...]:
+    """The bars of a score on the grid, to the end of its music or to `end`, none longer than `LONGEST_BAR`."""
     found = []
-    for start, length in score.bars():
+    for start, length in score.bars(end):
         for first in range(start, start + length, LONGEST_BAR):
             found.append(Bar(first, min(LONGEST_BAR, start + length - first), score.metre_at(start)))
     return tuple(found)
 
 
-def gridded(score: Score) -> Grid:
-    """The phrases of a score, and what the grid cost."""
+def gridded(score: Score, end: int | None = None) -> Grid:
+    """The phrases of a score, to the end of its music or of the grid's position `end`, and what the grid cost."""
     there = on_grid(score)
-    bars = bars_of(there)
+    bars = bars_of(there, end)
     edges = np.array([bar.start for bar in bars])
     columns, cut = [], 0
     for part in there.parts:

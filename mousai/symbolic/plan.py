@@ -19,7 +19,7 @@ from mousai.symbolic.harmony import chord_moved
 from mousai.symbolic.material import DENSITIES, UNPITCHED, Material, Track, halves, material_of
 from mousai.symbolic.phrases import GRID, Bar
 from mousai.symbolic.practice import score_of
-from mousai.symbolic.score import DRUMS, FAMILIES, PITCH, Score
+from mousai.symbolic.score import DRUMS, FAMILIES, PITCH, Part, Score
 from mousai.theory import key_of
 
 METRES = {"4/4": (4, 4), "3/4": (3, 4), "2/4": (2, 4), "6/8": (6, 8), "12/8": (12, 8)}
@@ -85,6 +85,17 @@ class Plan:
         return tuple(chord_moved(chord, -self.up) for chord in self.chords)
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What a region is filled by: a style or "", chords as they sound, one a bar from its first on, how many half octaves denser it is."""
+
+    style: str = ""
+    chords: tuple[str, ...] = ()
+    denser: int = 0
+    seed: int = 0
+    guidance: float = 1.0
+
+
 def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
     """The plan of a request: what is said, what the prompt says, and what fits it, drawn from the seed; ValueError for what cannot be played."""
     music = settled(request.music(), request.prompt, request.seed)
@@ -106,10 +117,7 @@ def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
 
     ValueError where the request says these otherwise, or the score ends in a metre that is not composed in.
     """
-    said = request.music().over(in_words(request.prompt)).said() | ({"instruments": request.instruments} if request.instruments else {})
-    for name in ("key", "metre", "bpm", "chords", "instruments"):
-        if name in said:
-            raise ValueError(f"{name}: what goes on from a score keeps that of the score; leave it away, of the prompt too (came {short(said[name])})")
+    check_kept(request, ("key", "metre", "bpm", "chords", "instruments"))
     style = style_named(request.prompt)
     material = material_of(score, style)
     metre, quarters = material.bars[-1].metre, score.tempos[-1][1] if score.tempos else 120.0
@@ -119,14 +127,41 @@ def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
     new = request.bars if request.bars is not None else DEFAULT_BARS if request.seconds is None else max(1, round(request.seconds / seconds_a_bar))
     mode = "minor" if material.minor else "major"
     root = ((9 if material.minor else 0) - material.up) % 12
-    factor = round(2 * math.log2(request.density or density_named(request.prompt) or 1.0))
-    players = []
+    factor, players = denser_by(request), []
     for part, track in zip(material.parts, material.tracks, strict=True):
-        player = _player(part.name, part.program, part.drums, replace(track, density=min(max(track.density + factor, 0), DENSITIES - 1)))
-        played = part.notes[:, PITCH] - (0 if part.drums else material.up)
-        players.append(replace(player, low=min(player.low, int(played.min())), high=max(player.high, int(played.max()))))
+        players.append(player_going_on(part, material.up, replace(track, density=min(max(track.density + factor, 0), DENSITIES - 1))))
     plan = Plan(style, root, mode, metre, round(quarters, 3), tuple(players), len(material.bars) + new, (), request.seed, request.guidance, request.temperature, request.spread)
     return plan, material
+
+
+def check_kept(request: ScoreRequest, names: Sequence[str]) -> None:
+    """ValueError where a request says what a score that is there already says."""
+    said = request.music().over(in_words(request.prompt)).said() | ({"instruments": request.instruments} if request.instruments else {})
+    for name in names:
+        if name in said:
+            raise ValueError(f"{name}: what is made for a score keeps that of the score; leave it away, of the prompt too (came {short(said[name])})")
+
+
+def wishes_of(request: ScoreRequest) -> Wishes:
+    """What a request says of a region to be made anew; ValueError where it says what the score says."""
+    check_kept(request, ("key", "metre", "bpm", "instruments"))
+    for name in ("bars", "seconds"):
+        if getattr(request, name) is not None:
+            raise ValueError(f"{name}: what is made anew is as long as what was there; leave it away (came {getattr(request, name):g})")
+    chords = tuple((request.chords or "").split())
+    return Wishes(style_named(request.prompt), chords, denser_by(request), request.seed, request.guidance)
+
+
+def denser_by(request: ScoreRequest) -> int:
+    """How many half octaves denser than usual a request wants it."""
+    return round(2 * math.log2(request.density or density_named(request.prompt) or 1.0))
+
+
+def player_going_on(part: Part, up: int, track: Track) -> Player:
+    """The player of a part that was moved `up` semitones into the home key: its instrument's range, and what it has played beyond."""
+    player = _player(part.name, part.program, part.drums, track)
+    played = part.notes[:, PITCH] - (0 if part.drums else up)
+    return replace(player, low=min(player.low, int(played.min())), high=max(player.high, int(played.max()))) if len(played) else player
 
 
 def players_of(request: ScoreRequest, style: str, mode: str) -> tuple[Player, ...]:
@@ -137,8 +172,7 @@ def players_of(request: ScoreRequest, style: str, mode: str) -> tuple[Player, ..
         players = tuple(player_of(word, usual, number) for number, word in enumerate(said))
     else:
         players = usual
-    factor = request.density or density_named(request.prompt) or 1.0
-    louder = round(2 * math.log2(factor))
+    louder = denser_by(request)
     tracks = [replace(player.track, density=min(max(player.track.density + louder, 0), DENSITIES - 1)) for player in players]
     order = sorted(range(len(players)), key=lambda i: (not players[i].drums, tracks[i].register, i))  # as the prior has learned it
     return tuple(replace(players[i], track=tracks[i]) for i in order)

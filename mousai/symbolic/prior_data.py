@@ -171,9 +171,13 @@ class PriorWindows(Dataset):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         rng = random.Random(seed_of(self.seed, index))
         piece = self.pieces[min(bisect.bisect_right(self.cumulative, rng.random() * self.cumulative[-1]), len(self.pieces) - 1)]
-        bars = max(1, self.config.elements // (1 + len(piece["tracks"])))
+        bars = self.bars_in(len(piece["tracks"]))
         first = rng.randint(0, max(0, len(piece["bars"]) - bars))
         return self.window(piece, first, min(bars, len(piece["bars"]) - first))
+
+    def bars_in(self, tracks: int) -> int:
+        """How many bars of so many tracks fit into a window."""
+        return max(1, self.config.elements // (1 + tracks))
 
     def window(self, piece: dict, first: int, count: int) -> dict[str, Tensor]:
         """The elements of `count` bars from `first` on, with zeros to the window's size."""

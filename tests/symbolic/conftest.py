@@ -14,6 +14,10 @@ from mousai.recipe import part_from, phrases_fingerprint
 
 VAE = {"type": "phrase_vae", "features": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "latent": 16}
 PRIOR = {"type": "phrase_prior", "latent": 16, "head_features": 32, "head_layers": 1, "mamba": {"features": 32, "layers": 1, "state": 4, "head_features": 16}, "styles": [*STYLES, "lieder"]}
+GRID = {
+    "type": "grid_prior", "latent": 16, "told": 8, "cells": 24, "dit": {"in_channels": 17, "features": 16, "layers": 1, "heads": 2}, "styles": [*STYLES, "lieder"],
+    "sample": {"steps": 3, "resamples": 1},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -25,19 +29,18 @@ def practice(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def composer_folder(folder: Path, seed: int = 0) -> Path:
     """The model folder of a composer that has learned nothing."""
-    phrases, prior = part_from("phrases", VAE), part_from("prior", PRIOR)
-    made = phrases.build(seed), prior.build(seed)
-    state = {f"{kind}.{name}": value for kind, module in zip(("phrases", "prior"), made) for name, value in module.state_dict().items()}
-    settings = {"phrases": phrases.to_dict(), "prior": prior.to_dict()}
+    parts = {kind: part_from(kind, part) for kind, part in (("phrases", VAE), ("prior", PRIOR), ("grid", GRID))}
+    state = {f"{kind}.{name}": value for kind, part in parts.items() for name, value in part.build(seed).state_dict().items()}
+    settings = {kind: part.to_dict() for kind, part in parts.items()}
     checkpoint.save_model(folder, settings, state, "untrained")
     checkpoint.save_model(folder, settings | {"trained_for": phrases_fingerprint(folder)}, state, "untrained")
     return folder
 
 
 @pytest.fixture(scope="session")
-def tiny() -> tuple[dict, dict]:
-    """A phrase VAE and a prior as recipes have them."""
-    return VAE, PRIOR
+def tiny() -> tuple[dict, dict, dict]:
+    """A phrase VAE and the two priors as recipes have them."""
+    return VAE, PRIOR, GRID
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,11 @@ from mousai.cli.main import main
 from mousai.jobs import compose as job, info
 from mousai.jobs.train import train
 from mousai.pipelines.symbolic import Symbolic, load
+from mousai.recipe import load_part
 from mousai.request.score import ScoreRequest, words_of
 from mousai.symbolic import midi
-from mousai.symbolic.composer import BASS, Composer
+from mousai.symbolic.composer import Composer
+from mousai.symbolic.limits import BASS
 from mousai.symbolic.plan import instruments_in, plan_of
 from mousai.symbolic.score import LENGTH, PITCH, START, notes_of
 from mousai.theory import SCALES, chord_tones, key_of
@@ -119,7 +121,7 @@ def test_parts_that_do_not_belong_together_are_refused(untrained: Path, make_com
     settings, state = checkpoint.load_model(untrained)
     _, foreign = checkpoint.load_model(other)
     mixed = {name: (foreign if name.startswith("phrases.") else state)[name] for name in state}
-    checkpoint.save_model(tmp_path / "mixed", {name: settings[name] for name in ("phrases", "prior", "trained_for")}, mixed, "")
+    checkpoint.save_model(tmp_path / "mixed", {name: settings[name] for name in ("phrases", "prior", "grid", "trained_for")}, mixed, "")
     with pytest.raises(ValueError, match=f"was trained for the phrase VAE {settings['trained_for']}, the one in the folder is"):
         load(tmp_path / "mixed")
     with pytest.raises(ValueError, match="composes no scores"):
@@ -157,7 +159,7 @@ def test_the_command_line_composes_replays_and_tells(untrained: Path, practice: 
     assert [made.path.name for made in several] == ["jazz-0.mid", "jazz-1.mid"]
 
 
-def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, tiny: tuple[dict, dict], tmp_path: Path) -> None:
+def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, tiny: tuple[dict, dict, dict], tmp_path: Path) -> None:
     how = {"batch_size": 1, "lr": 1e-3, "valid_every": 2, "valid_batches": 1, "save_every": 2, "ema": {"beta": 0.5}}
     phrases = {"format": 1, "phrases": tiny[0], "data": {"sources": [str(practice)], "pack": 256, "infilling": 1, "autoencoding": 1}, "train": {"steps": 4, **how}}
     (tmp_path / "phrases.yaml").write_text(json.dumps(phrases))
@@ -176,6 +178,14 @@ def test_a_run_from_recipes_to_music_and_one_that_was_stopped(practice: Path, ti
     assert made.compose("piano", bars=2).num_notes > 0
     described = info.describe(tmp_path / "whole")
     assert described["trains"] == "prior" and described["done"]
+    del prior["prior"]
+    (tmp_path / "grid.yaml").write_text(json.dumps({**prior, "grid": tiny[2], "train": {**prior["train"], "steps": 2}}))
+    assert train(tmp_path / "grid.yaml", tmp_path / "grid").reason == "done" and info.describe(tmp_path / "grid")["trains"] == "grid"
+    assert load_part("grid", tmp_path / "grid/model").scale.ne(1).any()  # it has looked at the latents
+    with pytest.raises(ValueError, match="composes no scores"):
+        load(tmp_path / "grid/model")
+    with pytest.raises(ValueError, match="has no prior of the grid"):
+        made.infill(made.compose("piano", bars=2), (1, 1))
 
 
 def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrained: Path, tmp_path: Path) -> None:
@@ -195,7 +205,7 @@ def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrai
     assert sum(int((part.notes[:, START] >= end).sum()) for part in score.parts) > 0
     again = job.replay(made.path, untrained)
     assert again.same and again.path.read_bytes() == made.path.read_bytes()
-    with pytest.raises(ValueError, match="key: what goes on from a score keeps that of the score"):
+    with pytest.raises(ValueError, match="key: what is made for a score keeps that of the score"):
         composer.compose("rock in C major", bars=2, going_on=odd)
     for wrong in ("begun.mid", {"file": "begun.mid"}, {**score.recipe["continues"], "at": 5}):
         midi.write(tmp_path / "foreign.mid", replace(score, recipe={**score.recipe, "continues": wrong}))
