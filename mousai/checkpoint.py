@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mousai import diffusers_folder
 from mousai.checks import short
 from mousai.config import format_yaml, read_yaml
-from mousai.files import file_hash, read_json, write_json, write_tensors, write_text, writing_folder
+from mousai.files import file_hash, known_hash, read_json, write_json, write_tensors, write_text, writing_folder
 from mousai.leftovers import sweep
 
 if TYPE_CHECKING:
@@ -85,14 +85,14 @@ def load_model(folder: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if diffusers_folder.is_one(folder):
         return config, {prefix + name: value for path, prefix in diffusers_folder.weights(folder).items() for name, value in _load_tensors(path).items()}
     hashes = _read_hashes(folder) if (folder / HASHES).exists() else None
-    if hashes and CONFIG in hashes and file_hash(folder / CONFIG) != hashes[CONFIG]:
+    if hashes and CONFIG in hashes and known_hash(folder / CONFIG) != hashes[CONFIG]:
         logger.warning("%s was changed after it was written: its SHA-256 is not the one in %s", folder / CONFIG, HASHES)
     state: dict[str, Tensor] = {}
     for name, keys in _weight_files(folder).items():
         tensors = _load_tensors(folder / name)
         if hashes is not None and name not in hashes:
             raise ValueError(f"{folder / name} has no hash in {HASHES}; copy or export the model again")
-        if hashes is not None and file_hash(folder / name) != hashes[name]:
+        if hashes is not None and known_hash(folder / name) != hashes[name]:
             raise ValueError(f"{folder / name} is damaged: its SHA-256 is not the one in {HASHES}; copy or export the model again")
         if keys is not None and (lost := set(keys) - set(tensors)):
             raise ValueError(f"{folder / name}: has no tensor {min(lost)!r}, which {INDEX} promises")

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WINDOWS = os.name == "nt"
+_hashes: dict[tuple[int, ...], str] = {}  # of files that this process has read, by what the system says of them
 MOST_BYTES = 64 * 2**20  # that are read of a file which others may have written
 
 
@@ -288,6 +290,20 @@ def file_hash(path: str | Path, start: int = 0, num_bytes: int | None = None) ->
             digest.update(block)
             num_bytes -= len(block)
         return digest.hexdigest()
+
+
+def known_hash(path: str | Path) -> str:
+    """`file_hash` of a whole file, taken once in this process as long as the system says that the file is as it was: the same one, of the same size and times.
+
+    Of one that changed within the last two seconds nothing is kept, for its times may not tell of the next change.
+    """
+    there = os.stat(path)
+    key = (there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns, there.st_ctime_ns)
+    if (known := _hashes.get(key)) is None:
+        known = file_hash(path)
+        if time.time_ns() - max(there.st_ctime_ns, there.st_mtime_ns) > 2_000_000_000:
+            _hashes[key] = known
+    return known
 
 
 def _is_unicode(text: str) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mousai import files, leftovers
-from mousai.files import append_text, file_hash, parse_json, read_bytes, read_json, write_json, write_tensors, write_text, writing, writing_folder
+from mousai.files import append_text, file_hash, known_hash, parse_json, read_bytes, read_json, write_json, write_tensors, write_text, writing, writing_folder
 from mousai.leftovers import sweep, temporary_name
 
 ROOT = Path(__file__).parent.parent
@@ -335,3 +335,16 @@ def test_a_new_folder_takes_no_name_that_is_there(tmp_path: Path) -> None:
     with writing_folder(tmp_path / "other", new=True) as part:
         (part / "a.txt").write_text("x")
     assert (tmp_path / "other/a.txt").read_text() == "x"
+
+
+def test_a_hash_is_taken_once_until_the_file_may_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, taken = tmp_path / "a", []
+    monkeypatch.setattr(files, "file_hash", lambda path: taken.append(path) or file_hash(path))
+    path.write_bytes(b"one")
+    assert known_hash(path) == known_hash(path) == file_hash(path) and len(taken) == 2  # just written: its times may be those of the next change
+    there = os.stat(path)
+    monkeypatch.setattr(files.time, "time_ns", lambda: there.st_ctime_ns + 10**10)
+    assert known_hash(path) == known_hash(path) and len(taken) == 3
+    path.write_bytes(b"two")
+    os.utime(path, ns=(there.st_atime_ns, there.st_mtime_ns))  # as who hides a change would
+    assert known_hash(path) == file_hash(path) and len(taken) == 4

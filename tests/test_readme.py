@@ -24,15 +24,24 @@ SHORTER = [
     (r"^(mousai extend .*) --seconds \d+", r"\1 --seconds 8"),
     (r"^(mousai evaluate prompts .*)", r"\1 --per-class 1 --seeds-per-prompt 1 --seconds 4 --split all"),
     (r"--steps \d+", "--steps 2"),
+    (r"--best-of \d+", "--best-of 2 --seconds 2"),
+    (r"^(mousai audition .*) --seconds \d+", r"\1 --seconds 1.5"),
+    (r"^(mousai compose --prompts .*)", r"\1 --bars 2"),
+    (r"--bars \d+(?![\d-])", "--bars 16"),
+    (r"^(mousai compose .*) --seconds \d+", r"\1 --seconds 8"),
+    (r"--count 1600", "--count 20"),
 ]
 PAGES = {  # and how many commands each has at least
     "README.md": 20,
     "docs/training.md": 8,
     "docs/generate.md": 8,
     "docs/data.md": 4,
+    "docs/muse.md": 12,
+    "docs/symbolic.md": 12,
+    "docs/music.md": 1,
 }
-# What makes environments, or needs several devices, a SoundFont, or a run of the reader's own.
-ELSEWHERE = re.compile(r"source |pip |tools/demo|tools/test|tools/chaos|accelerate |OMP_NUM_THREADS=1 accelerate |sbatch |.*--soundfont ")
+# What makes environments, or needs several devices, a SoundFont, the network, or a run of the reader's own.
+ELSEWHERE = re.compile(r"source |pip |python |tools/demo|tools/test|tools/chaos|accelerate |OMP_NUM_THREADS=1 accelerate |sbatch |.*--soundfont |.*laion/")
 
 
 def commands(page: str) -> list[str]:

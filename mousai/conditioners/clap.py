@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mousai import panics
 from mousai.conditioners.joint import JointConfig
 from mousai.conditioners.text import quiet
 from mousai.trust import DOWNLOADS, is_allowed
@@ -31,7 +32,8 @@ class Clap:
         return self
 
     def of_texts(self, texts: list[str]) -> Tensor:
-        given = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
+        with panics.told("the tokenizer of the joint encoder"):
+            given = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**given).pooler_output
 
     def of_clips(self, audio: Tensor) -> Tensor:

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mousai import panics
 from mousai.conditioners.minilm import MiniLM
-from mousai.files import file_hash
+from mousai.files import known_hash
 from mousai.trust import DOWNLOADS, is_allowed
 from mousai.types import Condition, ConditionShape
 
@@ -115,12 +116,8 @@ class Pretrained:
         self.encoder.to(device)
 
     def ids(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
-        try:
+        with panics.told(f"the tokenizer of {self.tokenizer.name_or_path!r}"):
             rows = self.tokenizer(texts, truncation=limit is not None, max_length=limit, verbose=False)["input_ids"]
-        except BaseException as error:  # a panic of the tokenizer's, by a damaged file, is no Exception
-            if type(error).__name__ != "PanicException":
-                raise
-            raise ValueError(f"the tokenizer of {self.tokenizer.name_or_path!r} is damaged: {str(error)[:120]}") from error
         end = self.tokenizer.eos_token_id
         return [row or [self.pad if end is None else end] for row in rows]  # no special tokens, no text: still one token
 
@@ -142,7 +139,7 @@ def minilm_folder() -> Path:
     weights = folder / "model.safetensors"
     if not weights.is_file():
         raise FileNotFoundError(f"{weights} is missing: {REINSTALL}")
-    digest = file_hash(weights)
+    digest = known_hash(weights)
     if digest != MINILM_SHA256:
         raise ValueError(
             f"{weights} is not the MiniLM that models were trained with: SHA-256 {MINILM_SHA256[:12]}… was expected, "
@@ -199,7 +196,8 @@ def _from_pretrained(source: str, options: dict, words: str) -> tuple:
     model_type = transformers.AutoConfig.from_pretrained(source, **options).model_type
     # AutoModel on T5 would add a decoder.
     encoder_class = getattr(transformers, T5_FAMILY.get(model_type, "AutoModel"))
-    tokenizer = transformers.AutoTokenizer.from_pretrained(words, **options)
+    with panics.told(f"the tokenizer of {words!r}"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(words, **options)
     encoder, report = encoder_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     return tokenizer, encoder, report["missing_keys"]
 
