@@ -1,11 +1,14 @@
-"""The bench of scores: what it measures of pieces of which that is known."""
+"""The bench of scores, and what it measures of pieces of which that is known."""
 
 import importlib
+import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mousai.evaluation import scores as measures
 from mousai.symbolic import midi
 from mousai.symbolic.score import Part, Score, notes_of
 
@@ -23,28 +26,64 @@ def arpeggio(bars: int, up: int = 0) -> Score:
     return Score(12, (Part("p", 0, False, notes_of(rows)),), ((0, 120.0),), ((0, 4, 4),))
 
 
-def test_figures_of_an_arpeggio(tool):
-    found = tool.measured(arpeggio(8))
+def test_figures_of_an_arpeggio():
+    found = measures.columns(arpeggio(8))
+    assert [found[f"alike at {lag}"] for lag in (1, 2, 4)] == [1, 1, 1] and math.isnan(found["alike at 8"])
     assert found["on eighths"] == found["in chords"] == found["groove"] == 1 and found["repeated"] == 7 / 8 and found["notes a bar"] == 4
     assert found["pitch entropy"] == pytest.approx(1.5)
-    known = tool.index_of([arpeggio(8)])
-    assert tool.longest_shared(arpeggio(8, up=5), known) == 25  # as it is in another key
+    known = measures.index_of([arpeggio(8)])
+    assert measures.longest_shared(arpeggio(8, up=5), known) == 25  # as it is in another key
     other = Score(12, (Part("p", 0, False, notes_of((7 * i, 5, 50 + (i * i) % 23, 80) for i in range(40))),))
-    assert tool.longest_shared(other, known) == 0
-    assert len(tool.cut(arpeggio(8), 3).bars()) == 3
+    assert measures.longest_shared(other, known) == 0
+    assert len(measures.cut(arpeggio(8), 3).bars()) == 3
+
+
+def test_a_distance_is_that_of_two_gaussians():
+    """In the space of windows of unit spread: of sets moved apart the square of the way, of one set against itself nothing."""
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=(4000, len(measures.FEATURES)))
+    space = measures.Space(known)
+    assert space.distance(known, known) == pytest.approx(0, abs=1e-6)
+    way = 3 * space.axes[:, 0]
+    assert space.distance(known, known + way * space.scale) == pytest.approx(9, rel=1e-6)
+    assert space.distance(known, space.mean + 2 * (known - space.mean)) == pytest.approx(sum(np.linalg.eigvalsh(space._gaussian(known)[1])), rel=1e-6)
+
+
+def test_windows_are_of_four_bars_and_each_feature_is_what_it_is_called():
+    rows = measures.windows(arpeggio(8, up=2))
+    assert rows.shape == (3, len(measures.FEATURES))
+    found = dict(zip(measures.FEATURES, rows[0]))
+    assert found["share of pitch class 0"] == pytest.approx(0.5) and found["share of onsets at 0/12 of a quarter"] == 1 == found["share of lengths up to 1 quarters"]
+    assert found["share of steps of the top line: more down"] == pytest.approx(3 / 15) and found["notes a quarter"] == 1 and found["bars alike at 2"] == 1
+    assert measures.windows(arpeggio(3)).shape == (0, len(measures.FEATURES))
+
+
+def test_a_markov_model_says_what_followed_and_backs_off_where_nothing_did():
+    model = measures.Markov([[0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0]])
+    rng = np.random.default_rng(0)
+    assert model.draw([0, 1], 0, 3, rng) == [0, 1, 2, 3, 4] * 3  # a fourth bar is begun by none
+    assert model.draw([7, 0], 0, 1, rng) == [7, 0, 1, 2, 3, 4]
+
+
+def test_shuffled_bars_are_the_same_bars():
+    rows = [(48 * bar, 12, 60 + bar, 80) for bar in range(6)]
+    score = Score(12, (Part("p", 0, False, notes_of(rows)),), ((0, 120.0),), ((0, 4, 4),))
+    other = measures.shuffled(score, np.random.default_rng(1)).parts[0].notes
+    assert sorted(other[:, 2]) == [60, 61, 62, 63, 64, 65] and list(other[:, 2]) != sorted(other[:, 2]) and list(other[:, 0]) == [48 * bar for bar in range(6)]
 
 
 def test_it_prints_a_table(tool, practice_scores, untrained, capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["scores.py", "--model", str(untrained), "--real", str(practice_scores), "--bars", "2", "--each", "1", "--out", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["scores.py", "--model", str(untrained), "--real", str(practice_scores), "--bars", "8", "--each", "1", "--out", str(tmp_path)])
     assert tool.main() == 0
-    assert {line.split()[0] for line in capsys.readouterr().out.splitlines()} == {"held", "composed"} and (tmp_path / "scores.json").is_file()
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in capsys.readouterr().out.splitlines()}
+    assert [*rows][2:] == ["composed", "held out", "Markov", "shuffled"] and float(rows["held out"][11]) >= 0 and (tmp_path / "scores.json").is_file()
 
 
 @pytest.fixture
 def practice_scores(tmp_path):
-    """Two scores of one style, one of them held out."""
-    for name, bars in (("a", 4), ("b", 5)):
+    """Three scores of one style, two of them held out."""
+    for name, bars in (("a", 8), ("b", 9), ("c", 10)):
         midi.write(tmp_path / f"{name}.mid", arpeggio(bars))
     manifest = tmp_path / "manifest.jsonl"
-    manifest.write_text('{"file": "a.mid", "split": "train", "style": "piano"}\n{"file": "b.mid", "split": "valid", "style": "piano"}\n')
+    manifest.write_text('{"file": "a.mid", "split": "train", "style": "piano"}\n{"file": "b.mid", "split": "valid", "style": "piano"}\n{"file": "c.mid", "split": "valid", "style": "piano"}\n')
     return manifest
