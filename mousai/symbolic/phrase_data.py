@@ -30,6 +30,7 @@ class PhraseDataConfig:
     pack: int = 4096  # places of notes in a pack: many short phrases or few long ones
     infilling: int = 0  # packs in which spans of notes are hidden from the encoder
     autoencoding: int = 0  # packs after these without noise; all others are the VAE's own
+    transpose: int = 0  # pitched phrases are moved by up to so many semitones, each another way each time; not those that are held out
     split: str | None = "train"  # null = every file
     valid_split: str | None = "valid"  # null = no validation
     workers: int = 0  # loader processes of each training process
@@ -40,6 +41,7 @@ class PhraseDataConfig:
         if any(isinstance(source, SourceConfig) and (source.weight != 1.0 or source.index_beside) for source in self.sources):
             raise ValueError("sources: weight and index_beside do nothing here, each different phrase is there once; leave them away")
         check_number("workers", self.workers, 0, MAX_WORKERS, whole=True)
+        check_number("transpose", self.transpose, 0, 24, whole=True)
         if self.pack < 128 or min(self.infilling, self.autoencoding) < 0:
             raise ValueError(f"expected pack of 128 or more, the others of 0 or more, came {self}")
 
@@ -80,9 +82,13 @@ class PhrasePacks(Dataset):
         self.shares = np.cumsum([last - first for first, last in self.packs])
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        drawn = random.Random(seed_of(self.seed, index)).random() * self.shares[-1]
+        rng = random.Random(seed_of(self.seed, index))
+        drawn = rng.random() * self.shares[-1]
         first, last = self.packs[min(int(np.searchsorted(self.shares, drawn, side="right")), len(self.packs) - 1)]
-        return {**padded(self.phrases[first:last]), "stage": torch.full((last - first,), self.stage(index))}
+        phrases = self.phrases[first:last]
+        if self.staged and self.config.transpose:
+            phrases = [transposed(phrase, rng.randint(-self.config.transpose, self.config.transpose)) for phrase in phrases]
+        return {**padded(phrases), "stage": torch.full((last - first,), self.stage(index))}
 
     def stage(self, index: int) -> int:
         """The stage that item `index` belongs to: it follows from its number, so that a run can be taken up anywhere."""
@@ -96,6 +102,13 @@ class PhrasePacks(Dataset):
         longest = max(item["notes"].shape[1] for item in items)
         notes = [torch.nn.functional.pad(item["notes"], (0, 0, 0, longest - item["notes"].shape[1])) for item in items]
         return {"notes": torch.cat(notes), **{name: torch.cat([item[name] for item in items]) for name in items[0] if name != "notes"}}
+
+
+def transposed(phrase: Phrase, semitones: int) -> Phrase:
+    """A phrase so much higher; as it is if it is of drums, or would leave the range of MIDI."""
+    notes, drums, length = phrase
+    moved = notes + np.array([0, semitones, 0, 0])
+    return phrase if drums or moved.min() < 0 or moved[:, 1].max() > 127 else (moved, drums, length)
 
 
 def padded(phrases: Sequence[Phrase]) -> dict[str, Tensor]:

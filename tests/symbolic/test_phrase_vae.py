@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,12 @@ def test_stages_follow_from_an_items_number() -> None:
     one, other = packs[3], PhrasePacks(phrases(80), config, seed=4)[3]
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert sum(last - first for first, last in packs.packs) == 80 and max(int(packs[i]["count"].max() - packs[i]["count"].min()) for i in range(9)) <= 4
+
+    plain, moved = (PhrasePacks(phrases(80), replace(config, transpose=far), seed=4, staged=staged)[3] for far, staged in ((5, False), (5, True)))
+    assert torch.equal(plain["notes"], one["notes"])
+    ways, pitched, there = (moved["notes"] - one["notes"])[..., 1], one["drums"] == 0, torch.arange(one["notes"].shape[1]) < one["count"][:, None]
+    assert torch.equal((moved["notes"] - one["notes"])[..., [0, 2, 3]], torch.zeros_like(one["notes"][..., [0, 2, 3]])) and not ways[~pitched].any()
+    assert 3 < len(set(ways[pitched, 0].tolist())) <= 11 and torch.equal(ways[pitched], ways[pitched, :1] * there[pitched])
 
     made, batch = model(), PhrasePacks.collate([packs[0], packs[5]])
     assert batch["notes"].shape[0] == len(packs[0]["count"]) + len(packs[5]["count"])
