@@ -95,6 +95,8 @@ def symbolic(recipe: Recipe, averaged: Mapping[str, Tensor], where: str) -> tupl
     weights = {name: value for name, value in state.items() if name.startswith("phrases.")}
     weights |= {f"{kind}.{name}": value for name, value in averaged.items()}
     names = {"phrases": vae["phrases"], kind: getattr(recipe, kind).to_dict(), "trained_for": phrases_fingerprint(recipe.phrases.path)}
+    if kind == "prior" and recipe.prior.config.text is not None:
+        names["licences"] = {"text": TextConditioner.licence_of(recipe.prior.config.text)}
     return {**names, "provenance": vae.get("provenance")}, weights
 
 

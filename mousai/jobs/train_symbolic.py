@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from mousai import checkpoint
+from mousai.conditioners.contrastive import TEXT, PooledText
 from mousai.data.loader import batches
 from mousai.jobs.export import export
 from mousai.jobs.weights import Accepted, first_weights, introduce
@@ -47,7 +48,11 @@ def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
     if model.config.latent != vae.config.latent:
         raise ValueError(f"{kind}.latent: expected {vae.config.latent}, as the phrase VAE in {recipe.phrases.path} has, came {model.config.latent}")
     fingerprint = phrases_fingerprint(recipe.phrases.path)
-    tensors = from_first(accelerator, partial(cached, data, vae, fingerprint, partial(say, to=sys.stderr)))
+    words = model.config.text if kind == "prior" else None
+    text = PooledText(words) if words is not None else None
+    if text is not None and text.gives.vectors[TEXT] != model.config.text_features:
+        raise ValueError(f"prior.text_features: expected {text.gives.vectors[TEXT]}, as the text encoder {words.name!r} has, came {model.config.text_features}")
+    tensors = from_first(accelerator, partial(cached, data, vae, fingerprint, partial(say, to=sys.stderr), text))
     windows = windows_of(tensors, data, model.config.styles, data.split, recipe.seed)
     if checkpoint.newest_state(out / "state") is None and setting.start_from is None:
         model.prepare(tensors["latents"])

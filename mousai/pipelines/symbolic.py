@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import mousai
 from mousai import checkpoint
+from mousai.conditioners.contrastive import TEXT, PooledText
 from mousai.recipe import SYMBOLIC, part_with_weights, phrases_fingerprint
 from mousai.request.score import Infill, ScoreRequest
 from mousai.symbolic import midi
@@ -47,6 +49,7 @@ class Symbolic:
                 raise ValueError(f"the prior makes latents of {each.config.latent}, the phrase VAE has {phrases.config.latent}")
         self.phrases, self.prior, self.grid = phrases.eval(), prior.eval(), grid.eval() if grid else None
         self.name, self.fingerprint = name, fingerprint
+        self._text: PooledText | None = None  # loaded when a prompt is first read
 
     @property
     def facts(self) -> dict[str, str]:
@@ -66,7 +69,7 @@ class Symbolic:
         """
         request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, bars=bars, seed=seed, **settings)
         plan, material = (plan_of(request), None) if going_on is None else plan_going_on(request, going_on)
-        composer, written = Composer(self.phrases, self.prior, plan), []
+        composer, written = Composer(self.phrases, self.prior, plan, text=self.text_of(request.prompt)), []
         if material is not None:
             composer.hear(material)
         first = composer.memory.bar
@@ -96,8 +99,16 @@ class Symbolic:
     def stream(self, prompt: str, seed: int = 0, **settings: Any) -> Iterator[Score]:
         """A piece without end, a score of one bar at a time; what is kept of it does not grow."""
         plan = plan_of(ScoreRequest(prompt=prompt, seed=seed, **settings), endless=True)
-        for bar in Composer(self.phrases, self.prior, plan).bars():
+        for bar in Composer(self.phrases, self.prior, plan, text=self.text_of(prompt)).bars():
             yield self.score_of(plan, [replace(bar, bar=replace(bar.bar, start=0))], None)
+
+    def text_of(self, prompt: str) -> Tensor | None:
+        """A prompt's embedding, where the prior has learned of texts and there are words."""
+        if self.prior.config.text is None or not prompt.strip():
+            return None
+        if self._text is None:
+            self._text = PooledText(self.prior.config.text)
+        return self._text.encode([prompt]).vectors[TEXT][0]
 
     @staticmethod
     def score_of(plan: Plan, written: Sequence[Written], recipe: dict[str, Any] | None) -> Score:

@@ -24,7 +24,7 @@ from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.phrase_vae import PhraseVAE, drawn
 from mousai.symbolic.phrases import Bar
 from mousai.symbolic.plan import Plan, chance, draw_seed
-from mousai.symbolic.prior import PIECE, PhrasePrior
+from mousai.symbolic.prior import PhrasePrior
 from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES
 from mousai.theory import chord_tones
 
@@ -71,10 +71,10 @@ class Sketch:
 
 
 class Composer:
-    """Goes through one plan; `memory` may be that of a piece that was begun before."""
+    """Goes through one plan; `memory` may be that of a piece that was begun before, `text` is the prompt's embedding `(features,)`."""
 
-    def __init__(self, vae: PhraseVAE, prior: PhrasePrior, plan: Plan, memory: Memory | None = None) -> None:
-        self.vae, self.prior, self.plan = vae, prior, plan
+    def __init__(self, vae: PhraseVAE, prior: PhrasePrior, plan: Plan, memory: Memory | None = None, text: Tensor | None = None) -> None:
+        self.vae, self.prior, self.plan, self.text = vae, prior, plan, text
         self.memory = memory or Memory()
         self.given = [given_chords(symbol) for symbol in plan.home_chords]
 
@@ -109,14 +109,14 @@ class Composer:
         near = NEAR_END if plan.bars is None else min(plan.bars - 1 - memory.bar, NEAR_END)
         past = [memory.chords[-far] if far <= len(memory.chords) else (CHORDS, CHORDS) for far in BACK]
         common = {"metre": metre_class(metre or plan.metre), "place": memory.bar % PLACES, "near": near, "past": past}
-        told = self.element(kind=BAR, family=0, register=0, density=0, chords=(CHORDS, CHORDS), back=None, **common)
+        told = self.element(kind=BAR, family=0, register=0, density=0, polyphony=0, chords=(CHORDS, CHORDS), back=None, **common)
         chords = known.chords if known else self.draw_chords(told, near)
         memory.act_before, memory.latent_before = ACTS, None
         acts, latents = [], torch.zeros(len(plan.players), self.vae.config.latent)
         for number, player in enumerate(plan.players):
             back = torch.stack([memory.latents[-far][number] if far <= len(memory.latents) else torch.zeros(self.vae.config.latent) for far in BACK])
             track = player.track
-            told = self.element(kind=CELL, family=track.family, register=track.register, density=track.density, chords=chords, back=back, **common)
+            told = self.element(kind=CELL, family=track.family, register=track.register, density=track.density, polyphony=track.polyphony, chords=chords, back=back, **common)
             act = known.acts[number] if known else self.draw_act(told, number, chords, acts, back)
             if known:
                 latents[number] = known.latents[number]
@@ -138,8 +138,12 @@ class Composer:
         styles = self.prior.config.styles
         asked = {"style": styles.index(self.plan.style) if self.plan.style in styles else self.prior.unsaid["style"], "minor": int(self.plan.mode == "minor"), "tempo": tempo_class(self.plan.quarters)}
         elements = {name: torch.tensor([value, value]) for name, value in (fields | asked).items()}
-        for name in (*PIECE, "register", "density"):
-            elements[name][1] = self.prior.unsaid[name]
+        for name, unsaid in self.prior.unsaid.items():
+            elements[name][1] = unsaid
+        if self.prior.config.text is not None:
+            elements["text"] = torch.zeros(2, self.prior.config.text_features)
+            if self.text is not None:
+                elements["text"][0] = self.text
         elements["past"] = torch.tensor([past, past])
         elements["back"] = (torch.zeros(len(BACK), size) if back is None else back).expand(2, -1, -1)
         elements["act_before"] = torch.tensor([memory.act_before] * 2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mousai.symbolic.harmony import chords_of
 from mousai.symbolic.phrases import GRID, Bar, Grid, gridded
-from mousai.symbolic.score import DRUMS, PITCH, Part, Score
+from mousai.symbolic.score import DRUMS, LENGTH, PITCH, START, Part, Score
 from mousai.symbolic.sources import in_home_key
 
 METRES = ((4, 4), (3, 4), (2, 4), (6, 8), (12, 8), (9, 8), (2, 2), (3, 8), (6, 4), (3, 2), (5, 4))
@@ -24,17 +24,19 @@ ACTS = 2 + len(BACK)
 REGISTERS = 22  # six semitones each
 UNPITCHED = 21  # the register of drums
 DENSITIES = 10  # of a track, in half octaves of notes a quarter, where it plays
+POLYPHONIES = 6  # of a track, in half octaves of notes that sound together, where any does
 TEMPOS = 12  # in sixths of an octave of quarters a minute, from 40 on
 MOST_TRACKS = 8
 
 
 @dataclass(frozen=True)
 class Track:
-    """Who plays: the family of instruments, about how high (`REGISTERS`) and how much (`DENSITIES`)."""
+    """Who plays: the family of instruments, about how high (`REGISTERS`), how much (`DENSITIES`) and in how many voices (`POLYPHONIES`, the class after them is not said)."""
 
     family: int
     register: int
     density: int
+    polyphony: int = POLYPHONIES
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Material:
     phrases: tuple[tuple[np.ndarray, ...], ...]
     up: int  # semitones that the piece was moved into the home key
     order: tuple[int, ...]  # which of the score's parts each is
+    texts: tuple[str, ...] = ()  # what may be said of it
 
 
 def metre_class(metre: tuple[int, int]) -> int:
@@ -65,6 +68,10 @@ def tempo_class(quarters: float) -> int:
 
 def density_class(notes_a_quarter: float) -> int:
     return min(max(round(2 * math.log2(max(notes_a_quarter, 0.01)) + 4), 0), DENSITIES - 1)
+
+
+def polyphony_class(voices: float) -> int:
+    return min(max(round(2 * math.log2(max(voices, 1))), 0), POLYPHONIES - 1)
 
 
 def halves(bars: Sequence[Bar]) -> list[tuple[int, int]]:
@@ -102,8 +109,19 @@ def tracks_of(grid: Grid, order: Sequence[int]) -> tuple[Track, ...]:
         part = grid.parts[i]
         quarters = sum(bar.length for bar, phrases in zip(grid.bars, grid.phrases, strict=True) if len(phrases[i])) / GRID
         register = UNPITCHED if part.drums else min(int(_height(part)) // 6, UNPITCHED - 1)
-        found.append(Track(DRUMS if part.drums else part.family, register, density_class(len(part.notes) / max(quarters, 1e-9))))
+        voices = POLYPHONIES if part.drums else polyphony_class(voices_of(part))
+        found.append(Track(DRUMS if part.drums else part.family, register, density_class(len(part.notes) / max(quarters, 1e-9)), voices))
     return tuple(found)
+
+
+def voices_of(part: Part) -> float:
+    """How many notes of a part sound together, a mean over the time in which any does; 1 for none."""
+    if not len(part.notes):
+        return 1.0
+    starts, ends = part.notes[:, START], part.notes[:, START] + part.notes[:, LENGTH]
+    edges = np.unique(np.concatenate([starts, ends]))
+    sounding = np.searchsorted(np.sort(starts), edges[:-1], side="right") - np.searchsorted(np.sort(ends), edges[:-1], side="right")
+    return float((sounding * np.diff(edges)).sum() / max(np.diff(edges)[sounding > 0].sum(), 1))
 
 
 def acts_of(phrases: Sequence[Sequence[np.ndarray]], bars: Sequence[Bar]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The prior: Mamba-2 goes through a piece bar after bar, first its chords, then each track's phrase, and says what comes next.
 
 Each element is told who plays it, where it is and what was asked for (style, mode, tempo, and of a track its register and density; each left out at
-times in training, all together for guidance), the latents of the same track one, two, four and eight bars before, and the element before it. Chords and acts
+times in training, all together for guidance; and the embedding of the prompt, where the prior has learned of texts), the latents of the same track one, two, four and eight bars before, and the element before it. Chords and acts
 (material.py) are classes. New phrases' latents are drawn by a head that is trained by flow matching (Lipman et al., arXiv 2210.02747), for the mean of what may
 follow is nothing that does: the regression that MuseMorphic describes averages its modes.
 """
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mousai.conditioners.text import TextConfig
 from mousai.diffusion.process import FLOW
 from mousai.diffusion.samplers import euler
 from mousai.networks.linear import Linear
@@ -21,12 +22,13 @@ from mousai.networks.ssm import Mamba2, Mamba2Config, State
 from mousai.networks.time_embedding import FourierTime
 from mousai.randomness import randn
 from mousai.symbolic.harmony import CHORDS
-from mousai.symbolic.material import ACTS, BACK, DENSITIES, OTHER_METRE, REGISTERS, TEMPOS
+from mousai.symbolic.material import ACTS, BACK, DENSITIES, OTHER_METRE, POLYPHONIES, REGISTERS, TEMPOS
 from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES, is_new
 from mousai.symbolic.score import DRUMS
 
-UNSAID = {"style": 0, "minor": 2, "tempo": TEMPOS, "register": REGISTERS, "density": DENSITIES}  # classes of what is not said; of style: one more than there are
-PIECE = ("style", "minor", "tempo")  # controls of a whole piece; the others are of a track
+UNSAID = {"style": 0, "minor": 2, "tempo": TEMPOS, "register": REGISTERS, "density": DENSITIES, "polyphony": POLYPHONIES}  # classes of what is not said; of style: one more than there are
+PIECE = ("style", "minor", "tempo")  # controls of a whole piece
+TRACK = ("family", "register", "density", "polyphony")  # what is told of a track
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,20 @@ class PhrasePriorConfig:
     head_features: int = 256
     head_layers: int = 3
     times: int = 2  # of noise, at which each new phrase is seen in a step of training
+    polyphony: bool = False  # whether a track is told how many of its notes sound together
+    text: TextConfig | None = None  # what encodes the words that a piece is told; null = it is not told any
+    text_features: int = 384
+    dropout: float = 0.0  # of what elements are told and of what becomes of it, in training
+    drop_text: float = 0.5  # probability with which the words are left out
     drop: float = 0.15  # probability with which each control is left out
     drop_all: float = 0.1  # and all of them together
 
     def __post_init__(self) -> None:
         if min(self.latent, self.head_features, self.head_layers, self.times) < 1:
             raise ValueError("latent, head_features, head_layers, times: expected at least 1")
-        if not (0 <= self.drop < 1 and 0 <= self.drop_all < 1):
-            raise ValueError(f"expected drop and drop_all from 0 below 1, came {self.drop} and {self.drop_all}")
+        for name in ("dropout", "drop_text", "drop", "drop_all"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected from 0 below 1, came {getattr(self, name)}")
 
 
 class FlowHead(nn.Module):
@@ -72,6 +80,8 @@ class FlowHead(nn.Module):
 
 
 class PhrasePrior(nn.Module):
+    BEGIN_AS_NOTHING = (r"tables\.polyphony\.weight", r"text\.weight")
+
     def __init__(self, config: PhrasePriorConfig) -> None:
         super().__init__()
         d = config.mamba.features
@@ -88,6 +98,12 @@ class PhrasePrior(nn.Module):
         self.back = Linear(len(BACK) * config.latent, d, bias=False)
         for table in (*self.tables.values(), *self.chords, *self.past_chords, self.acts):
             nn.init.normal_(table.weight, std=0.3)
+        if config.polyphony:
+            self.tables["polyphony"] = nn.Embedding(POLYPHONIES + 1, d)
+            nn.init.zeros_(self.tables["polyphony"].weight)
+        if config.text is not None:
+            self.text = Linear(config.text_features, d, bias=False)
+            nn.init.zeros_(self.text.weight)
         self.mamba = Mamba2(config.mamba)
         self.to_act, self.to_first = Linear(d, ACTS), Linear(d, CHORDS)
         self.to_second = nn.Sequential(Linear(2 * d, d), nn.SiLU(), Linear(d, CHORDS))
@@ -103,19 +119,21 @@ class PhrasePrior(nn.Module):
     @property
     def unsaid(self) -> dict[str, int]:
         """The class of each control that is not said."""
-        return UNSAID | {"style": len(self.config.styles) + 1}
+        return {name: value for name, value in UNSAID.items() if name in self.tables} | {"style": len(self.config.styles) + 1}
 
     # What an element is told
 
     def embed(self, elements: dict[str, Tensor]) -> Tensor:
         """`(b, l, features)` of elements `(b, l, …)`, whose `act_before` and `latent_before` are those of the element before each."""
         cell = (elements["kind"] == CELL)[..., None]
-        x = sum(table(elements[name]) for name, table in self.tables.items() if name not in ("family", "register", "density"))
-        playing = sum(self.tables[name](elements[name]) for name in ("family", "register", "density"))
+        x = sum(table(elements[name]) for name, table in self.tables.items() if name not in TRACK)
+        playing = sum(self.tables[name](elements[name]) for name in TRACK if name in self.tables)
         chords = sum(table(elements["chords"][..., half]) for half, table in enumerate(self.chords))
         past = sum(table(elements["past"][..., i // 2, i % 2]) for i, table in enumerate(self.past_chords))
         back = self.back(self.normal(elements["back"]).flatten(-2))
         x = x + torch.where(cell, playing + chords + back, past)
+        if self.config.text is not None:
+            x = x + self.text(elements["text"])
         return x + self.acts(elements["act_before"]) + self.before(self.normal(elements["latent_before"]))
 
     def normal(self, latents: Tensor) -> Tensor:
@@ -127,13 +145,17 @@ class PhrasePrior(nn.Module):
     def loss(self, batch: dict[str, Tensor], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """Nats of chords and acts, and the flow's error of new phrases, each a mean over its elements."""
         elements = self.told(batch, generator)
-        hidden, _ = self.mamba(self.embed(elements))
+        hidden, _ = self.mamba(self.dropped(self.embed(elements)))
+        hidden = self.dropped(hidden)
         bar, cell = batch["real"] & (batch["kind"] == BAR), batch["real"] & (batch["kind"] == CELL)
         first, second = (batch["chords"][bar][:, half] for half in range(2))
         chord = F.cross_entropy(self.to_first(hidden[bar]), first) + F.cross_entropy(self.second(hidden[bar], first), second)
         act = F.cross_entropy(self.to_act(hidden[cell]), batch["act"][cell])
         flow = self.flow_loss(hidden[is_new(batch)], batch["latent"][is_new(batch)], generator)
         return 0.5 * chord + act + flow, {"chord": chord / 2, "act": act, "flow": flow}
+
+    def dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.config.dropout, self.training)
 
     def flow_loss(self, told: Tensor, latents: Tensor, generator: torch.Generator) -> Tensor:
         """Mean squared error of the velocity at `times` times of each latent."""
@@ -151,12 +173,15 @@ class PhrasePrior(nn.Module):
     def told(self, batch: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
         """The elements of a batch of windows, with what was before each, and some controls left out."""
         b, size = batch["kind"].shape
-        elements = {name: batch[name] for name in ("kind", "family", "metre", "place", "near", "register", "density", "chords", "past", "back")}
+        elements = {name: batch[name] for name in ("kind", *TRACK, "metre", "place", "near", "chords", "past", "back")}
         elements |= {name: batch[name][:, None].expand(-1, size) for name in PIECE}
         drop_all = torch.rand(b, generator=generator) < (self.config.drop_all if self.training else 0.0)
         for name, unsaid in self.unsaid.items():
             left_out = drop_all | (torch.rand(b, generator=generator) < (self.config.drop if self.training else 0.0))
             elements[name] = torch.where(left_out.to(elements[name].device)[:, None], unsaid, elements[name])
+        if self.config.text is not None:
+            left_out = drop_all | (torch.rand(b, generator=generator) < (self.config.drop_text if self.training else 0.0))
+            elements["text"] = (batch["text"] * ~left_out.to(batch["text"].device)[:, None])[:, None].expand(-1, size, -1)
         act = torch.where(batch["kind"] == BAR, ACTS, batch["act"])
         elements["act_before"] = F.pad(act[:, :-1], (1, 0), value=ACTS)
         elements["latent_before"] = F.pad(batch["latent"][:, :-1], (0, 0, 1, 0))

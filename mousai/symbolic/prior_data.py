@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mousai.checks import MAX_WORKERS, check_number
+from mousai.conditioners.contrastive import TEXT
+from mousai.data.captions import caption
 from mousai.data.loader import SourceConfig
 from mousai.data.sealed import read_sealed, write_sealed
 from mousai.randomness import seed_of
@@ -30,12 +32,14 @@ from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.sources import Piece, open_scores, read_scores
 
 if TYPE_CHECKING:
+    from mousai.conditioners.contrastive import PooledText
     from mousai.symbolic.phrase_vae import PhraseVAE
 
 BAR, CELL = 0, 1  # kinds of elements
 PLACES = 8  # bars that are told apart by their number
 NEAR_END = 4  # bars before the end that are told so
-MADE_BY = 2  # of the file's form
+MADE_BY = 3  # of the file's form
+TEXTS = 3  # that are said of a piece, one of them at a time
 
 
 @dataclass(frozen=True)
@@ -73,25 +77,33 @@ def materials(config: PriorDataConfig) -> list[tuple[Material, str, float]]:
     for source in config.sources:
         spec, weight = (source.spec, source.weight) if isinstance(source, SourceConfig) else (source, 1.0)
         for piece, score in read_scores(open_scores(spec)):
-            found.append((material_of(score, piece.metadata.get("style") or style_of_source(spec)), piece.split, weight))
+            material = material_of(score, piece.metadata.get("style") or style_of_source(spec))
+            found.append((replace(material, texts=texts_of(piece)), piece.split, weight))
     return found
 
 
-def cached(config: PriorDataConfig, vae: PhraseVAE, fingerprint: str, say: Callable[[str], object]) -> dict[str, Tensor]:
-    """The tensors of all pieces, from the file that they are kept in, which is made where it is not there or of others."""
+def texts_of(piece: Piece) -> tuple[str, ...]:
+    """What may be said of a piece: captions of its metadata without the key, since every piece is moved to one of two; none of what nothing is known of."""
+    known = {name: value for name, value in piece.metadata.items() if name != "key"}
+    found = [caption(known, random.Random(seed_of("texts", piece.key, number))) for number in range(TEXTS)]
+    return tuple(found) if all(found) else ()
+
+
+def cached(config: PriorDataConfig, vae: PhraseVAE, fingerprint: str, say: Callable[[str], object], text: PooledText | None = None) -> dict[str, Tensor]:
+    """The tensors of all pieces, from the file that they are kept in, which is made where it is not there or of others; with `text`, of what is said of them too."""
     specs = [(source.spec, source.weight) if isinstance(source, SourceConfig) else (source, 1.0) for source in config.sources]
     files = [_known_of(piece) for spec, _ in specs for piece in open_scores(spec)]
-    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files))))}
+    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files)))), "text": text.text.config.name if text is not None else ""}
     path = Path(config.cache)
     if path.is_file():
         try:
             tensors, said = read_sealed(path)
-            if said == made_of:
+            if said == made_of or (text is None and said == made_of | {"text": said.get("text")}):  # words that nobody asks for do no harm
                 return tensors
         except (ValueError, OSError) as error:
             say(f"the scores are encoded anew: {error}")
     say(f"encoding the phrases of {len(files)} scores to {path}, once")
-    tensors = encoded(materials(config), vae)
+    tensors = encoded(materials(config), vae, text)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_sealed(path, tensors, made_of)
     return tensors
@@ -103,8 +115,8 @@ def _known_of(piece: Piece) -> tuple[str, int, int, str, str]:
     return piece.key, there.st_size, there.st_mtime_ns, piece.split, str(piece.metadata.get("style", ""))
 
 
-def encoded(pieces: Sequence[tuple[Material, str, float]], vae: PhraseVAE) -> dict[str, Tensor]:
-    """Pieces as flat tensors: what is told of each, its bars and its tracks one after another, and each different phrase's latent once."""
+def encoded(pieces: Sequence[tuple[Material, str, float]], vae: PhraseVAE, text: PooledText | None = None) -> dict[str, Tensor]:
+    """Pieces as flat tensors: what is told of each, its bars and its tracks one after another, each different phrase's latent once, and the embeddings of its texts."""
     known: dict[tuple[bytes, bool, int], int] = {}
     phrases: list[Phrase] = []
     columns: dict[str, list] = {name: [] for name in ("pieces", "weights", "bars", "tracks", "acts", "cells")}
@@ -124,12 +136,26 @@ def encoded(pieces: Sequence[tuple[Material, str, float]], vae: PhraseVAE) -> di
         columns["pieces"].append([len(material.bars), len(material.tracks), int(material.minor), material.tempo])
         columns["weights"].append(weight)
         columns["bars"] += [[metre_class(bar.metre), bar.length, *chords] for bar, chords in zip(material.bars, material.chords.tolist(), strict=True)]
-        columns["tracks"] += [[track.family, track.register, track.density] for track in material.tracks]
+        columns["tracks"] += [[track.family, track.register, track.density, track.polyphony] for track in material.tracks]
         columns["acts"] += material.acts.flatten().tolist()
         columns["cells"] += cells.flatten().tolist()
     made = {name: torch.tensor(values, dtype=torch.float32 if name == "weights" else torch.int32) for name, values in columns.items()}
-    text = torch.frombuffer(bytearray("\n".join(names).encode()), dtype=torch.uint8)
-    return {**made, "names": text, "latents": latents_of(phrases, vae)}
+    made["names"] = torch.frombuffer(bytearray("\n".join(names).encode()), dtype=torch.uint8)
+    if text is not None:
+        made["texts"] = embedded([material.texts for material, _, _ in pieces], text)
+    return {**made, "latents": latents_of(phrases, vae)}
+
+
+def embedded(texts: Sequence[tuple[str, ...]], encoder: PooledText) -> Tensor:
+    """The embeddings `(pieces, TEXTS, features)` of texts; zeros where nothing is said."""
+    different = sorted({each for some in texts for each in some}, key=len)
+    rows = [encoder.encode(different[first : first + 64]).vectors[TEXT] for first in range(0, len(different), 64)]
+    places, known = {each: place for place, each in enumerate(different)}, torch.cat(rows) if rows else torch.zeros(0, encoder.gives.vectors[TEXT])
+    made = torch.zeros(len(texts), TEXTS, encoder.gives.vectors[TEXT])
+    for row, some in enumerate(texts):
+        if some:
+            made[row] = known[[places[each] for each in some]]
+    return made
 
 
 def latents_of(phrases: Sequence[Phrase], vae: PhraseVAE) -> Tensor:
@@ -155,7 +181,7 @@ class PriorWindows(Dataset):
             if split in (None, here[0]) and bars and tracks:
                 style = styles.index(here[1]) if here[1] in styles else len(styles)
                 self.pieces.append({
-                    "style": style, "minor": minor, "tempo": tempo, "bars": tensors["bars"][bar : bar + bars].long(), "tracks": tensors["tracks"][track : track + tracks].long(),
+                    "style": style, "minor": minor, "tempo": tempo, "texts": tensors["texts"][row] if "texts" in tensors else None, "bars": tensors["bars"][bar : bar + bars].long(), "tracks": tensors["tracks"][track : track + tracks].long(),
                     "acts": tensors["acts"][cell : cell + bars * tracks].view(bars, tracks).long(), "cells": tensors["cells"][cell : cell + bars * tracks].view(bars, tracks).long(),
                 })  # fmt: skip
                 weights.append(float(tensors["weights"][row]) * bars * tracks)
@@ -173,14 +199,14 @@ class PriorWindows(Dataset):
         piece = self.pieces[min(bisect.bisect_right(self.cumulative, rng.random() * self.cumulative[-1]), len(self.pieces) - 1)]
         bars = self.bars_in(len(piece["tracks"]))
         first = rng.randint(0, max(0, len(piece["bars"]) - bars))
-        return self.window(piece, first, min(bars, len(piece["bars"]) - first))
+        return self.window(piece, first, min(bars, len(piece["bars"]) - first), rng.randrange(TEXTS))
 
     def bars_in(self, tracks: int) -> int:
         """How many bars of so many tracks fit into a window."""
         return max(1, self.config.elements // (1 + tracks))
 
-    def window(self, piece: dict, first: int, count: int) -> dict[str, Tensor]:
-        """The elements of `count` bars from `first` on, with zeros to the window's size."""
+    def window(self, piece: dict, first: int, count: int, text: int = 0) -> dict[str, Tensor]:
+        """The elements of `count` bars from `first` on, with zeros to the window's size; of what is said of the piece it is told number `text`."""
         tracks, last = len(piece["tracks"]), first + count
         here = piece["bars"][first:last]
         near = (len(piece["bars"]) - 1 - torch.arange(first, last)).clamp(max=NEAR_END)
@@ -201,12 +227,13 @@ class PriorWindows(Dataset):
             "kind": rows(torch.full((count,), BAR), torch.full((count, tracks), CELL)), "metre": told(here[:, 0]), "chords": told(here[:, 2:]), "near": told(near), "place": told(place),
             "past": told(spans), "act": rows(torch.zeros(count, dtype=torch.long), acts), "latent": rows(torch.zeros(count, latents.shape[-1]), latents),
             "back": rows(torch.zeros(count, *back.shape[2:]), back),
-            **{name: rows(torch.zeros(count, dtype=torch.long), piece["tracks"][:, i].expand(count, -1)) for i, name in enumerate(("family", "register", "density"))},
+            **{name: rows(torch.zeros(count, dtype=torch.long), piece["tracks"][:, i].expand(count, -1)) for i, name in enumerate(("family", "register", "density", "polyphony"))},
             "real": torch.ones(count * (1 + tracks), dtype=torch.bool),
         }  # fmt: skip
         size = max(self.config.elements, 1 + tracks)
         elements = {name: torch.cat([part, part.new_zeros(size - len(part), *part.shape[1:])]) for name, part in fields.items()}
-        return elements | {name: torch.tensor(piece[name]) for name in ("style", "minor", "tempo")}
+        said = {} if piece["texts"] is None else {"text": piece["texts"][text]}
+        return elements | said | {name: torch.tensor(piece[name]) for name in ("style", "minor", "tempo")}
 
 
 def acts_within(acts: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import mousai
 from mousai import checkpoint, config
@@ -65,10 +66,17 @@ def test_a_run_that_was_killed_equals_one_that_was_not(part: str, request: pytes
     assert whole.keys() == killed.keys() and all(whole[name].equal(killed[name]) for name in whole)
 
 
-def test_options_of_the_loop_leave_a_plain_model_that_composes(prior_recipe: Path, tmp_path: Path) -> None:
-    options = ["train.sigma_reparam=true", "train.zclip=2.5", "prior.mamba.norm_first=false"]
-    train(prior_recipe, tmp_path / "run", options)
-    assert mousai.load(tmp_path / "run/model").compose("piano", bars=1, seed=0).num_notes > 0
+def test_options_of_the_loop_leave_a_plain_model_that_composes(prior_recipe: Path, tiny_encoder: Path, tmp_path: Path) -> None:
+    told = ["prior.polyphony=true", f"prior.text={{name: {tiny_encoder}, max_length: 16}}", "prior.text_features=32"]
+    train(prior_recipe, tmp_path / "run", ["train.sigma_reparam=true", "train.zclip=2.5", "prior.mamba.norm_first=false", *told])
+    composer = mousai.load(tmp_path / "run/model")
+    assert checkpoint.load_config(tmp_path / "run/model")["licences"] == {"text": None}
+    torch.nn.init.normal_(composer.prior.text.weight, generator=torch.Generator().manual_seed(0))
+    one, other = (composer.compose(prompt, bars=8, seed=0) for prompt in ("piano", "piano dance noise"))
+    assert one.num_notes > 0 and one.chords != other.chords  # words that name nothing are heard
+    forget()
+    with pytest.raises(ValueError, match="text_features: expected 32, as the text encoder .* has, came 31"):
+        train(prior_recipe, tmp_path / "other", [*told, "prior.text_features=31"])
 
 
 def test_the_ablation_bench_has_a_row_for_each_variant(prior_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
