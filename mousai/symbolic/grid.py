@@ -92,7 +92,7 @@ class GridPrior(nn.Module):
     @property
     def unsaid(self) -> dict[str, int]:
         """The class of each control that is not said."""
-        return UNSAID | {"style": len(self.config.styles) + 1}
+        return {name: value for name, value in UNSAID.items() if name in TOLD} | {"style": len(self.config.styles) + 1}
 
     def cells(self, latents: Tensor) -> Tensor:
         """Latents `(b, l, latent)`, 0 of rests, as what is diffused `(b, latent + 1, l)`: of unit variance, and 1 where a cell plays, -1 where it rests."""

@@ -24,8 +24,8 @@ class GridWindows(PriorWindows):
     def bars_in(self, tracks: int) -> int:
         return max(1, self.config.elements // tracks)
 
-    def window(self, piece: dict, first: int, count: int) -> dict[str, Tensor]:
-        """The cells of `count` bars from `first` on, bar after bar, with zeros to the window's size."""
+    def window(self, piece: dict, first: int, count: int, text: int = 0) -> dict[str, Tensor]:
+        """The cells of `count` bars from `first` on, bar after bar, with zeros to the window's size; they are told no text."""
         tracks, last = len(piece["tracks"]), first + count
         cells = piece["cells"][first:last]
         latents = self.latents[cells.clamp(min=0)] * (cells >= 0)[..., None]  # (bars, tracks, latent)
