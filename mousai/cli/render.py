@@ -138,7 +138,7 @@ def replay(
 
 
 def _replay_score(file: Path, out: Path | None, model: str | None, going_on: Path | None, as_json: bool) -> None:
-    from mousai.jobs.compose import replay as run
+    from mousai.jobs.compose_again import replay as run
 
     done = run(file, model, out, going_on)
     why = f"; {done.file.name} was made with {'; with '.join(done.differs)}" if done.differs else ""

@@ -22,8 +22,9 @@ from mousai import checkpoint
 from mousai.conditioners.contrastive import TEXT, PooledText
 from mousai.recipe import SYMBOLIC, part_with_weights, phrases_fingerprint
 from mousai.request.score import Infill, ScoreRequest
+from mousai.request.score_piece import ScorePiece
 from mousai.symbolic import midi
-from mousai.symbolic.composer import Composer, Written
+from mousai.symbolic.composer import Composer, Memory, Written
 from mousai.symbolic.excerpt import region_of
 from mousai.symbolic.grid import GridPrior
 from mousai.symbolic.harmony import chord_symbol, moved, signature
@@ -35,6 +36,7 @@ from mousai.symbolic.plan import Plan, plan_going_on, plan_of, wishes_of
 from mousai.symbolic.practice import TICKS
 from mousai.symbolic.prior import PhrasePrior
 from mousai.symbolic.score import LENGTH, START, Part, Score, notes_of
+from mousai.symbolic.sections import goes_on, joined, plans_of
 
 KINDS = ("phrases", "prior")
 MOST_TICKS = 2**15 - 1  # a quarter, of a MIDI file
@@ -60,13 +62,16 @@ class Symbolic:
         }  # fmt: skip
 
     def compose(
-        self, prompt: str | ScoreRequest, bars: int | None = None, seed: int = 0, *, going_on: Score | None = None,
+        self, prompt: str | ScoreRequest | ScorePiece, bars: int | None = None, seed: int = 0, *, going_on: Score | None = None,
         progress: Callable[[int, int], None] | None = None, **settings: Any,
     ) -> Score:  # fmt: skip
         """The score for a prompt; `settings` are the other fields of `request.score.ScoreRequest`, such as key="F minor", metre="3/4", instruments="cello, piano".
 
         With `going_on` it is that score, as it is, and so many bars after it. `progress(done, total)` counts bars. ValueError in one line for what cannot be.
+        A `ScorePiece` says all itself.
         """
+        if isinstance(prompt, ScorePiece):
+            return self.compose_sections(prompt, progress)
         request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, bars=bars, seed=seed, **settings)
         plan, material = (plan_of(request), None) if going_on is None else plan_going_on(request, going_on)
         composer, written = Composer(self.phrases, self.prior, plan, text=self.text_of(request.prompt)), []
@@ -80,6 +85,23 @@ class Symbolic:
         recipe = {"compose": request.to_dict(), **self.facts}
         new = self.score_of(plan, written, recipe)
         return new if going_on is None else followed(going_on, material, new)
+
+    def compose_sections(self, piece: ScorePiece, progress: Callable[[int, int], None] | None = None) -> Score:
+        """The score of a piece in sections: one memory goes through them all."""
+        plans, scores, lengths, memory = plans_of(piece), [], [], Memory()
+        total, before = plans[-1].bars, None
+        for plan in plans:
+            if before is not None and not goes_on(before, plan):
+                memory.forget_bars()
+            composer, written = Composer(self.phrases, self.prior, replace(plan, bars=total), memory), []
+            for bar in composer.bars(plan.bars):
+                written.append(replace(bar, bar=replace(bar.bar, start=len(written) * plan.bar_length)))
+                if progress:
+                    progress(memory.bar, total)
+            scores.append(self.score_of(plan, written, None))
+            lengths.append(len(written) * plan.bar_length * TICKS // GRID)
+            before = plan
+        return replace(joined(scores, lengths, piece.names), recipe={"compose": piece.to_dict(), **self.facts})
 
     def infill(
         self, score: Score, bars: tuple[int, int] | None = None, tracks: str | Sequence[str | int] = (), prompt: str | ScoreRequest = "", seed: int = 0, *,

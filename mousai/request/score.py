@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mousai.checks import check_number, checked_text, short
@@ -19,7 +20,7 @@ EMPTY_WORDS = set("a an the in at with and of for to on by is it as music piece 
 _SAID = {  # what request/music.py reads out of numbers and letters
     "bpm": re.compile(r"\b\d{2,3}(?:\.\d+)?\s*-?(?:bpm|beats? (?:per|a) minute)\b", re.IGNORECASE),
     "key": re.compile(
-        r"\b[A-G](?:#|♯|b|♭|[ -]sharp|[ -]flat)?[ -]?(?:major|minor|maj|min)\b|\b(?:in|key of) [A-G][#♯b♭]?m?(?=$|[\s,.;])", re.IGNORECASE
+        r"\b[A-G](?:#|♯|b|♭|[ -]sharp|[ -]flat)?[ -]?(?:major|minor|maj|min)\b|\b(?:in|key of) [A-G][#♯b♭]?m?(?: (?:major|minor))?(?=$|[\s,.;])", re.IGNORECASE
     ),
     "metre": re.compile(r"(?<![\d/])\d{1,2}/\d{1,2}(?![\d/])"),
 }
@@ -104,14 +105,25 @@ def bars_said(text: str) -> int | tuple[int, int]:
 
 @dataclass(frozen=True)
 class Words:
-    """What a prompt's words became, and which became nothing."""
+    """What a prompt's words became, and which became nothing; `by` has the words that say each."""
 
     heard: dict[str, Any]
     unheard: tuple[str, ...]
+    by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def alone(self, *names: str) -> Words:
         """These words where nothing but `names` of what was heard is of use."""
-        return Words({name: value for name, value in self.heard.items() if name in names}, (*self.unheard, *(str(name) for name in self.heard if name not in names)))
+        idle = [word for name in self.heard if name not in names for word in self.by.get(name, ())]
+        used = {word for name in names for word in self.by.get(name, ())}
+        unheard = dict.fromkeys((*self.unheard, *(word for word in idle if word not in used)))
+        return Words({name: value for name, value in self.heard.items() if name in names}, tuple(unheard), self.by)
+
+    def with_options(self, said: Mapping[str, Any]) -> Words:
+        """With what options say; words that say the same otherwise are not heard."""
+        against = [name for name, value in self.heard.items() if name in said and value != said[name] and value != list(said[name] if name == "instruments" else ())]
+        against += [name for name, option in (("mode", "key"), ("mode", "chords"), ("tempo", "bpm")) if option in said and name in self.heard]
+        rest = self.alone(*(name for name in self.heard if name not in against))
+        return Words({**rest.heard, **{name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}}, rest.unheard, self.by)
 
 
 def style_named(prompt: str) -> str:
@@ -123,28 +135,36 @@ def density_named(prompt: str) -> float | None:
     return next((factor for word, factor in DENSITY_WORDS.items() if has(prompt, word)), None)
 
 
+def words_in(prompt: str, known: Iterable[str]) -> tuple[str, ...]:
+    """Those of `known` that a prompt has."""
+    return tuple(dict.fromkeys(words for words in known if has(prompt, words)))
+
+
 def words_of(prompt: str, instruments: dict[str, str]) -> Words:
     """Which words of a prompt say what; `instruments` are those that it names, by the words that do."""
     heard: dict[str, Any] = {name: value for name, value in in_words(prompt).said().items()}
+    by = {name: tuple(match[0].strip() for match in pattern.finditer(prompt)) for name, pattern in _SAID.items() if name in heard}
     left = prompt
-    for name, pattern in _SAID.items():
-        left = pattern.sub(" ", left) if name in heard else left
+    for name in by:
+        left = _SAID[name].sub(" ", left)
+    if "metre" in heard:
+        by["metre"] += words_in(prompt, DANCES)
     if style := style_named(prompt):
-        heard["style"] = style
+        named = [(each.name.replace("_", " "), *each.phrases, *each.genre) for each in STYLES.values() if each.name == style]
+        heard["style"], by["style"] = style, words_in(prompt, named[0] if named else SONG_WORDS)
     if factor := density_named(prompt):
-        heard["density"] = factor
+        heard["density"], by["density"] = factor, words_in(prompt, DENSITY_WORDS)
     if instruments:
-        heard["instruments"] = list(instruments.values())
+        heard["instruments"], by["instruments"] = list(instruments.values()), tuple(instruments)
     pace = next((word for word in PACES if has(prompt, word)), None)
     if pace and "bpm" not in heard:
-        heard["tempo"] = pace
+        heard["tempo"], by["tempo"] = pace, (pace,)
     if mode := next((mode for test in (mode_named, mode_words) for mode in ("minor", "major") if test(prompt, mode)), None):
         heard.setdefault("mode", mode)
-    known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *PACES, *instruments]
-    for each in STYLES.values():
-        known += [each.name.replace("_", " "), *each.phrases, *each.genre] if each.name == style else []
-        known += [word for mode, words in each.moods.items() if heard.get("mode") == mode or heard.get("key", "").endswith(mode) for word in words]
+    mode = heard.get("mode") or heard.get("key", "").rpartition(" ")[2]
+    by["mode"] = words_in(prompt, [*(word for each in STYLES.values() for word in each.moods.get(mode, ())), *(f"{mode} {what}" for what in ("key", "mode", "scale")), f"in {mode}"])
+    known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *PACES, *instruments, *by.get("style", ()), *by["mode"]]
     for words in sorted(known, key=len, reverse=True):
         left = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", " ", left, flags=re.IGNORECASE)
     unheard = [word for word in re.findall(r"[^\W_][\w'#♯♭/-]*", left) if word.lower() not in EMPTY_WORDS and word.lower() not in ("major", "minor")]
-    return Words(heard, tuple(dict.fromkeys(unheard)))
+    return Words(heard, tuple(dict.fromkeys(unheard)), by)

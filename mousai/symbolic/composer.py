@@ -60,6 +60,11 @@ class Memory:
         """Another to go on from, while this one stays."""
         return copy.deepcopy(self)
 
+    def forget_bars(self) -> None:
+        """No earlier bar comes again from here on."""
+        for kept in (self.chords, self.latents, self.phrases):
+            kept.clear()
+
 
 @dataclass
 class Sketch:
@@ -76,11 +81,11 @@ class Composer:
     def __init__(self, vae: PhraseVAE, prior: PhrasePrior, plan: Plan, memory: Memory | None = None, text: Tensor | None = None) -> None:
         self.vae, self.prior, self.plan, self.text = vae, prior, plan, text
         self.memory = memory or Memory()
-        self.given = [given_chords(symbol) for symbol in plan.home_chords]
+        self.given, self.first = [given_chords(symbol) for symbol in plan.home_chords], self.memory.bar
 
-    def bars(self) -> Iterator[Written]:
-        """The bars that are left, without end if the plan has none."""
-        last = self.plan.bars
+    def bars(self, last: int | None = None) -> Iterator[Written]:
+        """The bars that are left, to before number `last` where that is said, without end if the plan has none."""
+        last = self.plan.bars if last is None else last
         while last is None or self.memory.bar < last:
             count = AT_ONCE if last is None else min(AT_ONCE, last - self.memory.bar)
             first = self.memory.bar
@@ -151,11 +156,15 @@ class Composer:
         told, memory.states = self.prior.step(elements, memory.states)
         return told
 
+    def chord_given(self, bar: int) -> tuple[int, tuple[int, ...]]:
+        """The chord that is asked for in a bar; they come one a bar from the plan's first on, again and again."""
+        return self.given[(bar - self.first) % len(self.given)]
+
     def draw_chords(self, told: Tensor, near: int) -> tuple[int, int]:
         """The chords of the bar's halves: those that are given, the tonic at the very end, else drawn."""
         plan, bar = self.plan, self.memory.bar
         if self.given:
-            chord = self.given[bar % len(self.given)][0]
+            chord = self.chord_given(bar)[0]
             return chord, chord
         if near == 0 and plan.bars is not None:
             return TONIC[plan.mode], TONIC[plan.mode]
@@ -207,7 +216,7 @@ class Composer:
 
     def pitches(self, bar: int, chords: tuple[int, int], track: int) -> Tensor:
         """Which pitches `(2, 2, 128)` a player may play in each half of a bar: within it, and where it begins."""
-        given = self.given[bar % len(self.given)][1] if self.given else ()
+        given = self.chord_given(bar)[1] if self.given else ()
         return pitches(self.plan.players[track], chords, given, self.plan.mode, self.plan.up)
 
 

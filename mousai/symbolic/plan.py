@@ -16,6 +16,7 @@ from mousai.randomness import seed_of
 from mousai.request.music import has, in_words, settled
 from mousai.request.score import DEFAULT_BARS, ScoreRequest, density_named, style_named
 from mousai.symbolic.harmony import chord_moved
+from mousai.symbolic.instruments import ALSO_CALLED, NAMES, NOT_IN_PROMPTS
 from mousai.symbolic.material import DENSITIES, UNPITCHED, Material, Track, halves, material_of
 from mousai.symbolic.phrases import GRID, Bar
 from mousai.symbolic.practice import score_of
@@ -30,10 +31,10 @@ RANGES = {  # sounding pitches that an instrument has
 }  # fmt: skip
 WHOLE_RANGE = (21, 108)
 AROUND = 17  # semitones on each side of where a part lies that it may go to
-ALSO_CALLED = {"voice": 52, "singer": 52, "vocals": 52, "guitar": 25, "bass": 33, "synth": 81, "synthesizer": 81, "strings": 48, "horn": 60, "oboe": 68, "bassoon": 70, "sax": 66, "pad": 89, "keys": 4, "upright bass": 32}
 FAMILY_TRACKS = (  # register and density of a family where no style says them
     (10, 6), (13, 4), (10, 4), (9, 5), (6, 4), (11, 4), (10, 3), (10, 4), (11, 4), (12, 4), (12, 4), (10, 2), (10, 2), (9, 5), (12, 4), (10, 2), (21, 7),
 )  # fmt: skip
+METRE_WORD = re.compile(r"(?<![\d/])(?:[1-9]|1\d)/(?:2|4|8|16)(?![\d/])")
 NOT_WANTED = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+")
 
 
@@ -98,18 +99,36 @@ class Wishes:
 
 def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
     """The plan of a request: what is said, what the prompt says, and what fits it, drawn from the seed; ValueError for what cannot be played."""
+    check_metre(request)
     music = settled(request.music(), request.prompt, request.seed)
     bpm, name = music.bpm or 70.0, music.metre or "4/4"
     metre = METRES[name]
-    quarters = bpm * (1.5 if metre[1] == 8 else 1.0)
+    quarters = quarters_of(bpm, metre)
     root, mode = key_of(music.key)
-    seconds_a_bar = 4 * metre[0] / metre[1] * 60 / quarters
-    bars = request.bars if request.bars is not None else DEFAULT_BARS if request.seconds is None else max(1, round(request.seconds / seconds_a_bar))
-    style = style_named(request.prompt)
-    players = players_of(request, style or "piano", mode)
+    bars, style = bars_for(request, metre, quarters), style_named(request.prompt)
+    players = denser(usual_players(request, style or "piano"), denser_by(request))
     return Plan(
-        style, root, mode, metre, round(quarters, 3), players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature, request.spread
+        style, root, mode, metre, quarters, players, None if endless else bars, tuple((music.chords or "").split()), request.seed, request.guidance, request.temperature, request.spread
     )
+
+
+def check_metre(request: ScoreRequest) -> None:
+    """ValueError for a metre in the prompt that is not composed in."""
+    named = METRE_WORD.search(request.prompt)
+    if request.metre is None and named and named[0] not in METRES:
+        raise ValueError(f"metre: expected {', '.join(METRES)}; the prompt says {named[0]}, which is not composed in: leave it away")
+
+
+def quarters_of(bpm: float, metre: tuple[int, int]) -> float:
+    """Quarters a minute of a tempo in beats, which of eighths are three of them."""
+    return round(bpm * (1.5 if metre[1] == 8 else 1.0), 3)
+
+
+def bars_for(request: ScoreRequest, metre: tuple[int, int], quarters: float) -> int:
+    """How many bars are asked for, in whole ones that come nearest to the seconds."""
+    if request.bars is not None or request.seconds is None:
+        return request.bars or DEFAULT_BARS
+    return max(1, round(request.seconds * quarters * metre[1] / (240 * metre[0])))
 
 
 def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
@@ -123,8 +142,7 @@ def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
     metre, quarters = material.bars[-1].metre, score.tempos[-1][1] if score.tempos else 120.0
     if metre not in METRES.values() or material.bars[-1].length != 4 * GRID * metre[0] // metre[1]:
         raise ValueError(f"the score ends in {metre[0]}/{metre[1]}; what goes on does so in {', '.join(METRES)}, after a whole bar")
-    seconds_a_bar = 4 * metre[0] / metre[1] * 60 / quarters
-    new = request.bars if request.bars is not None else DEFAULT_BARS if request.seconds is None else max(1, round(request.seconds / seconds_a_bar))
+    new = bars_for(request, metre, quarters)
     mode = "minor" if material.minor else "major"
     root = ((9 if material.minor else 0) - material.up) % 12
     factor, players = denser_by(request), []
@@ -164,18 +182,18 @@ def player_going_on(part: Part, up: int, track: Track) -> Player:
     return replace(player, low=min(player.low, int(played.min())), high=max(player.high, int(played.max()))) if len(played) else player
 
 
-def players_of(request: ScoreRequest, style: str, mode: str) -> tuple[Player, ...]:
+def usual_players(request: ScoreRequest, style: str) -> tuple[Player, ...]:
     """Who plays: the instruments that are said, or named in the prompt, else an ensemble of the style, as its arranger has it for this seed."""
     said = request.instruments or tuple(dict.fromkeys(instruments_in(request.prompt)))
     usual = ensemble(style, request.seed)
     if request.instruments or (said and style_named(request.prompt) == ""):
-        players = tuple(player_of(word, usual, number) for number, word in enumerate(said))
-    else:
-        players = usual
-    louder = denser_by(request)
-    tracks = [replace(player.track, density=min(max(player.track.density + louder, 0), DENSITIES - 1)) for player in players]
-    order = sorted(range(len(players)), key=lambda i: (not players[i].drums, tracks[i].register, i))  # as the prior has learned it
-    return tuple(replace(players[i], track=tracks[i]) for i in order)
+        usual = tuple(player_of(word, usual, number) for number, word in enumerate(said))
+    return tuple(sorted(usual, key=lambda player: (not player.drums, player.track.register)))  # as the prior has learned it
+
+
+def denser(players: Sequence[Player], half_octaves: int) -> tuple[Player, ...]:
+    """Players who play more, or less."""
+    return tuple(replace(player, track=replace(player.track, density=min(max(player.track.density + half_octaves, 0), DENSITIES - 1))) for player in players)
 
 
 def ensemble(style: str, seed: int) -> tuple[Player, ...]:
@@ -218,7 +236,7 @@ def player_of(word: str, usual: Sequence[Player], number: int) -> Player:
 
 def programs() -> dict[str, int]:
     """General MIDI's programmes by the words that name them."""
-    named = {name.lower(): 8 * family for family, name in enumerate(FAMILIES)}
+    named = {name: number for number, name in enumerate(NAMES)} | {name.lower(): 8 * family for family, name in enumerate(FAMILIES)}
     for voice_name, voice in VOICES.items():
         melodic = [preset for bank, preset in voice.programs if bank != 128]
         if melodic:
@@ -234,7 +252,7 @@ def instruments_in(prompt: str) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     left = NOT_WANTED.sub(" ", prompt.lower())
-    for word in sorted([*programs(), "drums", "percussion"], key=len, reverse=True):
+    for word in sorted([*(name for name in programs() if name not in NOT_IN_PROMPTS), "drums", "percussion"], key=len, reverse=True):
         if has(left, word) or has(left, f"{word}s"):
             found[f"{word}s" if has(left, f"{word}s") else word] = word
             left = left.replace(word, " ")

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import torch
 from mousai import checkpoint
 from mousai.cli.main import main
 from mousai.jobs import compose as job, info
+from mousai.jobs.compose_again import replay
 from mousai.jobs.train import train
 from mousai.pipelines.symbolic import Symbolic, load
 from mousai.recipe import load_part
@@ -21,7 +23,7 @@ from mousai.request.score import ScoreRequest, words_of
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer
 from mousai.symbolic.limits import BASS
-from mousai.symbolic.plan import instruments_in, plan_of
+from mousai.symbolic.plan import instruments_in, plan_of, programs
 from mousai.symbolic.score import LENGTH, PITCH, START, notes_of
 from mousai.theory import SCALES, chord_tones, key_of
 
@@ -102,17 +104,20 @@ def test_words_say_what_they_became() -> None:
     assert words.unheard == ("glass",) and set(words.heard["instruments"]) == {"piano", "harmonica"}
     assert words_of("busy brass band at 96 bpm in Bb major", {}).unheard == ()
     assert words_of("500 bpm, 11/8, rubato", {}).unheard == ("500", "11/8", "rubato")
-    assert words_of("slow rock", {}).alone("style").unheard == ("tempo",)
+    assert words_of("slow rock", {}).alone("style").unheard == ("slow",)
+    words = job.heard_in(ScoreRequest(prompt="melancholic waltz in F minor, slow oboe", key="C major", bpm=90.0))
+    assert words.heard == {"instruments": ["oboe"], "bpm": 90.0, "key": "C major", "metre": "3/4"} and set(words.unheard) == {"in F minor", "melancholic", "slow"}
+    assert job.heard_in(ScoreRequest(prompt="slow sad rock with a flute"), job.KEPT).unheard == ("flute", "slow", "sad")
 
 
 @pytest.mark.parametrize("wrong, said", [
-    ({"key": "H minor"}, "key: expected a key"), ({"metre": "7/8"}, "metre: expected"), ({"instruments": "kazoo"}, "instruments: expected names"), ({"bars": 0}, "bars: expected"),
+    ({"key": "H minor"}, "key: expected a key"), ({"metre": "7/8"}, "metre: expected"), ({"instruments": "kazoo"}, "instruments: expected names"), ({"prompt": "march in 7/8"}, "the prompt says 7/8"), ({"bars": 0}, "bars: expected"),
     ({"bars": 4, "seconds": 9.0}, "give one"), ({"density": 9.0}, "density: expected"), ({"chords": "Q7"}, "chords: expected a chord"), ({"downbeat": 1.0}, "begins with a bar"),
     ({"instruments": "piano," * 8 + "piano"}, "at most 8"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(wrong: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
-        plan_of(ScoreRequest(prompt="piano", **wrong))
+        plan_of(ScoreRequest(**{"prompt": "piano", **wrong}))
     assert "\n" not in str(error.value)
 
 
@@ -203,17 +208,17 @@ def test_it_goes_on_from_a_score_which_stays_as_it_is(composer: Symbolic, untrai
         allowed = {(3 + step) % 12 for step in SCALES["minor"]}.union(*(chord_tones(symbol) for _, symbol in score.chords))
         assert part.drums or set((part.notes[part.notes[:, START] >= end][:, PITCH] % 12).tolist()) <= allowed
     assert sum(int((part.notes[:, START] >= end).sum()) for part in score.parts) > 0
-    again = job.replay(made.path, untrained)
+    again = replay(made.path, untrained)
     assert again.same and again.path.read_bytes() == made.path.read_bytes()
     with pytest.raises(ValueError, match="key: what is made for a score keeps that of the score"):
         composer.compose("rock in C major", bars=2, going_on=odd)
     for wrong in ("begun.mid", {"file": "begun.mid"}, {**score.recipe["continues"], "at": 5}):
         midi.write(tmp_path / "foreign.mid", replace(score, recipe={**score.recipe, "continues": wrong}))
         with pytest.raises(ValueError, match="does not say by file, hash and at"):
-            job.replay(tmp_path / "foreign.mid", untrained)
+            replay(tmp_path / "foreign.mid", untrained)
     (tmp_path / "begun.mid").unlink()
     with pytest.raises(FileNotFoundError, match="was made from begun.mid"):
-        job.replay(made.path, untrained)
+        replay(made.path, untrained)
     fives = replace(odd, metres=((0, 5, 4),))
     with pytest.raises(ValueError, match="ends in 5/4"):
         composer.compose("rock", bars=2, going_on=fives)
@@ -223,3 +228,59 @@ def test_an_instrument_that_is_not_wanted_does_not_play():
     assert list(instruments_in("no drums, just solo flute and harp").values()) == ["flute", "harp"]
     assert list(instruments_in("a song without any piano, violin only").values()) == ["violin"]
     assert "drums" in words_of("no drums, harp", instruments_in("no drums, harp")).unheard
+
+
+def test_every_programme_has_a_name_and_prompts_are_not_taken_for_sounds() -> None:
+    assert set(programs().values()) == set(range(128)) and programs()["koto"] == 107 and programs()["tenor sax"] == 66
+    assert list(instruments_in("warm rain, a soundtrack of applause for tenor sax and church organ").values()) == ["church organ", "tenor sax"]
+    assert plan_of(ScoreRequest(prompt="x", instruments="fx 1 (rain), koto")).players[0].program in (96, 107)
+
+
+def test_sections_change_on_the_way(composer: Symbolic, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sections = [
+        {"name": "intro", "prompt": "slow rock in E minor", "bars": 3}, {"prompt": "fast, busy", "bars": 2}, {"name": "turn", "key": "A major", "chords": "A D7", "bars": 3},
+        {"name": "out", "metre": "3/4", "bpm": 90, "seconds": 6, "density": 0.5},
+    ]  # fmt: skip
+    (tmp_path / "piece.yaml").write_text(json.dumps({"title": "Four rooms", "seed": 3, "sections": sections}))
+    with pytest.raises(SystemExit) as ended:
+        main(["compose", "--sections", str(tmp_path / "piece.yaml"), "--count", "2", "--out", str(tmp_path / "out"), "--model", str(untrained), "--json"])
+    assert not ended.value.code
+    made = json.loads(capsys.readouterr().out)["scores"]
+    assert [Path(each["path"]).name for each in made] == ["four-rooms.mid", "four-rooms-2.mid"] and made[0]["sections"][1] == {"name": "section 2", "heard": {"density": 1.6, "tempo": "fast"}, "unheard": []}
+    score, other = (midi.read(each["path"]) for each in made)
+    assert score != other and score.sections == ((0, "intro"), (3 * 1920, "section 2"), (5 * 1920, "turn"), (8 * 1920, "out")) and made[0]["bars"] == 11
+    assert [each[0] for each in score.tempos] == [0, 3 * 1920, 8 * 1920] and score.tempos[0][1] < 80 < 119 < score.tempos[1][1] and score.tempos[2][1] == 90
+    assert score.metres == ((0, 4, 4), (8 * 1920, 3, 4)) and score.keys == ((0, 1, True), (5 * 1920, 3, False))
+    turn = [symbol for tick, symbol in score.chords if 5 * 1920 <= tick < 8 * 1920]
+    assert turn == ["A", "D", "A"]
+    for part in score.parts:
+        inside = part.notes[(part.notes[:, START] >= 5 * 1920) & (part.notes[:, START] < 8 * 1920)]
+        scale = {(9 + step) % 12 for step in SCALES["major"]} | set(chord_tones("D7"))
+        assert part.drums or set((inside[:, PITCH] % 12).tolist()) <= scale
+        assert (inside[:, START] + inside[:, LENGTH] <= 8 * 1920).all()
+    again = replay(made[1]["path"], untrained)
+    assert again.same and again.path.read_bytes() == Path(made[1]["path"]).read_bytes()
+    for wrong, said in (
+        ({"sections": [{"prompt": "x"}]}, "section 1: missing key 'bars'"), ({"sections": [{"bars": 2, "kye": "C"}]}, "section 1: unknown key 'kye'"), ({"sections": []}, "sections, a list of them"),
+        ({"sections": [{"bars": 2}, {"bars": 2, "prompt": "5/8"}]}, "the prompt says 5/8"), ({"pieces": [{"sections": [{"bars": 2}]}, 7]}, "piece 2, expected a mapping"),
+    ):  # fmt: skip
+        (tmp_path / "wrong.yaml").write_text(json.dumps(wrong))
+        with pytest.raises(SystemExit) as ended:
+            main(["compose", "--sections", str(tmp_path / "wrong.yaml"), "--out", str(tmp_path / "no"), "--model", str(untrained)])
+        assert ended.value.code == 2 and said in capsys.readouterr().err and not (tmp_path / "no").exists()
+
+
+def test_a_sound_goes_through_the_cascade_and_chords_come_from_a_file(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mousai.jobs import compose_sound
+
+    asked = []
+    monkeypatch.setattr("mousai.pipelines.cascade.load", lambda model: model)
+    monkeypatch.setattr("mousai.jobs.generate.clips_of", lambda request, cascade, folder, name, format: asked.append((request, cascade, folder / f"{name}.{format}")) or iter([SimpleNamespace(path=asked[-1][2])]))
+    rendering = compose_sound.Rendering("wav", cascade=compose_sound.Cascading(strength=0.3))
+    made = next(job.compose([ScoreRequest(prompt="jazz", bars=2, seed=4, key="F major", metre="6/8", bpm=100, chords="F C7")], untrained, tmp_path / "a.mid", rendering=rendering, picture=False))
+    request, model, place = asked[0]
+    assert made.varied == place == tmp_path / "a-varied.wav" and model == "starter" and request.prompts == ("jazz",) and (request.init, request.strength, request.seed) == (str(made.audio), 0.3, 4)
+    assert (request.bpm, request.key, request.metre, request.downbeat, request.chords) == (100, "F major", "6/8", 0.0, "F C")
+    assert job.chords_said(str(made.path)) == "F C" and job.chords_said("Am F") == "Am F" and job.chords_said(None) is None
+    with pytest.raises(ValueError, match="prompt: is empty"):
+        next(job.compose([ScoreRequest(prompt="")], untrained, tmp_path))

@@ -1,0 +1,127 @@
+"""The sound of composed scores: rendered by instruments, and varied by an audio model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mousai.audio.write import FORMATS
+from mousai.checks import check_number, short
+from mousai.files import writing_folder
+from mousai.jobs.places import free, taken
+from mousai.request.piece import slug
+from mousai.symbolic.harmony import NO_CHORD, chord_class, tonic
+from mousai.symbolic.score import Score
+from mousai.theory import METRES, key_name
+
+STEMS = "-stems"  # behind a score's name: the folder of its parts' sound
+VARIED = "-varied"  # the sound as an audio model has varied it
+
+
+@dataclass(frozen=True)
+class Cascading:
+    """How an audio model varies a score's sound: which, and by how much, near 0: as it is, 1: nothing left of it but its loudness."""
+
+    model: str | Path = "starter"
+    strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("strength", self.strength, 0, 1, above=True)
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """How scores are made to sound: the file format, who plays (a SoundFont's file, "auto", or None for the own instruments), stems, LUFS, and whether an audio model varies what is heard."""
+
+    format: str
+    soundfont: str | Path | None = None
+    stems: bool = False
+    loudness: float | None = None
+    cascade: Cascading | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"render: expected one of {', '.join(FORMATS)}, came {short(self.format)}")
+        check_number("loudness", self.loudness, -70, 0, unit=" LUFS")
+
+
+def font_of(rendering: Rendering | None) -> Any:
+    if rendering is None or rendering.soundfont is None:
+        return None
+    from mousai.data.synth.soundfont import load as load_font, locate
+
+    return load_font(str(locate(rendering.soundfont)))
+
+
+def render(score: Score, path: Path, rendering: Rendering, font: Any, seed: int) -> tuple[Path, tuple[Path, ...]]:
+    """Writes the sound of a score beside its file, `NAME.FORMAT`, and where asked for `NAME-stems/PART.FORMAT`."""
+    import torch
+
+    from mousai.audio import io
+    from mousai.audio.loudness import brought_to
+    from mousai.symbolic.sound import SAMPLE_RATE, play
+
+    sound = play(score, font, stems=rendering.stems, seed=seed)
+    audio = torch.from_numpy(sound.audio)
+    if rendering.loudness is not None:
+        audio = brought_to(audio, SAMPLE_RATE, rendering.loudness)
+    place = path.with_suffix(f".{rendering.format}")
+    place = io.write(
+        place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name}, otherwise=lambda: free(path.parent, path.stem, rendering.format)
+    ).path
+    return place, _stems(score, path, sound.stems, rendering.format) if sound.stems else ()
+
+
+def _stems(score: Score, path: Path, sounds: Sequence[np.ndarray], format: str) -> tuple[Path, ...]:
+    """Writes the sound of each part to a folder beside the score's file, which is there when all of it is."""
+    import torch
+
+    from mousai.audio import io
+    from mousai.symbolic.sound import SAMPLE_RATE
+
+    names = [f"{number}-{slug(part.name)}.{format}" for number, part in enumerate(score.parts, 1)]
+
+    def write(folder: Path) -> None:
+        with writing_folder(folder, new=True) as new:
+            for name, sound in zip(names, sounds, strict=True):
+                io.write(new / name, torch.from_numpy(sound), SAMPLE_RATE)
+
+    folder = taken(path.parent, f"{path.stem}{STEMS}", None, write)
+    return tuple(folder / name for name in names)
+
+
+class Varying:
+    """An audio model that varies sounds, read once for many."""
+
+    def __init__(self, how: Cascading) -> None:
+        from mousai.pipelines.cascade import load
+
+        self.how, self.cascade = how, load(how.model)
+
+    def vary(self, sound: Path, score: Score, prompt: str, seed: int, format: str) -> Path:
+        """Writes what the model makes of a score's sound, by its prompt, in its tempo, metre and key where these stay, over its chords; returns the file."""
+        from mousai.jobs.generate import clips_of
+        from mousai.request.clip import Request
+
+        made = clips_of(Request(prompts=(prompt,), init=str(sound), strength=self.how.strength, seed=seed, **told_of(score)), self.cascade, sound.parent, f"{sound.stem}{VARIED}", format)
+        return next(made).path
+
+
+def told_of(score: Score) -> dict[str, Any]:
+    """Tempo, metre and key of a score as an audio model is told them, where they stay; and a chord for each bar."""
+    said: dict[str, Any] = {}
+    name = "/".join(map(str, score.metres[0][1:])) if len(score.metres) == 1 else ""
+    if name in METRES:
+        said |= {"metre": name, "downbeat": 0.0}
+        if len(score.tempos) == 1:
+            said["bpm"] = score.tempos[0][1] / (1.5 if score.metres[0][2] == 8 else 1.0)
+        holding = [[symbol for tick, symbol in score.chords if tick <= start][-1:] for start, _ in score.bars()]
+        if all(each and chord_class(each[0]) != NO_CHORD for each in holding):
+            said["chords"] = " ".join(each[0] for each in holding)
+    if len(score.keys) == 1:
+        said["key"] = key_name(tonic(*score.keys[0][1:]), "minor" if score.keys[0][2] else "major")
+    return said
