@@ -105,8 +105,8 @@ def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
     return text
 
 
-def extra(package: str, what: str, name: str | None = None, module: str | None = None) -> ModuleType:
-    """The module of an optional package, or one of its modules; ValueError names the extra (`name`, by default the package's) to install for `what`."""
+def extra(package: str, what: str, name: str | None = None, module: str | None = None, otherwise: str = "") -> ModuleType:
+    """The module of an optional package, or one of its modules; ValueError names the extra (`name`, by default the package's) to install for `what`, and what to do `otherwise`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of what a package means to change in itself
@@ -114,7 +114,7 @@ def extra(package: str, what: str, name: str | None = None, module: str | None =
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != package:
             raise  # the package is here, and lacks one of its own
-        raise ValueError(f"{what} needs the package {package}: `pip install 'mousai[{name or package}]'`") from error
+        raise ValueError(f"{what} needs the package {package}: `pip install 'mousai[{name or package}]'`{otherwise and ', or '}{otherwise}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

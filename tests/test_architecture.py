@@ -54,6 +54,8 @@ def imports(path: Path, at_module_level: bool = False, with_types: bool = True) 
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 yield inner if inner in MODULES else node.module
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "extra" and isinstance(node.args[0], ast.Constant):
+            yield node.args[0].value  # checks.extra imports an optional package by its name
 
 
 def walk(node: ast.AST, at_module_level: bool, with_types: bool) -> Iterator[ast.AST]:

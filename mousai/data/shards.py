@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mousai.audio import io
-from mousai.checks import Problems
+from mousai.checks import Problems, extra
 from mousai.data.index import Index, cache_folder, is_url
 from mousai.data.sidecars import KINDS, NEVER_AUDIO, SIDECAR_BYTES, decoded, sidecar_metadata
 from mousai.files import writing
@@ -93,10 +93,7 @@ def local_shards(pattern: str) -> list[Path]:
 
 def expanded(pattern: str) -> list[str]:
     """The paths and URLs of a pattern, `::` between several and braces written out; ValueError for too many."""
-    try:
-        from webdataset import shardlists
-    except ImportError:
-        raise ImportError("WebDataset shards need the package webdataset: pip install 'mousai[webdataset]'") from None
+    shardlists = extra("webdataset", "what reads shards", module="webdataset.shardlists")
     many = f"{pattern[:200]}: stands for more than {MAX_SHARDS:,} shards, which is the most"
     if sum(abs(int(last) - int(first)) for first, last in re.findall(r"\{(-?\d{1,18})\.\.(-?\d{1,18})", pattern)) > MAX_SHARDS:
         raise ValueError(many)

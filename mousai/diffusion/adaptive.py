@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mousai.checks import extra
 from mousai.diffusion.process import Process
 from mousai.diffusion.samplers import Predict
 
@@ -13,11 +14,8 @@ TOLERANCE = 1e-4  # of each step, absolute and relative
 
 @torch.no_grad()
 def dopri5(process: Process, predict: Predict, x: Tensor, tolerance: float = TOLERANCE) -> Tensor:
-    """From noise x at t = 1 to data at t = 0; ImportError names the extra where torchdiffeq is not installed."""
-    try:
-        from torchdiffeq import odeint
-    except ImportError as error:
-        raise ImportError("the sampler dopri5 needs torchdiffeq: pip install 'mousai[dopri5]', or take heun") from error
+    """From noise x at t = 1 to data at t = 0; ValueError names the extra where torchdiffeq is not installed."""
+    odeint = extra("torchdiffeq", "the sampler dopri5", "dopri5", otherwise="take heun").odeint
 
     def slope(t: Tensor, x: Tensor) -> Tensor:
         at = t.to("cpu", torch.float32)

@@ -224,7 +224,7 @@ def folder_for(out: str | Path) -> Path:
 def write(out: Path, report: dict[str, Any], text: str) -> dict[str, Any]:
     """Writes figures about a model, under a heading that says what they were made of; gives the figures back."""
     head = f"# {report['evaluates']}: {report['model']} ({report['fingerprint']})\n\n"
-    head += f"data {report['data']}, split {report['split']}; {report['codec_steps']} decoding steps, seed {report['seed']}\n\n"
+    head += f"data {report['data']}, split {report['split'] or 'all'}; {report['codec_steps']} decoding steps, seed {report['seed']}\n\n"
     return save(out, report, head + text)
 
 

@@ -90,6 +90,6 @@ def text_of(report: dict[str, Any]) -> str:
         f"of these vectors' own covariance {loss['floor_known']:.4f} (share {loss['share_known']:.3f}).\n\n"
     )  # fmt: skip
     return (
-        f"# flow: {report['flow']} ({report['fingerprint']})\n\ndata {report['data']}, split {report['split']}, {report['clips']} clips, {report['takes']} vectors a text, seed {report['seed']}\n\n"
+        f"# flow: {report['flow']} ({report['fingerprint']})\n\ndata {report['data']}, split {report['split'] or 'all'}, {report['clips']} clips, {report['takes']} vectors a text, seed {report['seed']}\n\n"
         f"{said}{chr(10).join(lines)}\n\nThe right clip among all:\n\n{chr(10).join(asked)}\n"
     )

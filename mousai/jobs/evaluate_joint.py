@@ -73,7 +73,7 @@ def text_of(report: dict[str, Any]) -> str:
     cosine = report["cosines"]
     return (
         f"# joint: {report['joint']['name']} ({report['space']})\n\n"
-        f"data {report['data']}, split {report['split']}, {len(report['clips'])} clips of {report['seconds']:g} s, seed {report['seed']}\n\n"
+        f"data {report['data']}, split {report['split'] or 'all'}, {len(report['clips'])} clips of {report['seconds']:g} s, seed {report['seed']}\n\n"
         f"Chance in brackets.\n\n{table(report['rows'])}\n\n"
         f"Mean cosine of a clip with its own text {cosine['own']:.3f}, with others' {cosine['others']:.3f}; between clips {cosine['between_clips']:.3f}.\n"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mousai.checks import extra
 from mousai.files import write_text
 from mousai.pictures.figures import save_png
 
@@ -24,14 +25,11 @@ class Points:
 
 
 def flattened(vectors: Tensor, way: str = "pca", seed: int = 0) -> Tensor:
-    """Vectors `(n, e)` as points `(n, 2)`: `pca` or `umap` (McInnes et al., arXiv 1802.03426); ImportError where its package is missing."""
+    """Vectors `(n, e)` as points `(n, 2)`: `pca` or `umap` (McInnes et al., arXiv 1802.03426); ValueError where its package is missing."""
     if way not in ("pca", "umap"):
         raise ValueError(f"map: expected pca or umap, came {way!r}")
     if way == "umap" and len(vectors) > 3:
-        try:
-            from umap import UMAP
-        except ImportError as error:
-            raise ImportError("a map by umap needs umap-learn: pip install 'mousai[audition]', or take pca") from error
+        UMAP = extra("umap", "a map by umap", "audition", otherwise="take pca").UMAP
         neighbours = min(NEIGHBOURS, len(vectors) - 1)
         made = UMAP(n_neighbors=neighbours, min_dist=LEAST_DISTANCE, metric="cosine", random_state=seed, n_jobs=1, init="random" if len(vectors) < 12 else "spectral")
         return torch.from_numpy(made.fit_transform(vectors.float().numpy())).float()
@@ -63,19 +61,16 @@ def map_png(groups: Mapping[str, Points], picks: Points, path: str | Path, title
 
 
 def map_html(groups: Mapping[str, Points], picks: Points, path: str | Path, title: str) -> None:
-    """The same as one page that needs no network; ImportError where plotly is missing."""
-    try:
-        from plotly.graph_objects import Figure, Scatter
-    except ImportError as error:
-        raise ImportError("a map as a page needs plotly: pip install 'mousai[audition]', or leave --html away") from error
-    figure = Figure()
+    """The same as one page that needs no network; ValueError where plotly is missing."""
+    plotly = extra("plotly", "a map as a page", "audition", "plotly.graph_objects", "leave --html away")
+    figure = plotly.Figure()
     for name, group in groups.items():
         x, y = group.place.T.tolist()
-        figure.add_trace(Scatter(x=x, y=y, mode="markers", name=escaped(name), text=[escaped(words) for words in group.words], hoverinfo="text", marker={"size": 6, "opacity": 0.6}))
+        figure.add_trace(plotly.Scatter(x=x, y=y, mode="markers", name=escaped(name), text=[escaped(words) for words in group.words], hoverinfo="text", marker={"size": 6, "opacity": 0.6}))
     x, y = picks.place.T.tolist()
     numbers = [str(number) for number in range(1, len(x) + 1)]
     figure.add_trace(
-        Scatter(x=x, y=y, mode="markers+text", name="picks", text=numbers, textposition="top right", hovertext=[escaped(words) for words in picks.words], hoverinfo="text",
+        plotly.Scatter(x=x, y=y, mode="markers+text", name="picks", text=numbers, textposition="top right", hovertext=[escaped(words) for words in picks.words], hoverinfo="text",
                 marker={"size": 14, "color": "rgba(0,0,0,0)", "line": {"color": "black", "width": 2}})
     )  # fmt: skip
     figure.update_layout(title=escaped(title), template="plotly_white", xaxis={"visible": False}, yaxis={"visible": False})

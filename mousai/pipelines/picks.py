@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mousai.checks import extra
+
 NEAR_SHARE = 0.02  # of all pairs are near by the measure of `density`
 NEIGHBOURS = 4  # of a point in a dense region, of `dbscan`
 PAIRED, MOST_PAIRED = ("dbscan", "density"), 10_000  # these have every distance in memory at once, 0.8 GB of so many vectors, several times
-EXTRA = "choosing by {} needs scikit-learn: pip install 'mousai[audition]', or take diverse, centre or density"
+OTHERWISE = "take diverse, centre or density"
 
 
 def pick(vectors: Tensor, way: str, k: int, seed: int = 0) -> list[int]:
-    """The places of k of the unit vectors `(n, e)`; ValueError for an unknown way or n < k, ImportError where a package is missing."""
+    """The places of k of the unit vectors `(n, e)`; ValueError for an unknown way or n < k, and where a package is missing."""
     if way not in WAYS:
         raise ValueError(f"pick: expected one of {', '.join(WAYS)}, came {way!r}")
     if not 1 <= k <= len(vectors):
@@ -73,13 +75,10 @@ def diverse(vectors: Tensor, k: int, seed: int = 0, first: tuple[int, ...] = ())
 
 
 def kmeans(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
-    try:
-        from sklearn.cluster import KMeans
-    except ImportError as error:
-        raise ImportError(EXTRA.format("kmeans")) from error
+    cluster = extra("sklearn", "choosing by kmeans", "audition", "sklearn.cluster", OTHERWISE)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Number of distinct clusters")  # of equal vectors there are fewer
-        labels = torch.from_numpy(KMeans(k, n_init=4, random_state=seed).fit_predict(vectors.numpy())).long()
+        labels = torch.from_numpy(cluster.KMeans(k, n_init=4, random_state=seed).fit_predict(vectors.numpy())).long()
     chosen = []
     for label in labels.bincount(minlength=k).argsort(descending=True, stable=True).tolist():
         members = torch.nonzero(labels == label)[:, 0]
@@ -89,14 +88,11 @@ def kmeans(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
 
 
 def dbscan(vectors: Tensor, k: int, seed: int = 0) -> list[int]:
-    try:
-        from sklearn.cluster import DBSCAN
-    except ImportError as error:
-        raise ImportError(EXTRA.format("dbscan")) from error
+    cluster = extra("sklearn", "choosing by dbscan", "audition", "sklearn.cluster", OTHERWISE)
     apart = distances(vectors)
     near = min(NEIGHBOURS, len(vectors) - 1)
     reach = float(apart.sort(dim=1).values[:, near].median())
-    labels = torch.from_numpy(DBSCAN(eps=max(reach, 1e-9), min_samples=near + 1, metric="precomputed").fit_predict(apart.numpy())).long()
+    labels = torch.from_numpy(cluster.DBSCAN(eps=max(reach, 1e-9), min_samples=near + 1, metric="precomputed").fit_predict(apart.numpy())).long()
     regions = [torch.nonzero(labels == label)[:, 0] for label in range(int(labels.max()) + 1)]
     regions.sort(key=len, reverse=True)
     middles = [int(members[apart[members][:, members].sum(1).argmin()]) for members in regions[:k]]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mousai.checks import extra
 from mousai.files import read_bytes, writing
 from mousai.symbolic.phrases import GRID, LONGEST_BAR
 from mousai.symbolic.score import Part, Score, notes_of
@@ -31,11 +32,7 @@ _RECIPE = re.compile(rb"\xff\x01[\x80-\xff]{0,3}[\x00-\x7f](mousai \{)")
 
 def symusic() -> ModuleType:
     """The library, an extra; ValueError says what to install."""
-    try:
-        import symusic
-    except ImportError as error:
-        raise ValueError("scores need symusic: pip install 'mousai[symbolic]'") from error
-    return symusic
+    return extra("symusic", "what reads and writes scores", "symbolic")
 
 
 def read(path: str | Path) -> Score:
@@ -143,10 +140,15 @@ def recipe_in(data: bytes) -> dict[str, Any] | None:
     if found is None:
         return None
     try:
-        recipe, _ = json.JSONDecoder().raw_decode(data[found.start(1) + len(b"mousai ") :].decode("latin-1"))
+        recipe, _ = json.JSONDecoder(parse_constant=_no_number).raw_decode(data[found.start(1) + len(b"mousai ") :].decode("latin-1"))
     except (ValueError, RecursionError):  # which deep nesting raises
         return None
     return recipe
+
+
+def _no_number(name: str) -> None:
+    """NaN and infinities, which ours never hold and JSON does not know."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _length(number: int) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mousai.checks import extra
 from mousai.symbolic import midi
 from mousai.symbolic.phrases import GRID, UNHEARD, on_grid
 from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score
@@ -38,10 +39,7 @@ class Tokenizer:
 
     def __init__(self) -> None:
         """ValueError says what to install where the extra `symbolic` is not."""
-        try:
-            import miditok
-        except ImportError as error:
-            raise ValueError("REMI+ tokens need miditok: pip install 'mousai[symbolic]'") from error
+        miditok = extra("miditok", "what makes REMI+ tokens", "symbolic")
         config = miditok.TokenizerConfig(
             pitch_range=(0, 127), beat_res={(0, LONGEST_BEATS): GRID}, num_velocities=32, use_chords=False, use_programs=True, use_tempos=True,
             num_tempos=46, tempo_range=(30, 210), use_time_signatures=True, time_signature_range=DENOMINATORS, one_token_stream_for_programs=True,

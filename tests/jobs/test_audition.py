@@ -266,9 +266,9 @@ def test_what_is_missing_is_named(monkeypatch, tmp_path):
     points = Points(torch.zeros(1, 2), ["one"])
     monkeypatch.setitem(sys.modules, "plotly.graph_objects", None)
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(ImportError, match=r"needs plotly: pip install 'mousai\[audition\]'"):
+    with pytest.raises(ValueError, match=r"needs the package plotly: `pip install 'mousai\[audition\]'`, or leave --html away"):
         map_html({}, points, tmp_path / "map.html", "x")
-    with pytest.raises(ImportError, match=r"needs umap-learn: pip install 'mousai\[audition\]'"):
+    with pytest.raises(ValueError, match=r"needs the package umap: `pip install 'mousai\[audition\]'`, or take pca"):
         flattened(torch.randn(9, 4), "umap")
     assert flattened(torch.randn(1, 4)).shape == (1, 2)
 

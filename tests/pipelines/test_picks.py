@@ -82,5 +82,5 @@ def test_what_cannot_be_picked_is_refused(monkeypatch):
     with pytest.raises(ValueError, match="no numbers"):
         pick(vectors, "diverse", 2)
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    with pytest.raises(ImportError, match=r"kmeans needs scikit-learn: pip install 'mousai\[audition\]'"):
+    with pytest.raises(ValueError, match=r"kmeans needs the package sklearn: `pip install 'mousai\[audition\]'`, or take diverse"):
         pick(clusters((4, 3))[0], "kmeans", 2)

@@ -89,6 +89,8 @@ def test_what_is_no_score_is_refused_in_one_line(data: bytes, said: str, tmp_pat
 def test_a_few_bytes_ask_for_no_more_than_is_there() -> None:
     deep = HEADER + track(b"\x00\xff\x01\x8f\x50mousai " + b'{"a":' + b"[" * 100_000 + NOTE)
     assert midi.recipe_in(deep) is None
+    assert midi.recipe_in(HEADER + track(b'\x00\xff\x01\x10mousai {"a": 1}' + NOTE)) == {"a": 1}
+    assert midi.recipe_in(HEADER + track(b'\x00\xff\x01\x12mousai {"a": NaN}' + NOTE)) is None
     at_once = midi.decoded(HEADER + track(b"\x00\xff\x51\x03\x00\x00\x00" + NOTE))  # no time a quarter
     assert at_once.tempos == () and np.isfinite(at_once.seconds)
     one_tick = b"MThd" + struct.pack(">IHHH", 6, 0, 1, 1)

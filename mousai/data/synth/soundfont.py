@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mousai.checks import extra
 from mousai.data.synth.sfmodulators import baked
 
 SAMPLE_RATE = 48000
@@ -42,10 +43,7 @@ class Font:
 
     def __init__(self, path: str | Path) -> None:
         """Raises ValueError for what is no General MIDI SoundFont; needs the extra `soundfont`."""
-        try:
-            import tinysoundfont
-        except ImportError as error:
-            raise ValueError("playing a SoundFont needs tinysoundfont: pip install 'mousai[soundfont]' (docs/data.md says how without PyAudio)") from error
+        tinysoundfont = extra("tinysoundfont", "playing a SoundFont", "soundfont", otherwise="see docs/data.md for how to do without PyAudio")
         self.path = Path(path)
         self._synth: Any = tinysoundfont.Synth(gain=0.0, samplerate=SAMPLE_RATE)
         try:
