@@ -20,6 +20,7 @@ from mousai.theory import QUALITIES
 
 WINDOW = 4  # bars of what the distance looks at
 HOP = 2
+MOST = 4.0  # standard deviations that a feature counts: one odd rhythm is not to weigh more than all else
 COMPONENTS = 20  # principal ones of the features that the distance is taken in
 LAGS = (1, 2, 4, 8)  # bars
 RUNS = (8, 12, 16, 24, 32)  # steps of the runs that are looked for
@@ -107,11 +108,11 @@ def _shares(classes: np.ndarray, count: int, weight: np.ndarray | None = None) -
 
 
 class Space:
-    """Where distances are taken: `COMPONENTS` principal components of features, each of unit variance before, as in the windows `(n, features)` it is made of."""
+    """Where distances are taken: `COMPONENTS` principal components of features, each of unit variance and within `MOST` before, as in the windows `(n, features)` it is made of."""
 
     def __init__(self, known: np.ndarray) -> None:
         self.mean, self.scale = known.mean(0), np.maximum(known.std(0), 1e-3)
-        _, _, axes = np.linalg.svd((known - self.mean) / self.scale, full_matrices=False)
+        _, _, axes = np.linalg.svd(self._normal(known), full_matrices=False)
         self.axes = axes[:COMPONENTS].T
 
     def distance(self, one: np.ndarray, other: np.ndarray) -> float:
@@ -122,8 +123,11 @@ class Space:
         cross = np.sqrt(np.linalg.eigvalsh(root @ spread_other @ root).clip(min=0)).sum()
         return float(((mean - mean_other) ** 2).sum() + np.trace(spread) + np.trace(spread_other) - 2 * cross)
 
+    def _normal(self, windows: np.ndarray) -> np.ndarray:
+        return ((windows - self.mean) / self.scale).clip(-MOST, MOST)
+
     def _gaussian(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        there = (windows - self.mean) / self.scale @ self.axes
+        there = self._normal(windows) @ self.axes
         return there.mean(0), np.cov(there, rowvar=False)
 
 
