@@ -90,3 +90,33 @@ def practice_scores(tmp_path):
     manifest = tmp_path / "manifest.jsonl"
     manifest.write_text('{"file": "a.mid", "split": "train", "style": "piano"}\n{"file": "b.mid", "split": "valid", "style": "piano"}\n{"file": "c.mid", "split": "valid", "style": "piano"}\n')
     return manifest
+
+
+def test_controls_are_heard_in_notes_that_have_them(controls):
+    asked = arpeggio(8, up=2)
+    assert controls.key_agrees(asked, 2, "major") and controls.key_agrees(asked, 11, "minor") and not controls.key_agrees(asked, 8, "major")
+    waltz = Score(12, (Part("p", 0, False, notes_of((12 * beat, 12, 60 + 12 * (beat % 3 == 0) + step, 80) for beat in range(24) for step in ((0, 4, 7) if beat % 3 == 0 else (0,)))),))
+    assert controls.bar_lines(waltz, 36) == pytest.approx(3 / (5 / 3)) and controls.bar_lines(waltz, 48) == pytest.approx(1, abs=0.1)
+    rows = [arpeggio(4, up) for up in range(4)], [shifted(arpeggio(4, up), 7) for up in range(4)]
+    judge = controls.Judge({"on the beat": rows[0], "off the beat": rows[1]})
+    assert judge.name(arpeggio(5, 5)) == "on the beat" and judge.name(shifted(arpeggio(5, 5), 7)) == "off the beat"
+
+
+def test_the_bench_of_controls_has_a_row_for_each(controls, practice_scores, untrained, capsys, monkeypatch, tmp_path):
+    manifest = practice_scores.read_text() + practice_scores.read_text().replace("piano", "rock")
+    practice_scores.write_text(manifest)
+    monkeypatch.setattr(sys, "argv", ["score_controls.py", "--model", str(untrained), "--real", str(practice_scores), "--bars", "4", "--each", "1", "--out", str(tmp_path)])
+    assert controls.main() == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()][2:]
+    assert [row[0] for row in rows][:4] == ["key", "metre", "density", "register"] and rows[-1][1] == "held-out scores" and (tmp_path / "controls.json").is_file()
+
+
+@pytest.fixture
+def controls(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    return importlib.import_module("score_controls")
+
+
+def shifted(score: Score, far: int) -> Score:
+    (part,) = score.parts
+    return Score(score.ticks, (Part(part.name, part.program, False, part.notes + np.array([far, 0, 0, 0])),), score.tempos, score.metres)
