@@ -26,8 +26,8 @@ SHORTER = [
     (r"--steps \d+", "--steps 2"),
     (r"--best-of \d+", "--best-of 2 --seconds 2"),
     (r"^(mousai audition .*) --seconds \d+", r"\1 --seconds 1.5"),
-    (r"^(mousai compose --prompts .*)", r"\1 --bars 2"),
     (r"--bars \d+(?![\d-])", "--bars 16"),
+    (r"^(mousai compose --prompts .*)", r"\1 --bars 2"),
     (r"^(mousai compose .*) --seconds \d+", r"\1 --seconds 8"),
     (r"--count 1600", "--count 20"),
 ]

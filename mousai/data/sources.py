@@ -111,7 +111,7 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
     text = str(spec)
     index = open_index(text, index_beside)
     source = Source(text, index, quiet=quiet)
-    if re.search(r"\.tar\b", text):
+    if re.search(r"\.tar\b", text) or text.startswith("pipe:"):
         found = shard_files(text, index)
     elif text.endswith(".jsonl"):
         found = manifest_files(Path(text))

@@ -222,6 +222,7 @@ def test_local_shards_are_read_in_place(tmp_path: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize(("pattern", "message"), [
     ("pipe:touch pwned; cat a.tar", "is a command.*say --allow-pipe"),
+    ("pipe:touch pwned", "is a command.*say --allow-pipe"),
     ("a.tar::pipe:touch pwned; cat a.tar", "is a command"),
     ("PIPE:touch pwned; cat a.tar", "is a command"),
     ("{pipe:touch pwned;,}cat a.tar", "is a command"),
