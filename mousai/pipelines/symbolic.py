@@ -89,11 +89,12 @@ class Symbolic:
     def compose_sections(self, piece: ScorePiece, progress: Callable[[int, int], None] | None = None) -> Score:
         """The score of a piece in sections: one memory goes through them all."""
         plans, scores, lengths, memory = plans_of(piece), [], [], Memory()
-        total, before = plans[-1].bars, None
-        for plan in plans:
+        total, before, text = plans[-1].bars, None, None
+        for plan, section in zip(plans, piece.sections, strict=True):
+            text = self.text_of(section.prompt) if section.prompt else text
             if before is not None and not goes_on(before, plan):
                 memory.forget_bars()
-            composer, written = Composer(self.phrases, self.prior, replace(plan, bars=total), memory), []
+            composer, written = Composer(self.phrases, self.prior, replace(plan, bars=total), memory, text), []
             for bar in composer.bars(plan.bars):
                 written.append(replace(bar, bar=replace(bar.bar, start=len(written) * plan.bar_length)))
                 if progress:
