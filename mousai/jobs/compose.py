@@ -179,7 +179,7 @@ def _written(
     if picture:
         from mousai.pictures.piano_roll import piano_roll_png
 
-        title = f"{request.prompt[:90]}, seed {request.seed}"
+        title = ", ".join(filter(None, (request.prompt[:90], made_of(score), f"seed {request.seed}")))
         drawn = taken(folder, path.stem, "png", lambda place: piano_roll_png(score, place, title, new=True))
     beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
@@ -190,6 +190,19 @@ def _written(
     else:
         words = heard_in(request, KEPT if "continues" in score.recipe or "infills" in score.recipe else ())
     return Composed(path, drawn, audio, varied, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, words, told_of(score), sections)
+
+
+def made_of(score: Score) -> str:
+    """What was made anew of a file, or gone on from, in a few words."""
+    recipe = score.recipe or {}
+    before = recipe.get("infills") or recipe.get("continues")
+    if before is None:
+        return ""
+    if "infills" not in recipe:
+        return f"after {before['file']}"
+    what = [f"bars {before['bars'][0]} to {before['bars'][1]}"] if before["bars"] else []
+    what += [f"tracks {', '.join(before['tracks'])}"] if before["tracks"] else []
+    return f"{before['file']} with {', '.join(what)} made anew"
 
 
 def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:

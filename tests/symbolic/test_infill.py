@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mousai.cli.main import main
+from mousai.jobs.compose import made_of
 from mousai.jobs.compose_again import replay
 from mousai.pipelines.symbolic import Symbolic, load
 from mousai.recipe import load_part, part_from, phrases_fingerprint
@@ -115,6 +116,7 @@ def test_the_command_line_infills_and_replays(composer: Symbolic, song: Score, u
     assert code == 0 and json.loads(out)["scores"][0]["bars"] == len(song.bars())
     made = midi.read(tmp_path / "out.mid")
     assert made.recipe["infills"]["bars"] == [3, 4] and made.parts[0] == song.parts[0] != made.parts[1]
+    assert made_of(made) == "in.mid with bars 3 to 4, tracks 2 made anew" and made_of(song) == ""
     again = replay(tmp_path / "out.mid", untrained)
     assert again.same and again.path.read_bytes() == (tmp_path / "out.mid").read_bytes()
     midi.write(tmp_path / "odd.mid", replace(made, recipe={**made.recipe, "infills": {**made.recipe["infills"], "bars": "x"}}))
