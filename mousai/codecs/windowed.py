@@ -32,6 +32,14 @@ class WindowedCodec(nn.Module, ABC):
     def decode_windows(self, windows: list[Tensor], firsts: list[int], seeds: list[int], steps: int, callback: Callback) -> list[Tensor]:
         """Audio `(b, c, l * hop)` of windows `(b, d, l)` of one length, whose first latent frames have these numbers in the piece."""
 
+    def window_bytes(self, num_frames: int) -> int:
+        """About the memory that decoding a window of at most so many frames takes, whatever the weights do."""
+        return self.frames_bytes(min(num_frames, self.stride_frames + 2 * self.context_frames))
+
+    def frames_bytes(self, num_frames: int) -> int:
+        """The same of a window of so many frames; 0 = nobody knows."""
+        return 0
+
     @torch.no_grad()
     def encode(self, audio: Tensor, whole: bool = False) -> Tensor:
         """Latents `(b, d, ceil(s / hop))` of zero mean and unit variance for audio `(b, c, s)` of any length; `whole`: in one window."""

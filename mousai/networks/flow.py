@@ -84,6 +84,10 @@ class Modulated(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
+    def row_bytes(self, num_tokens: int) -> int:
+        """About the memory of a row: every block's keys and values of the text, once as they are kept and once where rows are picked, and the MLP's features."""
+        return self.enter.out_features * (4 * num_tokens * len(self.blocks) + 16) * self.enter.weight.element_size()
+
     def cache(self, tokens: Tensor, mask: Tensor) -> TextCache:
         return TextCache(self.text(pooled(tokens, mask)), [block.cross.project(tokens) for block in self.blocks], None, mask)
 
@@ -107,6 +111,10 @@ class Decoder(nn.Module):
             for _ in range(config.layers)
         )
         self.norm, self.leave = nn.LayerNorm(d), nn.Linear(d, features)
+
+    def row_bytes(self, num_tokens: int) -> int:
+        """About the memory of a row: the text as it is kept, where rows are picked, and one layer's keys and values of it with what they are made of."""
+        return self.enter.out_features * (6 * num_tokens + 16) * self.enter.weight.element_size()
 
     def cache(self, tokens: Tensor, mask: Tensor) -> TextCache:
         return TextCache(None, [], self.text(tokens), mask)

@@ -36,6 +36,9 @@ class Network(Protocol):
         cache's and `t` one of its times.
         """
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row of x: a few times its widest activations, whatever the weights take."""
+
     def compile(self) -> None:
         """`torch.compile` for what runs in every step."""
 

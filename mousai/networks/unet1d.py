@@ -73,6 +73,10 @@ class UNet1dConfig:
         """How many frames of x one frame at `depth` stands for: an injection there has l / depth_factor frames."""
         return prod(self.factors[: depth + 1])
 
+    def widths(self, num_frames: int) -> list[int]:
+        """How many numbers of each depth a row of so many frames has."""
+        return [channels * -(-num_frames // self.depth_factor(depth)) for depth, channels in enumerate(self.channels)]
+
     def at(self, name: str, depth: int) -> int:
         """The entry of an optional tuple at `depth`, 0 where the tuple is empty."""
         values = getattr(self, name)
@@ -220,7 +224,7 @@ class UNet1d(nn.Module):
 
     def row_bytes(self, num_frames: int) -> int:
         """About the memory of a step for one row: 16 times the widest depth, and what waits for the way up."""
-        widths = [channels * -(-num_frames // self.config.depth_factor(depth)) for depth, channels in enumerate(self.config.channels)]
+        widths = self.config.widths(num_frames)
         return (16 * max(widths) + 2 * sum(widths)) * self.dtype.itemsize
 
     def items(self) -> list[Item]:

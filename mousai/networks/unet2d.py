@@ -65,6 +65,11 @@ class UNet2d(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.exit.weight.dtype
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: 6 times the largest level, and what waits for the way up."""
+        widths = [width * self.rows * num_frames // self.config.patch // 4**level for level, width in enumerate(self.config.channels)]
+        return (6 * max(widths) + sum(widths)) * self.dtype.itemsize
+
     def forward(self, x: Tensor, t: Tensor, condition: Tensor, frames: Tensor) -> Tensor:
         """The network's answer in float32 at times `t (b,)`, float32; `condition (b, condition, rows, l)`, `frames (b, frame_features, l)`.
 

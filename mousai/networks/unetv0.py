@@ -50,6 +50,12 @@ class UNetV0(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.net.blocks[2].net.block.blocks[0].block.weight.dtype
 
+    def row_bytes(self, num_frames: int) -> int:
+        """About the memory of a step for one row: a dozen times the widest depth, what waits for the way up, and the largest matrix of attention thrice."""
+        config, widths = self.config, self.config.widths(num_frames)
+        lengths = [-(-num_frames // config.depth_factor(depth)) for depth in range(len(widths)) if config.at("attentions", depth)]
+        return (12 * max(widths) + 2 * sum(widths) + 3 * config.attention_heads * max(lengths, default=0) ** 2) * self.dtype.itemsize
+
     def cache(
         self, times: Tensor, tokens: Tensor | None = None, mask: Tensor | None = None, inject: dict[int, Tensor] | None = None
     ) -> UNetV0Cache:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mousai import checkpoint, config
 from mousai.conditioners.joint import VECTOR, Joint, JointConfig
+from mousai.pipelines.batches import fitting, in_batches
 from mousai.pipelines.cascade import Cascade, check_model, place_and_precision
 from mousai.pipelines.system import check_conditions
 from mousai.recipe import part_from, part_with_weights
@@ -67,15 +68,22 @@ class Flow:
         told = self.conditioner.encode(distinct)
         condition = told[torch.tensor([distinct.index(text) for text in texts], device=self.device)]
         negative = None if settings.negative is None else self.conditioner.encode([settings.negative])
-        found = []
-        for first in range(0, len(seeds), AT_ONCE):
-            part = condition[first : first + AT_ONCE]
-            against = None if negative is None else negative.expand(len(part))
-            drawn = self.generator.sample(part, 1, seeds=list(seeds[first : first + AT_ONCE]), negative=against, settings=settings)
-            found.append(drawn[..., 0].float().cpu())
+        each = self.vector_bytes(condition.tokens.shape[1], guided=settings.guidance not in (None, 1.0))
+        batch = fitting(min(AT_ONCE, len(seeds)), each, self.device, "vector")
+
+        def make(first: int, b: int) -> Tensor:
+            against = None if negative is None else negative.expand(b)
+            drawn = self.generator.sample(condition[first : first + b], 1, seeds=list(seeds[first : first + b]), negative=against, settings=settings)
             if callback:
-                callback(min(first + AT_ONCE, len(seeds)), len(seeds))
-        return torch.cat(found)
+                callback(first + b, len(seeds))
+            return drawn[..., 0].float().cpu()
+
+        return torch.cat(list(in_batches(len(seeds), batch, make, self.device, "vector")))
+
+    def vector_bytes(self, num_tokens: int, guided: bool) -> int:
+        """About the memory that one more vector of a text of so many tokens takes in sampling; 0 = nobody knows."""
+        row = getattr(getattr(self.generator, "network", None), "row_bytes", None)
+        return row(num_tokens) * (2 if guided else 1) if row else 0
 
 
 def load_flow(path_or_name: str | Path, device: torch.device | str | None = None, *, trust: bool = False, download: bool = False) -> Flow:

@@ -9,6 +9,7 @@ import torch
 
 import mousai
 from mousai.pipelines import batches
+from mousai.pipelines.muse import load_flow
 
 PROMPTS = ["slow piano", "fast guitar", "calm", "slow piano", "dance"]
 
@@ -37,7 +38,8 @@ def test_a_batch_is_what_its_clips_are_alone_and_each_text_is_read_once(cascade,
 def test_a_batch_that_would_not_fit_is_split_before(cascade, monkeypatch, caplog):
     plain, made = cascade.generate(PROMPTS, 0.2, 3, batch=5), sizes(cascade, monkeypatch)
     each = cascade.clip_bytes(10, guided=True)
-    assert each == 2 * cascade.generator.network.row_bytes(10) > 0 and cascade.clip_bytes(10, guided=False) == each // 2
+    sampling, decoding = cascade.generator.network.row_bytes(10), cascade.codec.window_bytes(10)
+    assert each == max(2 * sampling, decoding) and cascade.clip_bytes(10, guided=False) == max(sampling, decoding) and min(sampling, decoding) > 0
     monkeypatch.setattr(batches, "memory_left", lambda device: int(2.5 * each / batches.SHARE))
     with caplog.at_level(logging.WARNING):
         split = cascade.generate(PROMPTS, 0.2, 3, batch=5)
@@ -76,6 +78,17 @@ def test_a_single_clip_that_does_not_fit_is_refused_in_one_line_and_other_errors
     fails.error = RuntimeError("shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"):
         cascade.generate(PROMPTS, 0.2, batch=4)
+
+
+def test_vectors_that_would_not_fit_are_drawn_in_parts(tiny_flow, monkeypatch, caplog):
+    flow = load_flow(tiny_flow)
+    plain, each = flow.vectors("slow piano", range(7)), flow.vector_bytes(4, guided=True)
+    assert each == 2 * flow.vector_bytes(4, guided=False) > 0
+    monkeypatch.setattr(batches, "memory_left", lambda device: int(3.5 * each / batches.SHARE))
+    with caplog.at_level(logging.WARNING):
+        split = flow.vectors("slow piano", range(7))
+    assert caplog.messages[0].startswith("a batch of 7 vectors would take about ") and caplog.messages[0].endswith("are free: 3 at once")
+    torch.testing.assert_close(split, plain, atol=1e-6, rtol=1e-6)
 
 
 def test_memory_that_is_left_is_the_containers(tmp_path, monkeypatch):

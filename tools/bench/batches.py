@@ -79,24 +79,23 @@ def main(words: list[str] | None = None) -> int:
 
 @torch.no_grad()
 def runner(place: str, frames: int, kind: str | None, options: argparse.Namespace) -> tuple[Callable[[int], torch.Tensor], int, str, int]:
-    """`run(b)` for a case; the weights that it has, its type, and the bytes that a sample is reckoned to take, 0 = nobody does."""
+    """`run(b)` for a case; the weights that it has, its type, and the bytes that a sample is reckoned to take."""
     if kind == "codec":
         codec = load_part("codec", place).to(options.device)
         codec.set_precision(getattr(torch, options.dtype))
         latents = torch.randn(max(options.batches), codec.latent_channels, frames, device=options.device)
-        window = getattr(codec, "window_bytes", lambda frames: 0)
-        return lambda b: codec.decode(latents[:b]), size(codec), kind, window(frames)
+        return lambda b: codec.decode(latents[:b]), size(codec), kind, codec.window_bytes(frames)
     part = load_recipe(place).generator
     generator = part.build(0).to(options.device).eval().requires_grad_(False)
     generator.set_precision(getattr(torch, options.dtype))
     condition, settings = random_condition(generator, max(options.batches)), SamplingSettings(steps=options.steps)
     guided = generator.sampling.guidance not in (None, 1.0)
-    row = getattr(generator.network, "row_bytes", lambda frames: 0)
+    about = condition.tokens.shape[1] if part.type == "vector_flow" else frames
 
     def run(b: int) -> torch.Tensor:
         return generator.sample(condition[:b], frames, seeds=list(range(b)), settings=settings)
 
-    return run, size(generator), part.type, row(frames) * (1 + guided)
+    return run, size(generator), part.type, generator.network.row_bytes(about) * (1 + guided)
 
 
 def random_condition(generator: Generator, b: int) -> Condition:

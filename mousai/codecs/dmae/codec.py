@@ -101,6 +101,10 @@ class DMAE(WindowedCodec):
         padded = F.pad(audio, (0, max(0, least - frames) * self.hop))
         return (self.latents(padded)[..., :frames] - self.latent_mean) / self.latent_std
 
+    def frames_bytes(self, num_frames: int) -> int:
+        """Those of the U-Net, and of what is denoised, beside it."""
+        return self.unet.row_bytes(num_frames * self.ratio) + 6 * num_frames * self.hop * self.channels * 4
+
     # -- denoising -------------------------------------------------------------------------------------------------
 
     def squared_error(self, predict: Predict, data: Tensor, generator: torch.Generator, **condition: object) -> Tensor:

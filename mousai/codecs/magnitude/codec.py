@@ -121,6 +121,11 @@ class MagnitudeCodec(WindowedCodec):
 
     # -- use -------------------------------------------------------------------------------------------------------
 
+    def frames_bytes(self, num_frames: int) -> int:
+        """Those of the U-Net, and of 16 spectra of all channels, the search for phases having so many."""
+        frames = num_frames * self.config.components.block
+        return self.decoder.unet.row_bytes(frames) + 16 * self.channels * (self.config.features.n_fft // 2 + 1) * frames * 4
+
     def encode_window(self, audio: Tensor) -> Tensor:
         """Latents `(b, d, l)` for audio `(b, c, l * hop)`.
 

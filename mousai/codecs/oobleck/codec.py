@@ -35,10 +35,9 @@ class OobleckCodec(ReleasedCodec):
         """`torch.compile` for the decoder."""
         self.vae.decoder.compile(dynamic=True)
 
-    def window_bytes(self, num_frames: int) -> int:
-        """About the memory that decoding a window of at most so many frames takes: eight times the samples of its last layer."""
-        frames = min(num_frames, self.stride_frames + 2 * self.context_frames)
-        return 8 * frames * self.hop * self.config.decoder_features * self.dtype.itemsize
+    def frames_bytes(self, num_frames: int) -> int:
+        """Eight times the samples of the decoder's last layer."""
+        return 8 * num_frames * self.hop * self.config.decoder_features * self.dtype.itemsize
 
     def encode_window(self, audio: Tensor) -> Tensor:
         """The means `(b, d, l)` of the posterior of audio `(b, c, l * hop)`."""

@@ -80,11 +80,11 @@ class SameCodec(ReleasedCodec):
             if hasattr(module, "inv_freq"):
                 module.float()
 
-    def window_bytes(self, num_frames: int) -> int:
-        """About the memory that decoding a window of at most so many frames takes: two dozen times a level's tokens, and the mask of its attention."""
-        frames, config, most = min(num_frames, self.stride_frames + 2 * self.context_frames), self.config, 0
+    def frames_bytes(self, num_frames: int) -> int:
+        """Two dozen times a level's tokens, and the mask of its attention."""
+        config, most = self.config, 0
         for level, (factor, multiplier) in enumerate(zip(config.factors, config.multipliers)):
-            tokens = frames * math.prod(config.factors[level + 1 :]) * (factor + 1)
+            tokens = num_frames * math.prod(config.factors[level + 1 :]) * (factor + 1)
             most = max(most, tokens * (24 * multiplier * config.features + 2 * tokens))
         return most * self.dtype.itemsize
 
