@@ -31,11 +31,12 @@ def tool(monkeypatch):
     return importlib.import_module("batches")
 
 
-def test_a_row_for_each_batch_of_each_stage(tool, capsys):
+def test_a_row_for_each_batch_of_each_stage(tool, capsys, tmp_path):
     recipes = [str(ROOT / "recipes" / "muse" / f"{name}.yaml") for name in ("small", "muse-dit-small")]
-    assert tool.main(["--recipes", *recipes, "--frames", "1", "16", "--steps", "1", "--batches", "1", "3", "--rounds", "1", "--no-memory", "--codec", "starter"]) == 0
+    assert tool.main(["--recipes", *recipes, "--frames", "1", "16", "--steps", "1", "--batches", "1", "3", "--rounds", "1", "--no-memory", "--codec", "starter", "--figure", str(tmp_path / "batches.png")]) == 0
+    assert (tmp_path / "batches.png").read_bytes().startswith(b"\x89PNG")
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert [(row[0].strip("| "), row[2]) for row in rows] == [(name, b) for name in ("small", "muse-dit-small", "starter") for b in ("1", "3")]
+    assert [(row[0].strip("| "), row[2]) for row in rows] == [(name, b) for name in ("small, 1 frame", "muse-dit-small, 16 frames", "starter, 16 frames") for b in ("1", "3")]
     with pytest.raises(SystemExit):
         tool.arguments(["--recipes", "a", "b", "--frames", "1"])
 

@@ -7,6 +7,7 @@
 Weights and conditions are random: time and memory do not depend on them. A text is read once for each that is different, before,
 and not in these figures. Guidance is the recipe's. `--frames` is a number for each recipe, 1 of a vector's. `--codec` decodes the same batches by a
 codec's folder. Peak memory is what a batch holds beyond weights and arguments, of a process of its own where the device is the CPU.
+`--figure` draws what a sample takes beside one alone.
 Prints a table in Markdown, beside it what MUSE published (A800): its first stage 1667 ms alone and 111 ms a sample at 16, its second 9.94 s and
 6.67 s for 12 s of music.
 """
@@ -18,13 +19,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch  # noqa: E402
 
+from mousai.pictures.figures import save_png  # noqa: E402
 from mousai.recipe import load_part, load_recipe  # noqa: E402
 from mousai.types import Condition, Generator, SamplingSettings  # noqa: E402
 
@@ -45,6 +47,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0 = torch's choice")
     parser.add_argument("--clock", choices=tuple(CLOCKS), default="wall", help="cpu: processor time, for a busy machine")
+    parser.add_argument("--figure", type=Path, help="a PNG file to draw what a sample takes, beside one alone, to")
     parser.add_argument("--no-memory", dest="memory", action="store_false")
     parser.add_argument("--peak", nargs=2, type=int, metavar=("CASE", "BATCH"), help=argparse.SUPPRESS)  # the process that measures memory
     options = parser.parse_args(words)
@@ -64,17 +67,41 @@ def main(words: list[str] | None = None) -> int:
         print(peak_bytes(runner(*cases[number], options)[0], b, torch.device(options.device)))
         return 0
     print("| part | weights | batch | a sample | of one alone | published, at 16 | memory a sample | reckoned |\n|---|---|---|---|---|---|---|---|")
+    found: dict[str, list[float]] = {}
     for number, case in enumerate(cases):
         run, weights, kind, reckoned = runner(*case, options)
         run(1)
-        alone = None
+        alone, name = None, f"{Path(case[0]).stem}, {case[1]} {'frame' if case[1] == 1 else 'frames'}"
         for b in options.batches:
             seconds = statistics.median(timed(run, b, options) for _ in range(options.rounds)) / b
             alone = alone or seconds
+            found.setdefault(name, []).append(seconds / alone)
             memory = f"{measured(number, b, options, words) / b / MIB:.1f} MiB" if options.memory else ""
             published = PUBLISHED.get(kind, "") if b == 16 else ""
-            print(f"| {Path(case[0]).stem} | {weights / 1e6:.1f} M | {b} | {1000 * seconds:.1f} ms | {alone / seconds:.2f}× | {published} | {memory} | {reckoned / MIB:.1f} MiB |", flush=True)
+            print(f"| {name} | {weights / 1e6:.1f} M | {b} | {1000 * seconds:.1f} ms | {alone / seconds:.2f}× | {published} | {memory} | {reckoned / MIB:.1f} MiB |", flush=True)
+    if options.figure:
+        draw(found, options.batches, options.figure)
     return 0
+
+
+def draw(found: Mapping[str, Sequence[float]], batches: Sequence[int], path: Path) -> None:
+    """What a sample takes of the time of one alone, over the batch, and what MUSE published of its stages."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for name, shares in found.items():
+        axes.plot(batches, shares, marker="o", label=name)
+    for kind, gain in PUBLISHED.items():
+        axes.plot([1, 16], [1, 1 / float(gain.removesuffix("×"))], ":", color="#8a9099", marker="x")
+        axes.annotate(f"MUSE, {'first' if kind == 'vector_flow' else 'second'} stage, A800", (16, 1 / float(gain.removesuffix("×"))), xytext=(-4, 6), textcoords="offset points", ha="right", fontsize=8)
+    axes.set(xscale="log", xticks=batches, xticklabels=batches, xlabel="batch", ylabel="time of a sample, 1 = alone", ylim=(0, None))
+    axes.minorticks_off()
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    save_png(figure, path, dpi=110)
 
 
 @torch.no_grad()
