@@ -120,3 +120,16 @@ def controls(monkeypatch):
 def shifted(score: Score, far: int) -> Score:
     (part,) = score.parts
     return Score(score.ticks, (Part(part.name, part.program, False, part.notes + np.array([far, 0, 0, 0])),), score.tempos, score.metres)
+
+
+def test_the_bench_of_speed_has_a_row_for_each_that_is_installed(practice_scores, untrained, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    tool = importlib.import_module("score_speed")
+    monkeypatch.setattr(tool, "REPEATS", 1)
+    monkeypatch.setitem(sys.modules, "midigpt", None)
+    monkeypatch.setattr(sys, "argv", ["score_speed.py", "--model", str(untrained), "--real", str(practice_scores), "--style", "piano", "--bars", "1"])
+    assert tool.main() == 0
+    said = capsys.readouterr()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.out.splitlines() if line.startswith("|")][2:]
+    assert [row[0].split()[0] for row in rows] == ["mousai", "mousai,", "transformers'"] and all(float(row[2]) > 0 for row in rows)
+    assert "midigpt" in said.err
