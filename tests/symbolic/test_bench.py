@@ -97,6 +97,9 @@ def test_controls_are_heard_in_notes_that_have_them(controls):
     assert controls.key_agrees(asked, 2, "major") and controls.key_agrees(asked, 11, "minor") and not controls.key_agrees(asked, 8, "major")
     waltz = Score(12, (Part("p", 0, False, notes_of((12 * beat, 12, 60 + 12 * (beat % 3 == 0) + step, 80) for beat in range(24) for step in ((0, 4, 7) if beat % 3 == 0 else (0,)))),))
     assert controls.bar_lines(waltz, 36) == pytest.approx(3 / (5 / 3)) and controls.bar_lines(waltz, 48) == pytest.approx(1, abs=0.1)
+    scale = Score(12, (Part("p", 0, False, notes_of((12 * i, 12, 60 + step, 80) for i, step in enumerate((0, 4, 7, 2, 5, 9, 11, 7, 1, 3, 6, 8)))),), ((0, 120.0),), ((0, 4, 4),))
+    aligned, later = controls.chroma_follows(scale)
+    assert aligned > 0.6 and later < 0.2
     rows = [arpeggio(4, up) for up in range(4)], [shifted(arpeggio(4, up), 7) for up in range(4)]
     judge = controls.Judge({"on the beat": rows[0], "off the beat": rows[1]})
     assert judge.name(arpeggio(5, 5)) == "on the beat" and judge.name(shifted(arpeggio(5, 5), 7)) == "off the beat"
@@ -108,7 +111,7 @@ def test_the_bench_of_controls_has_a_row_for_each(controls, practice_scores, unt
     monkeypatch.setattr(sys, "argv", ["score_controls.py", "--model", str(untrained), "--real", str(practice_scores), "--bars", "4", "--each", "1", "--out", str(tmp_path)])
     assert controls.main() == 0
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()][2:]
-    assert [row[0] for row in rows][:4] == ["key", "metre", "density", "register"] and rows[-1][1] == "held-out scores" and (tmp_path / "controls.json").is_file()
+    assert [row[0] for row in rows][:4] == ["key", "metre", "density", "register"] and rows[-1][0] == "sound" and rows[-2][1] == "held-out scores" and (tmp_path / "controls.json").is_file()
 
 
 @pytest.fixture
@@ -133,3 +136,12 @@ def test_the_bench_of_speed_has_a_row_for_each_that_is_installed(practice_scores
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said.out.splitlines() if line.startswith("|")][2:]
     assert [row[0].split()[0] for row in rows] == ["mousai", "mousai,", "transformers'"] and all(float(row[2]) > 0 for row in rows)
     assert "midigpt" in said.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads what Linux says of a process")
+def test_the_bench_of_memory_has_lines_and_a_picture(untrained, capsys, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCH))
+    tool = importlib.import_module("endless")
+    monkeypatch.setattr(sys, "argv", ["endless.py", "--model", str(untrained), "--bars", "20", "--out", str(tmp_path)])
+    assert tool.main() == 0
+    assert [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[4:]] == [str(2 * n) for n in range(1, 11)] and (tmp_path / "endless.png").is_file()

@@ -7,7 +7,7 @@ For each style `--each` pieces are composed in a key, a metre and at a density d
 notes begin at bar lines beside the mean of all quarters. Density: which of two densities was asked for, half and twice as much, all else alike.
 Register and polyphony: correlation over the parts of what each was told with its mean pitch and the notes that it sounds together. Style: a judge, trained on
 the windows of training scores (`mousai.evaluation.scores.FEATURES`), names it; the last row is of pieces that were told no style but the prompt's embedding, where
-the model has learned of texts.
+the model has learned of texts. Sound: correlation of the chroma of each quarter, as the own instruments play it, with the score's; "swapped" is with that of four quarters later.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from mousai.evaluation.scores import cut, windows  # noqa: E402
 from mousai.pipelines.symbolic import Symbolic, load  # noqa: E402
 from mousai.request.score import ScoreRequest  # noqa: E402
 from mousai.symbolic.composer import Composer  # noqa: E402
-from mousai.symbolic.harmony import key_of_score  # noqa: E402
+from mousai.symbolic.harmony import key_of_score, weights  # noqa: E402
 from mousai.symbolic.material import POLYPHONIES, voices_of  # noqa: E402
 from mousai.symbolic.phrases import GRID, on_grid  # noqa: E402
 from mousai.symbolic.plan import Plan, plan_of  # noqa: E402
 from mousai.symbolic.score import PITCH, START, Score  # noqa: E402
+from mousai.symbolic.sound import SAMPLE_RATE, play  # noqa: E402
 from mousai.symbolic.sources import open_scores, read_scores  # noqa: E402
 
 KEYS = tuple(f"{root} {mode}" for root in ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B") for mode in ("major", "minor"))
@@ -110,6 +111,25 @@ class Judge:
         return str(self.model.classes_[self.model.predict_log_proba(windows(score)).sum(0).argmax()])
 
 
+def chroma_follows(score: Score) -> tuple[float, float]:
+    """The correlation of each quarter's chroma in the rendering with the score's, and with the score's of four quarters later."""
+    import librosa
+
+    audio = librosa.resample(play(score).audio.mean(0), orig_sr=SAMPLE_RATE, target_sr=22050)
+    chroma = librosa.feature.chroma_stft(y=audio, sr=22050, n_fft=8192, hop_length=512, tuning=0.0)
+    edges = np.arange(0, score.end + 1, score.ticks)
+    frames = np.round(score.seconds_at(edges) * 22050 / 512).astype(int)
+    heard = np.array([chroma[:, a : max(b, a + 1)].mean(1) for a, b in zip(frames, frames[1:])])
+    written = np.array([weights(score, a, b) for a, b in zip(edges, edges[1:])])
+    there = written.any(1)
+
+    def alike(far: int) -> float:
+        pairs = [(a, b) for a, b, some in zip(heard[: len(heard) - far], written[far:], there[far:]) if some]
+        return float(np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs if b.std()]))
+
+    return alike(0), alike(4)
+
+
 def by_words(composer: Symbolic, made: Made, prompt: str) -> Score:
     """A piece like another, told no style but the embedding of a prompt."""
     plan = replace(made.plan, style="")
@@ -134,6 +154,8 @@ def table_of(composer: Symbolic, train: dict[str, list[Score]], valid: dict[str,
         ("style", "named", f"{np.mean([a == made.style for a, made in zip(named, pieces)]):.0%}", f"{np.mean([a == made.style for a, made in zip(named, other)]):.0%}"),
         ("", "held-out scores", f"{np.mean([judge.name(cut(score, bars)) == style for style, some in valid.items() for score in some]):.0%}", ""),
     ]  # fmt: skip
+    sounds = np.mean([chroma_follows(made.score) for made in pieces[: len(styles)]], axis=0)
+    rows.append(("sound", "chroma of the rendering", f"{sounds[0]:.2f}", f"{sounds[1]:.2f}"))
     if composer.prior.config.text is not None:
         said = [judge.name(by_words(composer, made, made.style.replace("_", " "))) == made.style for made in pieces[: len(styles)]]
         unsaid = [judge.name(by_words(composer, made, "")) == made.style for made in pieces[: len(styles)]]
