@@ -54,7 +54,7 @@ def train_prior(recipe: Recipe, out: Path, accelerator: Accelerator, began: floa
         raise ValueError(f"prior.text_features: expected {text.gives.vectors[TEXT]}, as the text encoder {words.name!r} has, came {model.config.text_features}")
     tensors = from_first(accelerator, partial(cached, data, vae, fingerprint, partial(say, to=sys.stderr), text))
     windows = windows_of(tensors, data, model.config.styles, data.split, recipe.seed)
-    if checkpoint.newest_state(out / "state") is None and setting.start_from is None:
+    if checkpoint.newest_state(out / "state") is None:  # with other first weights too: they may be of another phrase VAE
         model.prepare(tensors["latents"])
     if accelerator.is_main_process:
         introduce("prior of the grid" if kind == "grid" else "prior", model, f"{len(windows.pieces):,} scores, {windows.num_bars:,} bars")

@@ -44,14 +44,16 @@ class PhrasePriorConfig:
     polyphony: bool = False  # whether a track is told how many of its notes sound together
     text: TextConfig | None = None  # what encodes the words that a piece is told; null = it is not told any
     text_features: int = 384
+    text_rank: int = 64  # of the map from these to the model's own
     dropout: float = 0.0  # of what elements are told and of what becomes of it, in training
     drop_text: float = 0.5  # probability with which the words are left out
     drop: float = 0.15  # probability with which each control is left out
     drop_all: float = 0.1  # and all of them together
 
     def __post_init__(self) -> None:
-        if min(self.latent, self.head_features, self.head_layers, self.times) < 1:
-            raise ValueError("latent, head_features, head_layers, times: expected at least 1")
+        for name in ("latent", "text_features", "text_rank", "head_features", "head_layers", "times"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, came {getattr(self, name)}")
         for name in ("dropout", "drop_text", "drop", "drop_all"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected from 0 below 1, came {getattr(self, name)}")
@@ -80,7 +82,7 @@ class FlowHead(nn.Module):
 
 
 class PhrasePrior(nn.Module):
-    BEGIN_AS_NOTHING = (r"tables\.polyphony\.weight", r"text\.weight")
+    BEGIN_AS_NOTHING = (r"tables\.polyphony\.weight", r"text\.\d\.weight")
 
     def __init__(self, config: PhrasePriorConfig) -> None:
         super().__init__()
@@ -102,8 +104,8 @@ class PhrasePrior(nn.Module):
             self.tables["polyphony"] = nn.Embedding(POLYPHONIES + 1, d)
             nn.init.zeros_(self.tables["polyphony"].weight)
         if config.text is not None:
-            self.text = Linear(config.text_features, d, bias=False)
-            nn.init.zeros_(self.text.weight)
+            self.text = nn.Sequential(Linear(config.text_features, config.text_rank, bias=False), Linear(config.text_rank, d, bias=False))
+            nn.init.zeros_(self.text[1].weight)
         self.mamba = Mamba2(config.mamba)
         self.to_act, self.to_first = Linear(d, ACTS), Linear(d, CHORDS)
         self.to_second = nn.Sequential(Linear(2 * d, d), nn.SiLU(), Linear(d, CHORDS))

@@ -71,7 +71,7 @@ def test_options_of_the_loop_leave_a_plain_model_that_composes(prior_recipe: Pat
     train(prior_recipe, tmp_path / "run", ["train.sigma_reparam=true", "train.zclip=2.5", "prior.mamba.norm_first=false", *told])
     composer = mousai.load(tmp_path / "run/model")
     assert checkpoint.load_config(tmp_path / "run/model")["licences"] == {"text": None}
-    torch.nn.init.normal_(composer.prior.text.weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(composer.prior.text[1].weight, generator=torch.Generator().manual_seed(0))
     one, other = (composer.compose(prompt, bars=8, seed=0) for prompt in ("piano", "piano dance noise"))
     assert one.num_notes > 0 and one.chords != other.chords  # words that name nothing are heard
     forget()
