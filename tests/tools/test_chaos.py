@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ONLY = "cache,encode,generate,synth,weights,latents,codec,options,recipes,models,manifests,settings,bombs,audition,heard,midi,answers"
+ONLY = "cache,encode,generate,synth,weights,latents,codec,options,recipes,models,manifests,settings,bombs,audition,heard,infill,filled,midi,answers"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it forks, and looks into /proc")

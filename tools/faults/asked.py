@@ -11,6 +11,7 @@ from pathlib import Path
 from faults.commands import COMMANDS
 
 COMPOSE = ("compose", "piano", "--bars", "1", "--model", "composer", "--out", "scored")
+INFILL = COMMANDS["infill"].words
 AUDITION = ("audition", "noise", "-n", "6", "--k", "2", "--flow", "flow", "--no-render", "--out", "points")
 LIBRARY = ("library", "music", "--text", "noise", "--joint", "joint")
 
@@ -76,7 +77,7 @@ def scores(here: Path, number: int, chance: random.Random) -> tuple[list[str], s
         name, data = spoiled(chance.choice([*SCORES.values(), (here / "scores/0.mid").read_bytes()]), chance)
     (here / "scores/0.mid").write_bytes(data)
     words = chance.choice([
-        [*COMPOSE, "--continue", "scores/0.mid"], [*COMPOSE, "--continue", "scores/0.mid", "--render", "wav"], ["info", "scores/0.mid"], ["info", "scores/0.mid", "--json"],
+        [*COMPOSE, "--continue", "scores/0.mid"], [*INFILL[:4], "--model", "composer", "--out", "scored"], [*COMPOSE, "--continue", "scores/0.mid", "--render", "wav"], ["info", "scores/0.mid"], ["info", "scores/0.mid", "--json"],
         ["replay", "scores/0.mid", "--model", "composer", "--out", "again.mid"], ["data", "scan", "scores"], list(COMMANDS["phrases"].words), list(COMMANDS["prior"].words),
         ["extend", "scores/0.mid", "--seconds", "1", "--model", "model", "--out", "pieces"], ["encode", "scores/0.mid", "--model", "codec", "--out", "latents"],
     ])  # fmt: skip
@@ -107,6 +108,11 @@ SAID: dict[str, tuple[str, ...]] = {
     "--continue": ("", "nowhere.mid", ".", "/dev/zero", "music/0.wav", "composer"), "--model": ("", "model", "joint", "flow", "nowhere", ".", "music/0.wav", "run"), "--prompts": ("nowhere.txt", ".", "/dev/null", "music/0.wav"),
 }  # fmt: skip
 PROMPTS = ("", " ", "\n", "x" * 5000, "\x1b[2J", "no piano", "H minor", "0/4", "999999 bpm", "-1 bpm", "7/8 in Z", "1000 bars", "caf\udce9", "💥" * 300)
+FILLED: dict[str, tuple[str, ...]] = {
+    "--bars": ("1", "2-1", "0-1", "1-3", "-1-2", "1-", "1-99999999999", "x", "", "1-2-3", "9" * 5000), "--tracks": ("", "0", "3", "-1", "2", "1,2", "nobody", "piano", "," * 99, "drums, drums", "1.5", "\x1b[2J", "9" * 5000),
+    **{flag: SAID[flag] for flag in ("--chords", "--density", "--guidance", "--seed", "--count", "--render", "--model", "--out", "--key", "--bpm", "--seconds", "--instruments", "--prompts")},
+    "--infill": SAID["--continue"], "--continue": ("scores/0.mid",), "--sections": ("scores/0.mid", "pieces.jsonl"),
+}  # fmt: skip
 SOUGHT: dict[str, tuple[str, ...]] = {
     "-n": ("0", "-1", "1", "100001", "x"), "--k": ("0", "-1", "7", "10000000", "x"), "--pick": ("", "best", "dbscan", "kmeans", "density", "centre"), "--seconds": ("1", "0", "nan"), "--flow": ("", "joint", "told", "composer", "nowhere", "."),
     "--model": ("model", "flow", "nowhere"), "--library": ("empty", "nowhere", "music/music.jsonl", "scores", "music/0.wav", "", "-"), "--blend-steps": ("0", "101"), "--map": ("", "tsne", "umap"), "--steps": ("0", "-1", "5001"), "--guidance": ("-1", "nan", "101"),
@@ -121,7 +127,7 @@ PLACES = ("empty", "nowhere", "scores", "music/0.wav", "music/music.jsonl", "", 
 def answers(here: Path, number: int, chance: random.Random) -> tuple[list[str], str]:
     """A composer, an audition or a library is asked for what cannot be."""
     (here / "empty").mkdir()
-    base, said = chance.choice([(COMPOSE, SAID), (COMPOSE, SAID), (AUDITION, SOUGHT), (LIBRARY, HEARD)])
+    base, said = chance.choice([(COMPOSE, SAID), (INFILL, FILLED), (AUDITION, SOUGHT), (LIBRARY, HEARD)])
     words = list(base)
     if chance.random() < 0.15:
         words[1] = chance.choice(PLACES if base is LIBRARY else PROMPTS)
@@ -133,7 +139,7 @@ def answers(here: Path, number: int, chance: random.Random) -> tuple[list[str], 
 
 
 MODELS: dict[str, tuple[str, ...]] = {
-    "joint": COMMANDS["library"].words, "flow": COMMANDS["audition"].words, "told": COMMANDS["audition"].words, "composer": COMMANDS["compose"].words, "model": COMMANDS["best"].words,
+    "joint": COMMANDS["library"].words, "flow": COMMANDS["audition"].words, "told": COMMANDS["audition"].words, "composer": INFILL, "model": COMMANDS["best"].words,
 }  # fmt: skip
 
 

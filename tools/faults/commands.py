@@ -33,6 +33,7 @@ AUDITION = (
     "audition", "noise", "-n", "8", "--k", "2", "--flow", "flow", "--model", "told", "--library", "music", "--seconds", "0.3", "--blend", "1", "2", "--blend-steps", "1", "--html", "--out", "points",
 )  # fmt: skip
 GO_ON = ("compose", "busy", "--bars", "1", "--continue", "scores/0.mid", "--model", "composer", "--out", "scored", "--render", "wav", "--stems")
+INFILL = ("compose", "busy", "--infill", "scores/0.mid", "--bars", "2-2", "--tracks", "1", "--model", "composer", "--out", "scored")
 CACHES = ("cache", "mels", "vectors")
 COMMANDS = {
     command.name: command
@@ -54,12 +55,14 @@ COMMANDS = {
         Command("best", ("generate", "noise", "--best-of", "2", "--joint", "joint", "--seconds", "0.5", "--model", "model", "--out", "clips"), ("clips",), counts_on=True),
         Command("compose", ("compose", "piano", "slow rock", "--bars", "2", "--model", "composer", "--out", "scored"), ("scored",), counts_on=True),
         Command("go-on", GO_ON, ("scored",), counts_on=True),
+        Command("infill", INFILL, ("scored",), counts_on=True),
         Command("mels", ("cache", "joint.yaml"), ("mels",), weight=0.3),
         Command("joint", ("train", "joint.yaml", "--out", "run"), ("run",), ("mels",), models=("run/model",), states=("run/state",), weight=0.5),
         Command("vectors", ("cache", "flow.yaml"), ("vectors",), weight=0.3),
         Command("flow", ("train", "flow.yaml", "--out", "run"), ("run",), ("vectors",), models=("run/model",), states=("run/state",), weight=0.5),
         Command("phrases", ("train", "phrases.yaml", "--out", "run"), ("run",), models=("run/model",), states=("run/state",), weight=0.5),
         Command("prior", ("train", "prior.yaml", "--out", "run"), ("run", "phrase_latents.safetensors"), models=("run/model",), states=("run/state",), weight=0.5),
+        Command("grid", ("train", "grid.yaml", "--out", "run"), ("run", "phrase_latents.safetensors"), models=("run/model",), states=("run/state",), weight=0.5),
         Command("launched", ("train", "codec.yaml", "--out", "run"), ("run",), processes=2, models=("run/model",), states=("run/state",), weight=0.15),
         Command("launched-cache", ("cache", "generator.yaml"), ("cache",), processes=2, weight=0.05),
     )

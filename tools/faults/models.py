@@ -30,6 +30,7 @@ FLOW = {
 }  # fmt: skip
 PHRASES = {"type": "phrase_vae", "features": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "latent": 8}
 PRIOR = {"type": "phrase_prior", "latent": 8, "head_features": 16, "head_layers": 1, "mamba": {"features": 32, "layers": 1, "state": 4, "head_features": 16}, "styles": ["piano", "rock"]}
+GRID = {"type": "grid_prior", "latent": 8, "told": 16, "cells": 16, "dit": {"in_channels": 9, "features": 32, "layers": 1, "heads": 2}, "styles": ["piano", "rock"], "sample": {"steps": 2}}
 WORDS = "piano guitar calm noise slow fast of 0 1 2 3".split()
 
 
@@ -44,7 +45,7 @@ def make(folder: Path) -> None:
     save(folder / "joint", {"joint": JOINT})
     save(folder / "told", {"codec": CODEC, "conditioner": TOLD_CONDITIONER, "generator": {**GENERATOR, "vector": {"features": 8}}})
     save(folder / "flow", {"conditioner": CONDITIONER, "generator": FLOW}, {"joint": {"name": "joint"}, "space": checkpoint.fingerprint("joint")})
-    parts = {"phrases": PHRASES, "prior": PRIOR}
+    parts = {"phrases": PHRASES, "prior": PRIOR, "grid": GRID}
     save(folder / "composer", parts)
     save(folder / "composer", parts, {"trained_for": phrases_fingerprint("composer")})
     scores(folder / "scores")

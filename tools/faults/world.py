@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from faults import models
-from faults.models import CODEC, CONDITIONER, FLOW, GENERATOR, JOINT, PHRASES, PRIOR, RATE
+from faults.models import CODEC, CONDITIONER, FLOW, GENERATOR, GRID, JOINT, PHRASES, PRIOR, RATE
 
 TRAINING = {"batch_size": 2, "lr": 1e-3, "log_every": 2, "save_every": 2, "valid_every": 4, "valid_batches": 1}
 CODEC_RECIPE = {
@@ -40,8 +40,13 @@ PRIOR_RECIPE = {
     "format": 1, "seed": 5, "phrases": {"path": "composer"}, "prior": PRIOR, "train": {"steps": 4, **TRAINING},
     "data": {"sources": SCORES, "cache": "phrase_latents.safetensors", "elements": 16},
 }  # fmt: skip
+GRID_RECIPE = {
+    "format": 1, "seed": 5, "phrases": {"path": "composer"}, "grid": GRID, "train": {"steps": 4, **TRAINING},
+    "data": {"sources": SCORES, "cache": "phrase_latents.safetensors", "elements": 16},
+}  # fmt: skip
 RECIPES = {
     "codec": CODEC_RECIPE, "generator": GENERATOR_RECIPE, "joint": JOINT_RECIPE, "flow": FLOW_RECIPE, "phrases": PHRASES_RECIPE, "prior": PRIOR_RECIPE,
+    "grid": GRID_RECIPE,
 }  # fmt: skip
 
 
