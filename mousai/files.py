@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import stat
 import sys
@@ -245,11 +246,21 @@ def _opened(path: str | Path, piped: bool = False) -> IO[bytes]:
 # JSON and hashes
 
 
-def parse_json(text: str, where: str, kind: type = object) -> Any:
-    """The JSON value of a text, of this kind (dict or list, or any); ValueError in one line that begins with `where`."""
+def finite_number(text: str) -> float:
+    """The number that a text says; ValueError for one that is infinite or none."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+FINITE_JSON = json.JSONDecoder(parse_float=finite_number, parse_constant=finite_number)  # as JSON is defined
+
+
+def parse_json(text: str, where: str, kind: type = object, finite: bool = False) -> Any:
+    """The JSON value of a text, of this kind (dict or list, or any); ValueError in one line that begins with `where`, if `finite` also for NaN and infinities."""
     names = {dict: "a JSON object", list: "a JSON list"}
     try:
-        value = json.loads(text)
+        value = FINITE_JSON.decode(text) if finite else json.loads(text)
     except RecursionError:
         raise ValueError(f"{where}: not JSON (nested too deeply)") from None
     except ValueError as error:

@@ -72,11 +72,11 @@ def info(file: File) -> AudioInfo:
 
 
 def read_metadata(file: File) -> dict[str, Any]:
-    """The metadata that `AudioWriter` put into a file, {} where there is none. Raises as `info` does."""
+    """The metadata that `AudioWriter` put into a file, {} where there is none, or one that is not as ours are. Raises as `info` does."""
     with Decoder(file) as decoder:
         comment = decoder.tags.get("comment", "")
     try:
-        return parse_json(comment, "the comment", dict)
+        return parse_json(comment, "the comment", dict, finite=True)
     except ValueError:
         return {}
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -28,6 +29,8 @@ from mousai.checks import short, within
 from mousai.conditioners.joint import JointConfig
 from mousai.files import file_hash, read_json
 from mousai.trust import DOWNLOADS, is_allowed
+
+logger = logging.getLogger(__name__)
 
 INSTALL = "pip install --no-deps muq==0.1.0 nnAudio easydict"
 RELEASED = "OpenMuQ/MuQ-MuLan-large"
@@ -69,15 +72,18 @@ def load(config: JointConfig) -> MuLan:
     fingerprint = f"mulan {weights_hash(folder)}"
     with standing_in_for_x_clip(), _only_here(not is_allowed(DOWNLOADS)):
         try:
+            from safetensors.torch import load_model
             from transformers import AutoTokenizer
 
-            model = importlib.import_module("muq").MuQMuLan.from_pretrained(str(folder))  # setup.cfg cannot name the package, see above
+            model = importlib.import_module("muq").MuQMuLan(settings)  # setup.cfg cannot name the package, see above
+            missing, unexpected = load_model(model, folder / WEIGHTS, strict=False)
             tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=False)
         except MemoryError:
             raise
         except Exception as error:  # transformers and muq raise what they like for files that are damaged
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"MuQ-MuLan {config.name!r} cannot be loaded: {reason}; to have what it names fetched say --download (download=True)") from error
+    check_fit(config.name, model, missing, unexpected)
     mend(model)
     return MuLan(model, tokenizer, fingerprint)
 
@@ -107,6 +113,17 @@ def weights_hash(folder: Path) -> str:
     if not (folder / WEIGHTS).is_file():
         raise FileNotFoundError(f"missing weights: {folder} has no {WEIGHTS}")
     return file_hash(folder / WEIGHTS)[:12]
+
+
+def check_fit(name: str, model: nn.Module, missing: Iterable[str], unexpected: Iterable[str]) -> None:
+    """ValueError in a line for weights that a model has and the file lacks; of those that only the file has, and of buffers, a line in the log."""
+    parameters = dict(model.named_parameters())
+    lacks, idle = ([key for key in sorted(missing) if (key in parameters) == which] for which in (True, False))
+    if lacks:
+        raise ValueError(f"MuQ-MuLan {name!r}: its {WEIGHTS} lacks {len(lacks)} weights ({', '.join(lacks[:3])}{', …' if len(lacks) > 3 else ''}); copy or fetch it again")
+    for what, keys in (("has no use for", sorted(unexpected)), ("does not find", idle)):
+        if keys:
+            logger.warning("MuQ-MuLan %r %s %d tensors of %s (%s%s)", name, what, len(keys), WEIGHTS, ", ".join(keys[:3]), ", …" if len(keys) > 3 else "")
 
 
 def mend(model: nn.Module) -> None:

@@ -25,6 +25,7 @@ from mousai.files import parse_json, read_bytes
 logger = logging.getLogger(__name__)
 
 PATH_KEYS = ("file", "audio", "path")  # in a manifest, the first of these that a line has
+NO_MUSIC = tuple(".png .jpg .jpeg .gif .webp .bmp .tif .tiff .svg .pdf .html .md .mid .midi".split())  # what lies beside music: pictures, pages, scores
 SAVE_SECONDS = 60.0  # after so long what was found out about a source's files is kept, in case that the rest never comes
 
 
@@ -93,8 +94,8 @@ class Source:
         self.tracks = [track for track in self.tracks if track.key != key]
 
     def note(self, key: str, reason: str) -> None:
-        """List a file that never was a track under `skipped`, with a line in the log."""
-        if not self.quiet:
+        """List a file that never was a track under `skipped`, with a line in the log unless its name says that it is no recording."""
+        if not self.quiet and not key.lower().endswith(NO_MUSIC):
             logger.warning("skipped %s", in_words(key, reason))
         self.skipped.append((key, reason))
 
@@ -102,8 +103,8 @@ class Source:
 def open_source(spec: str | Path, split: str | None = None, quiet: bool = False, index_beside: bool = False) -> Source:
     """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
 
-    Files that are no whole audio, links to folders and what cannot be opened are skipped, with a line each and their count
-    at the end. With `split`, only tracks whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
+    Files that are no whole audio, links to folders and what cannot be opened are skipped, with a line each, unless their
+    names say that they are pictures, pages or scores, and their count at the end. With `split`, only tracks whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
     `index_beside` keeps the index beside the source. Raises FileNotFoundError where the place or files of a manifest are
     missing (all are listed), Problems, a ValueError, with a line for each damaged side-car or line of a manifest, ValueError for
     an unknown split or a place with nothing usable.

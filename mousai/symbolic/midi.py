@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mousai.checks import extra
-from mousai.files import read_bytes, writing
+from mousai.files import FINITE_JSON, read_bytes, writing
 from mousai.symbolic.phrases import GRID, LONGEST_BAR
 from mousai.symbolic.score import Part, Score, notes_of
 
@@ -140,15 +140,10 @@ def recipe_in(data: bytes) -> dict[str, Any] | None:
     if found is None:
         return None
     try:
-        recipe, _ = json.JSONDecoder(parse_constant=_no_number).raw_decode(data[found.start(1) + len(b"mousai ") :].decode("latin-1"))
+        recipe, _ = FINITE_JSON.raw_decode(data[found.start(1) + len(b"mousai ") :].decode("latin-1"))
     except (ValueError, RecursionError):  # which deep nesting raises
         return None
     return recipe
-
-
-def _no_number(name: str) -> None:
-    """NaN and infinities, which ours never hold and JSON does not know."""
-    raise ValueError(f"{name} is no JSON")
 
 
 def _length(number: int) -> bytes:

@@ -7,7 +7,9 @@ import resource
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mousai.audio import encode, io, write
@@ -141,6 +143,12 @@ def test_blocks_that_are_not_what_was_promised_leave_what_was_there(tmp_path: Pa
 def test_metadata_of_others_is_none_of_ours(tmp_path: Path) -> None:
     io.write(tmp_path / "a.flac", music(100))
     assert io.read_metadata(tmp_path / "a.flac") == {}
+    for number, comment in enumerate(('{"seed": NaN}', '{"loudness": -Infinity}', '{"bpm": 1e999}', "[1]", "{" * 5000)):
+        with soundfile.SoundFile(tmp_path / f"{number}.wav", "w", 48_000, 1) as file:
+            file.comment = comment
+            file.write(np.zeros(100))
+        assert io.info(tmp_path / f"{number}.wav").tags["comment"] == comment
+        assert io.read_metadata(tmp_path / f"{number}.wav") == {}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from mousai import checkpoint
@@ -205,7 +206,7 @@ def test_clap_gives_what_transformers_gives(tmp_path, tiny_encoder):
         Joint(JointConfig(str(tmp_path), "clap"))
 
 
-def test_what_is_not_here_is_named(monkeypatch, tiny_mulan, tmp_path):
+def test_what_is_not_here_is_named(monkeypatch, tiny_mulan, tmp_path, caplog):
     with pytest.raises(FileNotFoundError, match="--download"):
         clap.load(JointConfig("laion/larger_clap_music", "clap"))
     with pytest.raises(FileNotFoundError, match="--download"):
@@ -225,6 +226,14 @@ def test_what_is_not_here_is_named(monkeypatch, tiny_mulan, tmp_path):
     (other / "config.json").write_text(json.dumps(settings))
     (other / "a.safetensors").write_bytes(b"beside it")
     assert mulan.weights_hash(other) == mulan.weights_hash(tiny_mulan)
+    state = load_file(other / "model.safetensors")
+    name = "mulan.audio_to_latents.weight"
+    save_file({**state, "more": torch.zeros(1)}, other / "model.safetensors")
+    mulan.load(JointConfig(str(other), "mulan"))
+    assert [record.getMessage() for record in caplog.records if record.name == mulan.logger.name] == [f"MuQ-MuLan {str(other)!r} has no use for 1 tensors of model.safetensors (more)"]
+    save_file({key: value for key, value in state.items() if key != name}, other / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"its model.safetensors lacks 1 weights \({name}\); copy or fetch it again"):
+        mulan.load(JointConfig(str(other), "mulan"))
     (other / "model.safetensors").rename(other / "pytorch_model.bin")
     with pytest.raises(FileNotFoundError, match="has no model.safetensors"):
         mulan.load(JointConfig(str(other), "mulan"))
