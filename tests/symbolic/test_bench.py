@@ -145,3 +145,12 @@ def test_the_bench_of_memory_has_lines_and_a_picture(untrained, capsys, monkeypa
     monkeypatch.setattr(sys, "argv", ["endless.py", "--model", str(untrained), "--bars", "20", "--out", str(tmp_path)])
     assert tool.main() == 0
     assert [line.split("|")[1].strip() for line in capsys.readouterr().out.splitlines()[4:]] == [str(2 * n) for n in range(1, 11)] and (tmp_path / "endless.png").is_file()
+
+
+def test_the_bench_of_phrases_has_a_column_for_each_source(practice_scores, untrained, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    tool = importlib.import_module("phrases")
+    monkeypatch.setattr(sys, "argv", ["phrases.py", "--model", str(untrained), "--real", str(practice_scores), str(practice_scores), "--phrases", "3"])
+    assert tool.main() == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 7 and all(len(row) == 3 and row[1] == row[2] for row in rows[1:]) and 0 < float(rows[2][1]) < 20
