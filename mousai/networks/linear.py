@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
@@ -17,12 +18,13 @@ class Linear(nn.Linear):
     """`nn.Linear`, through oneDNN in float32 on a CPU, forward and backward."""
 
     def forward(self, x: Tensor) -> Tensor:
-        fast = ONEDNN and x.device.type == "cpu" and x.dtype == self.weight.dtype == torch.float32 and x.ndim > 1
+        weight = self.weight  # once: one that is reparametrised is computed each time
+        fast = ONEDNN and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.ndim > 1
         if not fast or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
-            return super().forward(x)
+            return F.linear(x, weight, self.bias)
         if torch.is_grad_enabled():
-            return OneDNNLinear.apply(x, self.weight, self.bias)
-        return product(x, self.weight, self.bias)
+            return OneDNNLinear.apply(x, weight, self.bias)
+        return product(x, weight, self.bias)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 
 from mousai.checks import MAX_WORKERS, check_number
 from mousai.conditioners.contrastive import TEXT
+from mousai.config import to_dict
 from mousai.data.captions import caption
 from mousai.data.loader import SourceConfig
 from mousai.data.sealed import read_sealed, write_sealed
@@ -92,8 +93,10 @@ def texts_of(piece: Piece) -> tuple[str, ...]:
 def cached(config: PriorDataConfig, vae: PhraseVAE, fingerprint: str, say: Callable[[str], object], text: PooledText | None = None) -> dict[str, Tensor]:
     """The tensors of all pieces, from the file that they are kept in, which is made where it is not there or of others; with `text`, of what is said of them too."""
     specs = [(source.spec, source.weight) if isinstance(source, SourceConfig) else (source, 1.0) for source in config.sources]
-    files = [_known_of(piece) for spec, _ in specs for piece in open_scores(spec)]
-    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files)))), "text": text.text.config.name if text is not None else ""}
+    pieces = [piece for spec, _ in specs for piece in open_scores(spec)]
+    files = [_known_of(piece) for piece in pieces]
+    words = "" if text is None else json.dumps([to_dict(text.text.config), seed_of(json.dumps([texts_of(piece) for piece in pieces]))])
+    made_of = {"form": str(MADE_BY), "phrases": fingerprint, "sources": json.dumps(specs), "files": str(seed_of(json.dumps(sorted(files)))), "text": words}
     path = Path(config.cache)
     if path.is_file():
         try:

@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from mousai.launch.interrupt import Interrupt
 from mousai.launch.processes import processes
@@ -26,7 +27,7 @@ from mousai.training.config import TrainConfig
 from mousai.training.ema import average_of
 from mousai.training.parallel import LossOf, accumulating, is_sharded, parallel
 from mousai.training.report import Report
-from mousai.training.spectral import reparametrise
+from mousai.training.spectral import follow, reparametrise
 from mousai.training.state import TrainingState
 
 Batch = Mapping[str, Tensor]
@@ -128,6 +129,8 @@ def train(
             report.follow(config, budget.steps)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step)
+            if config.sigma_reparam:
+                follow(inner)
 
             total, logs = torch.zeros((), device=device), []
             for micro in range(config.accumulate):
@@ -159,10 +162,10 @@ def train(
             trial = budget.is_trial(step)
             also = trial or budget.is_last(step)  # beside the steps at which it is time
             if valid is not None and config.valid_every and (also or step % config.valid_every == 0):
-                with budget.timed("valid"):
+                with budget.timed("valid"), cached():
                     report.valid(step, validation_loss(averaged, valid(), accelerator, seed))
             if sample is not None and config.sample_every and (also or step % config.sample_every == 0):
-                with budget.timed("sample"):
+                with budget.timed("sample"), cached():
                     report.sample(step, sample(averaged.model, step) if accelerator.is_main_process else {})
             if stop or also or step % config.save_every == 0:
                 with budget.timed("save"):

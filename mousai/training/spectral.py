@@ -1,7 +1,7 @@
 """Sigma-reparametrisation: a linear layer's matrix as `gamma W / sigma(W)`, with its spectral norm `gamma` learned by itself.
 
 "Stabilizing Transformer Training by Preventing Attention Entropy Collapse" (Zhai et al., arXiv 2303.06296), section 3. In training the
-norm is followed by one power iteration a use, from the exact singular vectors; what is validated and exported has it exactly, for an estimate from below
+norm is followed by one power iteration a step (`follow`), from the exact singular vectors; what is validated and exported has it exactly, for an estimate from below
 makes matrices larger than they were. `gamma` begins as the matrix's own norm, so that a model begins as it is without.
 """
 
@@ -28,13 +28,15 @@ class SpectralScale(nn.Module):
         self.register_buffer("right", right[0].clone().to(matrix))
 
     def forward(self, matrix: Tensor) -> Tensor:
-        if not self.training:
-            return self.gamma / torch.linalg.matrix_norm(matrix.float(), 2).to(matrix) * matrix
-        with torch.no_grad():
-            self.right.copy_(F.normalize(matrix.mT @ self.left, dim=0))
-            self.left.copy_(F.normalize(matrix @ self.right, dim=0))
-        norm = self.left.clone() @ matrix @ self.right.clone()  # clones, for the next use changes them before the gradient is taken
-        return self.gamma / norm * matrix
+        with torch.autocast(matrix.device.type, enabled=False):
+            norm = self.left @ matrix @ self.right if self.training else torch.linalg.matrix_norm(matrix.float(), 2).to(matrix)
+            return self.gamma / norm * matrix
+
+    @torch.no_grad()
+    def follow(self, matrix: Tensor) -> None:
+        """One power iteration from the singular vectors of the step before."""
+        self.right.copy_(F.normalize(matrix.mT @ self.left, dim=0))
+        self.left.copy_(F.normalize(matrix @ self.right, dim=0))
 
 
 def reparametrise(model: nn.Module) -> None:
@@ -42,6 +44,13 @@ def reparametrise(model: nn.Module) -> None:
     for module in list(model.modules()):
         if isinstance(module, nn.Linear) and module.weight.requires_grad and module.weight.any():
             parametrize.register_parametrization(module, "weight", SpectralScale(module.weight), unsafe=True)
+
+
+def follow(model: nn.Module) -> None:
+    """One power iteration of each reparametrised matrix: before a step, not within it, where a forward pass may be done again."""
+    for module in model.modules():
+        if parametrize.is_parametrized(module, "weight") and isinstance(module.parametrizations.weight[0], SpectralScale):
+            module.parametrizations.weight[0].follow(module.parametrizations.weight.original)
 
 
 def plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -46,6 +46,11 @@ def windows(practice: Path, untrained: Path, told_words: PhrasePriorConfig, tmp_
     words = PooledText(told_words.text)
     tensors = cached(config, vae, "another", said.append, words)
     assert len(said) == 3 and tensors["texts"].shape == (20, 3, 32)  # and where words are to be in it
+    cached(config, vae, "another", said.append, words)
+    cached(config, vae, "another", said.append)
+    assert len(said) == 3  # who asks for none may have it
+    cached(config, vae, "another", said.append, PooledText(replace(told_words.text, max_length=12)))
+    assert len(said) == 4
     first = open_scores(str(practice))[0]
     torch.testing.assert_close(tensors["texts"][0], words.encode(list(texts_of(first))).vectors["text"])
     assert not any(first.metadata["key"] in text for text in texts_of(first)) and texts_of(Piece("a.mid", Path("a.mid"), {})) == ()

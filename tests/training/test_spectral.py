@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mousai import checkpoint
-from mousai.training.spectral import SpectralScale, plain, reparametrise
+from mousai.training.spectral import SpectralScale, follow, plain, reparametrise
 from mousai.training.state import part
 
 
@@ -29,6 +29,7 @@ def test_norms_are_gamma_s_whatever_the_matrix_becomes():
     reparametrise(net)
     optimizer, x = torch.optim.SGD(net.parameters(), 0.3), torch.randn(32, 6)
     for _ in range(30):
+        follow(net)
         optimizer.zero_grad()
         (net(x) + net(2 * x)).sub(1).square().mean().backward()  # two uses before the gradient is taken
         optimizer.step()
@@ -43,14 +44,17 @@ def test_norms_are_gamma_s_whatever_the_matrix_becomes():
     torch.testing.assert_close(bare(x), net(x))
 
 
-def test_one_power_iteration_a_use_follows_a_matrix_that_moves():
+def test_one_power_iteration_a_step_follows_a_matrix_that_moves():
     torch.manual_seed(0)
     matrix, step = torch.randn(20, 30), 0.01 * torch.randn(20, 30)
     scale = SpectralScale(matrix)
     for _ in range(50):
         matrix = matrix + step
+        scale.follow(matrix)
         made = scale(matrix)
     assert torch.linalg.matrix_norm(made, 2).item() == pytest.approx(scale.gamma.item(), rel=0.02)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(scale(matrix), made)  # the norm is no bf16
     found = torch.autograd.grad(scale(matrix.requires_grad_()).sum(), matrix)[0]  # the norm's own gradient is in it
     assert abs((found * matrix).sum()) < 1e-3  # a matrix twice as large gives the same
 
