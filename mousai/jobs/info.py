@@ -185,7 +185,7 @@ def has_audio(folder: Path) -> bool:
 def describe_library(place: Path) -> dict[str, Any]:
     """How much music a folder or manifest has, of what splits, and how much of it `mousai library` has heard with the shipped joint encoder."""
     from mousai.data.library import open_library
-    from mousai.data.sources import open_source
+    from mousai.data.sources import in_words, open_source
 
     source = open_source(place, quiet=True)
     folder = checkpoint.model_folder(JOINT)
@@ -197,7 +197,7 @@ def describe_library(place: Path) -> dict[str, Any]:
         "path": str(place),
         "files": len(source),
         "seconds": round(sum(track.seconds for track in source), 3),
-        "skipped": [f"{key}: {reason}" for key, reason in source.skipped],
+        "skipped": [in_words(key, reason) for key, reason in source.skipped],
         "sample_rates": dict(rates),
         "splits": dict(Counter(track.metadata.get("split") or "none" for track in source)),
         f"heard_by_{JOINT}": sum(known.get(track.key) in heard for track in source),
