@@ -3,7 +3,7 @@
 OUT/ gets `audition.json` (what was asked, and the picks with their vectors), `map.png`, `map.html` where it is asked for, and a
 file of music, `01.wav` and so on, for each pick, and for each step between two of them. A model that is told vectors makes music of them; one that is not
 makes several takes of the words, of which each pick has the one whose own vector is nearest to it. `audition.json` comes first and says
-`unfinished` until all is there: the same command goes on with what is missing.
+`unfinished` until all is there: the same command goes on with what is missing, and makes anew what was removed since.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TAKES_A_PICK = 2  # of a model that is told no vectors
 MOST_TAKES_SECONDS = 3600.0  # of takes, all of which are held until the last is made
 NAMED = 3  # items of the library that a pick is said to be near to
 REPORT, MAP, PAGE = "audition.json", "map.png", "map.html"
-UNFINISHED = "unfinished"
+UNFINISHED, MODEL_FINGERPRINT = "unfinished", "model_fingerprint"
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,13 @@ def audition(
         }  # fmt: skip
         rows = report["picks"] + blended_rows(report, asked, found)
         if cascade is not None:
-            report |= {"model": cascade.name, "told_vectors": told, "seconds": asked.seconds} | ({} if told else {"takes": len(asked.request_for_takes())})
+            report |= {"model": cascade.name, MODEL_FINGERPRINT: cascade.fingerprint, "told_vectors": told, "seconds": asked.seconds} | ({} if told else {"takes": len(asked.request_for_takes())})
             for number, row in enumerate(rows, 1):
                 row["file"] = str(folder / f"{number:02}.{format or clips.DEFAULT_FORMAT}")
-        if (finished := begun(folder, report, rows)) is not None:
-            return finished
+        finished = begun(folder, report, rows)
         draw_map(asked, found, heard, folder)
+        if finished is not None and all(Path(row["file"]).exists() for row in rows if "file" in row):
+            return finished
         if cascade is not None:
             render = partial(rendered, asked, cascade) if told else partial(nearest_takes, asked, cascade, system.joint, report)
             for row, facts in zip(rows, render(found, [Path(row["file"]) for row in rows], phase)):
@@ -173,13 +174,14 @@ def another(path: Path) -> ValueError:
 
 
 def begun(folder: Path, report: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The finished report of the same audition, or None where something is left to be made of it, whose report is in the folder then.
+    """The report of the same audition if it was finished, or None of one that was not, whose report is in the folder then.
 
     ValueError for a folder with another audition, or with files of its names.
     """
     if (folder / REPORT).exists():
         kept = read_json(folder / REPORT, kind=dict)
-        if not says(kept, json.loads(json.dumps(report))):
+        wanted = {name: value for name, value in report.items() if name in kept or name != MODEL_FINGERPRINT}  # which reports of before do not say
+        if not says(kept, json.loads(json.dumps(wanted))):
             raise another(folder / REPORT)
         return None if UNFINISHED in kept else kept
     for row in rows:
@@ -202,8 +204,7 @@ def says(kept: Any, wanted: Any) -> bool:
 def drawn(asked: Audition, system: Flow, settings: SamplingSettings, heard: Heard | None, phase: Phase) -> Found:
     """The vectors of a prompt, and the picks."""
     seeds = [(asked.seed + index) % SEEDS for index in range(asked.n)]
-    vectors = as_kept(system.vectors(asked.prompt, seeds, settings, phase("drawing vectors")))
-    vectors = torch.nn.functional.normalize(vectors, dim=-1)
+    vectors = torch.nn.functional.normalize(as_kept(system.vectors(asked.prompt, seeds, settings, phase("drawing vectors"))), dim=-1)
     places = pick(vectors, asked.way, asked.k, asked.seed)
     text = system.joint.texts([asked.prompt])[0].cpu()
     picks = [
@@ -213,8 +214,7 @@ def drawn(asked: Audition, system: Flow, settings: SamplingSettings, heard: Hear
     others = vectors if heard is None else torch.cat([vectors, heard.vectors])
     blended = torch.empty(0, vectors.shape[1])
     if asked.blend is not None:
-        ends = (vectors[places[each - 1]] for each in asked.blend)
-        blended = between(*ends, asked.blend_steps + 2)[1:-1]
+        blended = between(*(vectors[places[each - 1]] for each in asked.blend), asked.blend_steps + 2)[1:-1]
     return Found(vectors, places, picks, flattened(others, asked.map, asked.seed), blended)
 
 
@@ -223,13 +223,15 @@ def near_to(vector: Tensor, heard: Heard | None) -> dict[str, Any]:
 
 
 def draw_map(asked: Audition, found: Found, heard: Heard | None, folder: Path) -> None:
+    """Draws the map, and the page where it is asked for, as far as they are not there yet."""
     n = len(found.vectors)
     groups = {} if heard is None else {"library": Points(found.points[n:], [track.key for track in heard.tracks])}
     groups["drawn"] = Points(found.points[:n], [f"seed {asked.seed + index}" for index in range(n)])
     picks = Points(found.points[found.places], [in_words(row) for row in found.picks])
     title = f"{asked.prompt[:80]}: {n} vectors, {len(found.places)} picked ({asked.way}), {asked.map}"
-    map_png(groups, picks, folder / MAP, title)
-    if asked.html:
+    if not (folder / MAP).exists():
+        map_png(groups, picks, folder / MAP, title)
+    if asked.html and not (folder / PAGE).exists():
         map_html(groups, picks, folder / PAGE, title)
 
 

@@ -108,6 +108,25 @@ def test_an_audition_that_was_stopped_goes_on_where_it_was(tiny_flow, tiny_told_
         assert torch.equal(io.read(out / name, 48000, 2), io.read(tmp_path / "whole" / name, 48000, 2))
 
 
+def test_what_was_removed_comes_back_and_another_model_of_the_name_is_refused(tiny_flow, tiny_told_cascade, tmp_path):
+    asked, out = Audition("slow piano", n=4, k=2, seconds=0.3), tmp_path / "out"
+    found = audition(asked, out, flow=tiny_flow, model=tiny_told_cascade)
+    sound, kept = io.read(out / "01.wav", 48000, 2), (out / "02.wav").stat().st_ino
+    (out / "map.png").unlink()
+    (out / "01.wav").unlink()
+    again = audition(replace(asked, html=True), out, flow=tiny_flow, model=tiny_told_cascade)
+    assert again == found == json.loads((out / "audition.json").read_text()) and found["model_fingerprint"] == mousai.load(tiny_told_cascade).fingerprint
+    assert sorted(path.name for path in out.iterdir()) == ["01.wav", "02.wav", "audition.json", "map.html", "map.png"]
+    assert torch.equal(io.read(out / "01.wav", 48000, 2), sound) and (out / "02.wav").stat().st_ino == kept
+    settings, state = checkpoint.load_model(tiny_told_cascade)
+    other = tmp_path / tiny_told_cascade.name
+    checkpoint.save_model(other, settings, {name: 2 * value for name, value in state.items()}, "# Another")
+    with pytest.raises(ValueError, match="of another audition"):
+        audition(asked, out, flow=tiny_flow, model=other)
+    (out / "audition.json").write_text(json.dumps({name: value for name, value in found.items() if name != "model_fingerprint"}))  # as of before
+    assert "model_fingerprint" not in audition(asked, out, flow=tiny_flow, model=tiny_told_cascade)
+
+
 def test_a_model_that_is_told_no_vectors_gives_each_pick_the_nearest_of_several_takes(tiny_flow, tiny_cascade, tiny_joint, tmp_path, capsys):
     arguments = ("audition", "slow piano", "-n", 9, "--k", 2, "--seed", 4, "--seconds", 0.3, "--flow", tiny_flow, "--model", tiny_cascade, "--takes", 5)
     code, text, _ = run(capsys, *arguments, "--out", tmp_path / "out")
