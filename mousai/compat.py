@@ -1,4 +1,4 @@
-"""Faults of other libraries that are mended before these are imported, each with what is wrong, since when and when it can go.
+"""Faults of other libraries that are mended for all who use them, each with what is wrong, since when and when it can go.
 
 What a single caller works around stands with that caller.
 
@@ -8,12 +8,23 @@ version it raises RuntimeError; transformers' T5 and BERT fail with it. Everythi
 pure Python, and `torchaudio._extension.utils._load_lib` is documented to return False where the library is absent.
 `make_torchaudio_extension_optional` has it return False as well where the library is there but cannot be loaded.
 It can go when torchaudio has a CPU wheel, or loads its extension on first use.
+
+**tokenizers, 0.23.3 at the latest, its panics.** A damaged tokenizer file may have its Rust code panic when a text is read,
+long after it was loaded. A panic reaches Python as a BaseException, after a report of several lines that Rust itself writes
+to descriptor 2. `without_panics` makes one ValueError of it, and of what is written there meanwhile it leaves out that report
+alone; it holds the descriptor and a lock, and so goes around the reading of texts and nothing longer. `panics_told` makes
+the ValueError alone. Both can go when tokenizers raises errors for such files.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
@@ -22,6 +33,8 @@ EXTENSION_LOADER = "torchaudio._extension.utils"
 
 # Why torchaudio goes without its extension, once torchaudio was imported; None where the extension works.
 torchaudio_extension_error: Exception | None = None
+
+_one_at_a_time = threading.Lock()  # descriptor 2 is the process's
 
 
 class TorchaudioExtensionFinder(MetaPathFinder):
@@ -66,3 +79,71 @@ def make_torchaudio_extension_optional() -> None:
     """Installs the finder, once; without effect on a torchaudio that is imported already. Imports nothing heavy."""
     if not any(isinstance(finder, TorchaudioExtensionFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, TorchaudioExtensionFinder())
+
+
+@contextmanager
+def panics_told(what: str) -> Iterator[None]:
+    """ValueError that says that `what` is damaged in the place of a panic, or of the bare Exception that tokenizers raises, within the block."""
+    try:
+        yield
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise ValueError(f"{what} is damaged: {' '.join(str(error).split())[:120]}") from None
+
+
+@contextmanager
+def without_panics(what: str) -> Iterator[None]:
+    """As `panics_told`, and the report of a panic is not written; one block at a time in a process, so a short one."""
+    with panics_told(what), _one_at_a_time:
+        held, panic = _hold(), None
+        try:
+            yield
+        except BaseException as error:
+            panic = error if _is_panic(error) else None
+            raise
+        finally:
+            _release(held, panic)
+
+
+def _is_panic(error: BaseException) -> bool:
+    return type(error).__name__ == "PanicException" or type(error) is Exception  # which tokenizers raises for what it does find
+
+
+def without_report(said: bytes, panic: str) -> bytes:
+    """What was written to descriptor 2 without the report of a panic with this message, however often it is there."""
+    report = rb"\n?thread '[^'\n]*' (?:\(\d+\) )?panicked at [^\n]*\n" + re.escape(panic.encode()) + rb"\n(?:stack backtrace:\n(?: +[^\n]*\n)*)?(?:note: [^\n]*RUST_BACKTRACE[^\n]*\n)?"
+    return re.sub(report, b"", said)
+
+
+def _hold() -> tuple[int, int] | None:
+    """Has descriptor 2 be a file of ours; the one that it was, and ours. None where that cannot be done."""
+    try:
+        sys.stderr.flush()
+        before = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # closed, or not there
+        return None
+    try:
+        with tempfile.TemporaryFile() as file:
+            ours = os.dup(file.fileno())
+    except OSError:
+        os.close(before)
+        return None
+    os.dup2(ours, 2)
+    return before, ours
+
+
+def _release(held: tuple[int, int] | None, panic: BaseException | None) -> None:
+    """Gives descriptor 2 back, and writes there what was written meanwhile."""
+    if held is None:
+        return
+    before, ours = held
+    sys.stderr.flush()
+    os.dup2(before, 2)
+    os.close(before)
+    with os.fdopen(ours, "rb") as file:
+        file.seek(0)
+        said = file.read()
+    said = said if panic is None else without_report(said, str(panic))
+    while said:
+        said = said[os.write(2, said) :]

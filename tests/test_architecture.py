@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "mousai"
 FLOORS = {
-    **dict.fromkeys(("types", "config", "randomness", "files", "leftovers", "locks", "checks", "words", "theory", "trust", "launch", "device", "compat", "panics",), 0),
+    **dict.fromkeys(("types", "config", "randomness", "files", "leftovers", "locks", "checks", "words", "theory", "trust", "launch", "device", "compat",), 0),
     **dict.fromkeys(("audio", "diffusion", "networks", "checkpoint", "diffusers_folder",), 1),
     **dict.fromkeys(("codecs", "generators", "conditioners", "symbolic", "request", "data", "training", "pictures",), 2),
     **dict.fromkeys(("recipe", "evaluation",), 3),

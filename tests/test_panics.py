@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mousai import panics
+from mousai import compat
 from mousai.conditioners.text import TextConditioner, TextConfig
 
 
@@ -32,16 +32,16 @@ def test_the_report_alone_is_left_out(capfd: pytest.CaptureFixture[str]) -> None
     class PanicException(BaseException):
         pass
 
-    with pytest.raises(ValueError, match="^it is damaged: no such entry$"), panics.told("it"):
+    with pytest.raises(ValueError, match="^it is damaged: no such entry$"), compat.without_panics("it"):
         os.write(2, b"before\n\nthread '<unnamed>' (4711) panicked at src/a.rs:1:2:\nno such\nentry\nnote: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\nafter\n")
         raise PanicException("no such\nentry")
     assert capfd.readouterr().err == "before\nafter\n"
     other = b"thread 'main' panicked at src/a.rs:1:2:\nanother\n"
-    assert panics.without_report(other, "no such") == other
+    assert compat.without_report(other, "no such") == other
     for error in (KeyError("x"), KeyboardInterrupt()):
-        with pytest.raises(type(error)), panics.told("it"):
+        with pytest.raises(type(error)), compat.without_panics("it"):
             os.write(2, b"said\n")
             raise error
-    with panics.told("it"):
+    with compat.without_panics("it"):
         os.write(2, b"fine\n")
     assert capfd.readouterr().err == "said\nsaid\nfine\n"

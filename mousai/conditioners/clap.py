@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mousai import panics
+from mousai import compat
 from mousai.conditioners.joint import JointConfig
 from mousai.conditioners.text import quiet
 from mousai.trust import DOWNLOADS, is_allowed
@@ -32,7 +32,7 @@ class Clap:
         return self
 
     def of_texts(self, texts: list[str]) -> Tensor:
-        with panics.told("the tokenizer of the joint encoder"):
+        with compat.without_panics("the tokenizer of the joint encoder"):
             given = self.processor.tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self.device)
         return self.model.get_text_features(**given).pooler_output
 

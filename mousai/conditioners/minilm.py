@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mousai import panics
+from mousai import compat
 
 HEADS = 12
 EPS = 1e-12  # of the layer norms
@@ -41,7 +41,7 @@ class MiniLM:
     def ids(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
         """The ids of each text with the special ones around them, at most `limit`."""
         self.tokenizer.no_truncation() if limit is None else self.tokenizer.enable_truncation(limit)
-        with panics.told("the tokenizer of 'minilm'"):
+        with compat.without_panics("the tokenizer of 'minilm'"):
             return [row.ids for row in self.tokenizer.encode_batch(texts)]
 
     def states(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mousai import panics
+from mousai import compat
 from mousai.conditioners.minilm import MiniLM
 from mousai.files import known_hash
 from mousai.trust import DOWNLOADS, is_allowed
@@ -116,7 +116,7 @@ class Pretrained:
         self.encoder.to(device)
 
     def ids(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
-        with panics.told(f"the tokenizer of {self.tokenizer.name_or_path!r}"):
+        with compat.without_panics(f"the tokenizer of {self.tokenizer.name_or_path!r}"):
             rows = self.tokenizer(texts, truncation=limit is not None, max_length=limit, verbose=False)["input_ids"]
         end = self.tokenizer.eos_token_id
         return [row or [self.pad if end is None else end] for row in rows]  # no special tokens, no text: still one token
@@ -196,7 +196,7 @@ def _from_pretrained(source: str, options: dict, words: str) -> tuple:
     model_type = transformers.AutoConfig.from_pretrained(source, **options).model_type
     # AutoModel on T5 would add a decoder.
     encoder_class = getattr(transformers, T5_FAMILY.get(model_type, "AutoModel"))
-    with panics.told(f"the tokenizer of {words!r}"):
+    with compat.panics_told(f"the tokenizer of {words!r}"):  # may be a download, during which descriptor 2 is nobody's
         tokenizer = transformers.AutoTokenizer.from_pretrained(words, **options)
     encoder, report = encoder_class.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **options)
     return tokenizer, encoder, report["missing_keys"]
