@@ -10,7 +10,7 @@ from typing import Any
 
 from mousai.data.synth.styles import STYLES
 from mousai.files import file_hash
-from mousai.jobs.compose_sound import STEMS, VARIED, Rendering, Varying, font_of, render, told_of
+from mousai.jobs.compose_sound import STEMS, VARIED, Rendering, Varying, check_sound, font_of, render, told_of
 from mousai.jobs.places import free, ready, split_out, taken
 from mousai.pipelines.symbolic import Symbolic, check_composer, check_infills, load
 from mousai.request.music import MUSIC_CHECKS
@@ -93,8 +93,6 @@ def compose(
     if not requests:
         raise ValueError('nothing to compose: say what to play, for example "slow piano, melancholic"')
     folder, name, _ = split_out(out, len(requests), None, "mid", ("mid", "midi"))
-    from mousai.symbolic.sound import check_length
-
     midi.symusic()
     before = Before.read(going_on, infill) if going_on is not None else None
     for request in requests:
@@ -102,7 +100,7 @@ def compose(
             raise ValueError(EMPTY_PROMPT)
         seconds = _planned_seconds(request, before)
         if rendering is not None:
-            check_length(seconds)
+            check_sound(rendering, seconds)
     font = font_of(rendering)
     check_composer(model)
     if rendering is not None and rendering.cascade is not None:
@@ -121,15 +119,18 @@ def compose(
 
 
 def chords_said(text: str | None) -> str | None:
-    """Chord symbols, one a bar; where a MIDI file is named those of its bars."""
+    """Chord symbols, one a bar; where a MIDI file is named those of its bars, of which one without a clear chord keeps that before it, or the first."""
     if text is None or not text.lower().strip().endswith(midi.SUFFIXES):
         return text
     score = midi.read(text.strip())
     chords = chords_of(score, [(start, start + length) for start, length in score.bars()])
-    symbols = [chord_symbol(int(chord)) for chord in chords if chord != NO_CHORD]
-    if not symbols:
+    clear = [chord_symbol(int(chord)) for chord in chords if chord != NO_CHORD]
+    if not clear:
         raise ValueError(f"chords: no bar of {text.strip()} has a clear chord")
-    return " ".join(symbols)
+    symbols = clear[:1]
+    for chord in chords:
+        symbols.append(symbols[-1] if chord == NO_CHORD else chord_symbol(int(chord)))
+    return " ".join(symbols[1:])
 
 
 def _planned_seconds(request: ScoreRequest | ScorePiece, before: Before | None) -> float:
@@ -183,7 +184,7 @@ def _written(
         drawn = taken(folder, path.stem, "png", lambda place: piano_roll_png(score, place, title, new=True))
     beside_began = time.perf_counter()
     audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
-    varied = varying.vary(audio, score, request.prompt or "music", request.seed, rendering.format) if varying else None
+    varied = varying.vary(audio, score, (request.words if isinstance(request, ScorePiece) else request.prompt) or "music", request.seed, rendering.format) if varying else None
     words, sections = Words({}, ()), ()
     if isinstance(request, ScorePiece):
         sections = tuple((name, heard_in(section, ("instruments",) if number else ())) for number, (name, section) in enumerate(zip(request.names, request.sections, strict=True)))

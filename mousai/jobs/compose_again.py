@@ -30,7 +30,8 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
         raise ValueError(f"{file}: has no recipe in it; only what mousai composed can be replayed")
     try:
         said = recipe["compose"]
-        request = ScorePiece.from_dict(said) if "sections" in said else ScoreRequest(**said)
+        kept = {name: value for name, value in said.items() if "infills" not in recipe or name not in ("temperature", "spread")}  # which did nothing there
+        request = ScorePiece.from_dict(said) if "sections" in said else ScoreRequest(**kept)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{file}: the recipe in it is none that this version of mousai reads ({error})") from None
     said = recipe.get("continues") or recipe.get("infills")
@@ -49,7 +50,7 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
         path = free(folder, name or f"{file.stem}-replay", "mid")
         again = composed(composer, request, before)
         if before:  # the file says where it was then
-            again = replace(again, recipe={**again.recipe, **{name: recipe[name] for name in ("continues", "infills") if name in recipe}})
+            again = replace(again, recipe={**again.recipe, **{name: recipe[name] for name in ("compose", "continues", "infills") if name in recipe}})
         midi.write(path, again, new=True)
     one, other = midi.read(file), midi.read(path)
     same = read_bytes(file, midi.MOST_BYTES) == read_bytes(path, midi.MOST_BYTES) if not differs else one == other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from mousai.audio.write import FORMATS
 from mousai.checks import check_number, short
 from mousai.files import writing_folder
 from mousai.jobs.places import free, taken
+from mousai.request.clip import MAX_SECONDS
+from mousai.request.music import Music
 from mousai.request.piece import slug
 from mousai.symbolic.harmony import NO_CHORD, chord_class, tonic
 from mousai.symbolic.score import Score
@@ -47,6 +50,15 @@ class Rendering:
         if self.format not in FORMATS:
             raise ValueError(f"render: expected one of {', '.join(FORMATS)}, came {short(self.format)}")
         check_number("loudness", self.loudness, -70, 0, unit=" LUFS")
+
+
+def check_sound(rendering: Rendering, seconds: float) -> None:
+    """ValueError for a score of so many seconds that cannot be rendered, or whose sound is too long to be varied in one go."""
+    from mousai.symbolic.sound import TAIL_SECONDS, check_length
+
+    check_length(seconds)
+    if rendering.cascade is not None and seconds + TAIL_SECONDS > MAX_SECONDS:
+        raise ValueError(f"through-cascade: an audio model varies at most {MAX_SECONDS - TAIL_SECONDS:g} s in one go, the score has about {seconds:.0f} s; ask for fewer bars or seconds, or leave it away")
 
 
 def font_of(rendering: Rendering | None) -> Any:
@@ -107,21 +119,38 @@ class Varying:
         from mousai.jobs.generate import clips_of
         from mousai.request.clip import Request
 
-        made = clips_of(Request(prompts=(prompt,), init=str(sound), strength=self.how.strength, seed=seed, **told_of(score)), self.cascade, sound.parent, f"{sound.stem}{VARIED}", format)
+        told = told_of(score) if self.cascade.hears_music else {}
+        made = clips_of(Request(prompts=(prompt,), init=str(sound), strength=self.how.strength, seed=seed, **told), self.cascade, sound.parent, f"{sound.stem}{VARIED}", format)
         return next(made).path
 
 
 def told_of(score: Score) -> dict[str, Any]:
-    """Tempo, metre and key of a score as an audio model is told them, where they stay; and a chord for each bar."""
+    """Tempo, metre and key of a score as an audio model can be told them, where they stay; and, where tempo and metre do, a chord for each bar."""
     said: dict[str, Any] = {}
     name = "/".join(map(str, score.metres[0][1:])) if len(score.metres) == 1 else ""
     if name in METRES:
         said |= {"metre": name, "downbeat": 0.0}
-        if len(score.tempos) == 1:
-            said["bpm"] = score.tempos[0][1] / (1.5 if score.metres[0][2] == 8 else 1.0)
-        holding = [[symbol for tick, symbol in score.chords if tick <= start][-1:] for start, _ in score.bars()]
-        if all(each and chord_class(each[0]) != NO_CHORD for each in holding):
-            said["chords"] = " ".join(each[0] for each in holding)
+        bpm = score.tempos[0][1] / (1.5 if score.metres[0][2] == 8 else 1.0) if len(score.tempos) == 1 else 0.0
+        if can_be("bpm", bpm):
+            said |= {"bpm": bpm} | chords_told(score)
     if len(score.keys) == 1:
         said["key"] = key_name(tonic(*score.keys[0][1:]), "minor" if score.keys[0][2] else "major")
     return said
+
+
+def chords_told(score: Score) -> dict[str, str]:
+    """A chord for each bar, where all have one and they are not too many to be told."""
+    ticks = [tick for tick, _ in score.chords]
+    holding = [score.chords[place - 1][1] for start, _ in score.bars() if (place := bisect_right(ticks, start))]
+    chords = " ".join(holding)
+    clear = len(holding) == len(score.bars()) and all(chord_class(symbol) != NO_CHORD for symbol in holding)
+    return {"chords": chords} if clear and can_be("chords", chords) else {}
+
+
+def can_be(name: str, value: Any) -> bool:
+    """Whether a field of `request.music.Music` may have a value."""
+    try:
+        Music(**{name: value})
+    except ValueError:
+        return False
+    return True

@@ -169,6 +169,9 @@ def describe_audition(folder: Path) -> dict[str, Any]:
     from mousai.files import parse_json, read_bytes
 
     report = parse_json(read_bytes(folder / AUDITION).decode(errors="replace"), str(folder / AUDITION), dict)
+    for name in ("picks", "blend"):
+        if not isinstance(report.get(name, []), list) or not all(isinstance(row, dict) for row in report.get(name, [])):
+            raise ValueError(f"{folder / AUDITION}: {name}: expected a list of JSON objects, as `mousai audition` writes it; make the audition again")
     rows = {name: [{key: value for key, value in row.items() if key != "vector"} for row in report.get(name, [])] for name in ("picks", "blend")}
     return {"kind": "audition", "path": str(folder), **report, **{name: found for name, found in rows.items() if found}}
 

@@ -56,6 +56,8 @@ class ScoreRequest(Music):
         check_number("temperature", self.temperature, 0, 2)
         check_number("spread", self.spread, 0, 2)
         names = (self.instruments,) if isinstance(self.instruments, str) else self.instruments
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f'instruments: expected names, such as "cello, piano", or a list of them; came {short(names)}')
         object.__setattr__(self, "instruments", tuple(checked_text(each, "instruments").lower() for name in names for each in name.split(",")))
         if len(self.instruments) > 8:
             raise ValueError(f"instruments: at most 8 play together, came {len(self.instruments)}")
@@ -72,7 +74,7 @@ class ScoreRequest(Music):
 
 @dataclass(frozen=True)
 class Infill:
-    """Which part of a score is to be made anew: bars from the first to the last, counted from 1, None = all, and tracks by number or name, () = all."""
+    """Which part of a score is to be made anew: bars from the first to the last, counted from 1, None = all, and tracks by number or name, one or between commas, () = all."""
 
     bars: tuple[int, int] | None = None
     tracks: tuple[str, ...] = ()
@@ -82,7 +84,7 @@ class Infill:
         if bars is not None and not (len(bars) == 2 and all(type(bar) is int for bar in bars) and 1 <= bars[0] <= bars[1]):
             raise ValueError(f"bars: expected the first and the last of a score's bars, counted from 1, such as 9-16; came {short(bars)}")
         tracks = (self.tracks,) if isinstance(self.tracks, (str, int)) else self.tracks
-        names = tuple(name.strip().lower() for each in tracks for name in str(each).split(",") if name.strip())
+        names = tuple(str(each).strip().lower() for each in tracks if str(each).strip(" ,"))  # with commas, as a part's name may have
         if tracks and not names:
             raise ValueError('tracks: names none; expected numbers or names such as "2, drums"')
         object.__setattr__(self, "bars", None if bars is None else tuple(bars))

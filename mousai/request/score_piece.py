@@ -44,7 +44,12 @@ class ScorePiece:
     @property
     def prompt(self) -> str:
         """What it is called by: its title, or the first thing that is asked for."""
-        return self.title or next((section.prompt for section in self.sections if section.prompt), "score")
+        return self.title or self.words or "score"
+
+    @property
+    def words(self) -> str:
+        """The first thing that is asked for."""
+        return next((section.prompt for section in self.sections if section.prompt), "")
 
     @property
     def name(self) -> str:

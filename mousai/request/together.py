@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mousai.checks import check_number, checked_text
+from mousai.checks import check_number, checked_text, short
 from mousai.request.clip import MAX_BATCH, SEEDS, Request
 
 MOST_LETTERS = 4000  # of other prompts that a recipe keeps
@@ -46,5 +46,7 @@ def of_recipe(made: Mapping[str, Any]) -> Together | None:
     batch, place = made.get("batch", 1), made.get("place", 0)
     check_number("batch", batch, 1, MAX_BATCH, whole=True)
     check_number("place", place, 0, batch - 1, whole=True)
-    read = made.get("read_beside", ())
+    read = made.get("read_beside", [])
+    if not isinstance(read, list) and read is not None:
+        raise ValueError(f"read_beside: expected a list of prompts, came {short(read)}")
     return Together(batch, place, None if read is None else tuple(checked_text(each, "read_beside") for each in read))

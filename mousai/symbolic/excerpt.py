@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -26,21 +27,32 @@ class Region:
 def region_of(score: Score, asked: Infill) -> Region:
     """The region of a score that is asked for; ValueError in one line for what the score does not have."""
     bars = score.bars()
+    if not bars:
+        raise ValueError("the score has no notes; of nothing no part can be made anew")
     first, last = asked.bars or (1, len(bars))
     if last > len(bars):
         raise ValueError(f"bars: the score has bars 1 to {len(bars)}, came {first}-{last}")
-    parts = tuple(sorted({part_named(score, name) for name in asked.tracks})) or tuple(range(len(score.parts)))
+    playing = tuple(number for number, part in enumerate(score.parts) if len(part.notes))
+    parts = tuple(sorted({number for said in asked.tracks for number in parts_named(score, said)})) or playing
+    if silent := [number for number in parts if number not in playing]:
+        raise ValueError(f"tracks: {silent[0] + 1} {short(score.parts[silent[0]].name)} has no notes, which would say how it plays; name others")
     start, length = bars[last - 1]
     return Region(first - 1, last, bars[first - 1][0], start + length, parts)
+
+
+def parts_named(score: Score, said: str) -> list[int]:
+    """Which parts a text means: the one of that name, or else those of the numbers and names between its commas."""
+    if [part.name.strip().lower() for part in score.parts].count(said) == 1:
+        return [part_named(score, said)]
+    return [part_named(score, name.strip()) for name in said.split(",") if name.strip()]
 
 
 def part_named(score: Score, name: str) -> int:
     """Which part a number from 1 on, or a part's name, means."""
     names = [part.name.strip().lower() for part in score.parts]
-    if name.isdecimal():
-        if 1 <= int(name) <= len(names):
-            return int(name) - 1
-    elif names.count(name) == 1:
+    if name.isdecimal() and 1 <= int(name) <= len(names):
+        return int(name) - 1
+    if names.count(name) == 1:
         return names.index(name)
     there = ", ".join(f"{number} {short(part)}" if part else str(number) for number, part in enumerate(names[:12], 1))
     raise ValueError(f"tracks: the score has {there}{' …' if len(names) > 12 else ''}; came {short(name)}{did_you_mean(name, names)}")
@@ -57,7 +69,7 @@ def without(score: Score, region: Region) -> Score:
 
 
 def excerpt(score: Score, start: int, end: int, parts: Sequence[int]) -> Score:
-    """What begins between two ticks, the bounds of bars, of some parts, as a score of its own with the tempo, metre, key and chord that hold there."""
+    """What begins between two ticks of some parts, as a score of its own with the tempo, metre, key and chord that hold there, and bars where they were."""
 
     def rows(part: Part) -> np.ndarray:
         inside = part.notes[(part.notes[:, START] >= start) & (part.notes[:, START] < end)]
@@ -68,7 +80,22 @@ def excerpt(score: Score, start: int, end: int, parts: Sequence[int]) -> Score:
         return (*before, *((each[0] - start, *each[1:]) for each in found if start < each[0] < end))
 
     cut = tuple(replace(score.parts[number], notes=rows(score.parts[number])) for number in parts)
-    return Score(score.ticks, cut, *(events(found) for found in (score.tempos, score.metres, score.keys, (), score.chords)))
+    tempos, keys, chords = (events(found) for found in (score.tempos, score.keys, score.chords))
+    return Score(score.ticks, cut, tempos, tuple(sorted({*events(score.metres), *bars_cut(score, start, end)})), keys, (), chords)
+
+
+def bars_cut(score: Score, start: int, end: int) -> list[tuple[int, int, int]]:
+    """Metre changes that end the bars which go on over a window's bounds where they end, from its beginning on."""
+    found, ticks = [], [tick for tick, _, _ in score.metres]
+    for bound in (start, end):
+        place = bisect_right(ticks, bound)
+        since, (top, bottom) = ticks[place - 1] if place else 0, score.metre_at(bound)
+        length = max(1, round(4 * score.ticks * top / bottom))
+        over = (bound - since) % length
+        cut = bound + (length - over if bound == start else 0)
+        if over and cut <= end and not any(tick <= cut for tick in ticks[place : place + 1]):
+            found.append((cut - start, top, bottom))
+    return found
 
 
 def put_in(part: Part, new: np.ndarray, end: int) -> Part:

@@ -6,8 +6,9 @@ another, each of which hears what was filled before. What always holds is held w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,13 +19,13 @@ from mousai.symbolic.grid import GridPrior
 from mousai.symbolic.grid_data import places, told_cells
 from mousai.symbolic.harmony import NO_CHORD, chord_class, chord_moved, chord_symbol, chords_of, key_of_score, moved
 from mousai.symbolic.limits import allowing, pitches
-from mousai.symbolic.material import DENSITIES, MOST_TRACKS, halves, metre_class, tempo_class, tracks_of
+from mousai.symbolic.material import DENSITIES, MOST_TRACKS, Track, halves, metre_class, tempo_class, tracks_of
 from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.phrase_vae import PhraseVAE
-from mousai.symbolic.phrases import GRID, Bar, gridded, notes_in, on_grid
+from mousai.symbolic.phrases import GRID, LONGEST_BAR, Bar, gridded, notes_in, on_grid
 from mousai.symbolic.plan import Player, Wishes, player_going_on
 from mousai.symbolic.prior_data import NEAR_END
-from mousai.symbolic.score import LENGTH, PITCH, START, Score
+from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score
 from mousai.theory import chord_tones
 from mousai.types import SamplingSettings
 
@@ -49,23 +50,44 @@ def infilled(vae: PhraseVAE, prior: GridPrior, score: Score, region: Region, wis
     """A score with a region made anew; every note outside of it stays, and nothing new sounds on beyond it. ValueError for too many tracks at once."""
     if len(region.parts) > MOST_TRACKS:
         raise ValueError(f"tracks: at most {MOST_TRACKS} are made at once, came {len(region.parts)}; name some of them")
-    bars, width = score.bars(), max(2, prior.config.cells // min(len(score.parts), MOST_TRACKS))
-    done = without(score, region)
-    for first in range(region.first, region.last, width // 2):
-        last = min(first + width // 2, region.last)
+    bars, width = bars_heard(score), max(2, prior.config.cells // min(len(score.parts), MOST_TRACKS))
+    done, whole = without(score, region), whole_parts(score)
+    open_bars = [number for number, (start, _, _) in enumerate(bars) if region.start <= start < region.end]
+    all_first, all_last = open_bars[0], open_bars[-1] + 1
+    for first in range(all_first, all_last, width // 2):
+        last = min(first + width // 2, all_last)
         begin = max(0, min(first - (width - (last - first)) // 2, len(bars) - width))
         end = min(begin + width, len(bars))
-        left = replace(region, first=first, start=bars[first][0])
-        heard = hear(done, score, left, (bars[begin][0], sum(bars[end - 1])), replace(wishes, chords=wishes.chords[(first - region.first) % max(len(wishes.chords), 1) :] + wishes.chords))
-        made = fill(vae, prior, heard, wishes, (begin, len(bars)), wishes.seed + first - region.first)
-        done = put_back(done, heard, made, bars[begin][0], (bars[first][0], sum(bars[last - 1])))
+        left = replace(region, start=bars[first][0])
+        chords = tuple(wishes.chords[(of - region.first) % len(wishes.chords)] for _, _, of in bars[first : min(end, all_last)]) if wishes.chords else ()
+        heard = hear(done, score, left, (bars[begin][0], sum(bars[end - 1][:2])), replace(wishes, chords=chords), whole)
+        made = fill(vae, prior, heard, wishes, (begin, len(bars)), wishes.seed + first - all_first)
+        done = put_back(done, heard, made, bars[begin][0], (bars[first][0], sum(bars[last - 1][:2])))
         if progress:
-            progress(last - region.first, region.last - region.first)
+            progress(last - all_first, all_last - all_first)
     return replace(done, chords=with_chords(score, region, wishes.chords)) if wishes.chords else done
 
 
-def hear(done: Score, old: Score, region: Region, window: tuple[int, int], wishes: Wishes) -> Heard:
-    """A window of ticks of a score of which a region is open; what was in it says the key, and the chords where nothing else sounds."""
+def bars_heard(score: Score) -> list[tuple[int, int, int]]:
+    """(start, length, number of the score's bar) of each bar as the prior hears it: a longer one than the grid's is several."""
+    longest = LONGEST_BAR * score.ticks // GRID
+    return [(tick, min(longest, start + length - tick), number) for number, (start, length) in enumerate(score.bars()) for tick in range(start, start + length, longest)]
+
+
+def whole_parts(score: Score) -> Callable[[int], Sequence[tuple[Track, Part]]]:
+    """What each part of a score plays in all of it, moved by so many semitones; found once for each key."""
+    there = on_grid(score)
+
+    @cache
+    def parts(up: int) -> Sequence[tuple[Track, Part]]:
+        grid = gridded(moved(there, up))
+        return tuple(zip(tracks_of(grid, range(len(grid.parts))), grid.parts, strict=True))
+
+    return parts
+
+
+def hear(done: Score, old: Score, region: Region, window: tuple[int, int], wishes: Wishes, whole: Callable[[int], Sequence[tuple[Track, Part]]]) -> Heard:
+    """A window of ticks of a score of which a region is open; what was in it says the key, and the chords where nothing else sounds. Chords are one a bar of the window that is open."""
     before = excerpt(old, *window, range(len(old.parts)))
     root, mode = key_of_score(before)
     up = ((9 if mode == "minor" else 0) - root + 6) % 12 - 6
@@ -78,16 +100,17 @@ def hear(done: Score, old: Score, region: Region, window: tuple[int, int], wishe
     for number, row in enumerate(np.flatnonzero(inside).tolist() if wishes.chords else ()):
         symbol = chord_moved(wishes.chords[number % len(wishes.chords)], up)
         chords[row], given[row] = chord_class(symbol), tuple(chord_tones(symbol))
-    others = sorted((i for i in range(len(there.parts)) if i not in region.parts), key=lambda i: -len(there.parts[i].notes))
-    parts = sorted((*region.parts, *others[: MOST_TRACKS - len(region.parts)]))
-    grids = [gridded(replace(score, parts=tuple(score.parts[i] for i in parts)), length) for score, length in ((there, end), (were, end), (moved(on_grid(old), up), None))]
-    tracks = [next(found for found, part in each if len(part.notes)) for each in zip(*(zip(tracks_of(grid, range(len(parts))), grid.parts) for grid in grids), strict=True)]
+    others = sorted((i for i, part in enumerate(old.parts) if i not in region.parts and len(part.notes)), key=lambda i: -len(there.parts[i].notes))
+    parts, always = sorted((*region.parts, *others[: MOST_TRACKS - len(region.parts)])), whole(up)
+    grids = [gridded(replace(score, parts=tuple(score.parts[i] for i in parts)), end) for score in (there, were)]
+    ways = (*(zip(tracks_of(grid, range(len(parts))), grid.parts, strict=True) for grid in grids), [always[i] for i in parts])
+    tracks = [next(found for found, part in each if len(part.notes)) for each in zip(*ways, strict=True)]
     order = sorted(range(len(parts)), key=lambda i: (not there.parts[parts[i]].drums, tracks[i].register, i))  # as the prior has learned it
     players = []
     for i in order:
         denser = wishes.denser if parts[i] in region.parts else 0
         track = replace(tracks[i], density=min(max(tracks[i].density + denser, 0), DENSITIES - 1))
-        players.append(player_going_on(grids[-1].parts[i], up, track))
+        players.append(player_going_on(always[parts[i]][1], up, track))
     mine = np.array([parts[i] in region.parts for i in order])
     phrases = tuple(tuple(row[i] for i in order) for row in grids[0].phrases)
     quarters = before.tempos[0][1] if before.tempos else 120.0
@@ -155,11 +178,12 @@ def put_back(done: Score, heard: Heard, made: dict[tuple[int, int], np.ndarray],
 
 
 def with_chords(score: Score, region: Region, symbols: tuple[str, ...]) -> tuple[tuple[int, str], ...]:
-    """A score's chord track with these chords, one a bar, in a region; where it has none, with what is heard after it."""
-    starts = [start for start, _ in score.bars()[region.first : region.last]]
-    new = tuple((tick, symbols[number % len(symbols)]) for number, tick in enumerate(starts))
-    holding = [symbol for tick, symbol in score.chords if tick <= region.end][-1:]
-    if not holding and region.end < score.end:
-        holding = [chord_symbol(int(chords_of(score, [(region.end, score.end)])[0]))]
-    outside = [each for each in score.chords if not region.start <= each[0] <= region.end]
+    """A score's chord track with these chords, one a bar, in a region; where it has none, with what is heard in each bar outside of it."""
+    bars = score.bars()
+    new = tuple((start, symbols[number % len(symbols)]) for number, (start, _) in enumerate(bars[region.first : region.last]))
+    heard = chords_of(score, [(start, start + length) for start, length in bars])
+    there = score.chords or tuple((start, chord_symbol(int(chord))) for (start, _), chord in zip(bars, heard, strict=True))
+    there = ((0, there[0][1]), *there) if there[0][0] > 0 else there  # as the first of a track holds from the beginning on
+    holding = [symbol for tick, symbol in there if tick <= region.end][-1:]
+    outside = [each for each in there if not region.start <= each[0] <= region.end]
     return tuple(sorted((*outside, *new, *((region.end, symbol) for symbol in holding if region.end < score.end))))

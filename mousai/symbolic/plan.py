@@ -6,7 +6,7 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from mousai.checks import did_you_mean, short
 from mousai.data.synth.compose import arrange
@@ -166,6 +166,9 @@ def wishes_of(request: ScoreRequest) -> Wishes:
     for name in ("bars", "seconds"):
         if getattr(request, name) is not None:
             raise ValueError(f"{name}: what is made anew is as long as what was there; leave it away (came {getattr(request, name):g})")
+    for name, usual in ((each.name, each.default) for each in fields(request) if each.name in ("temperature", "spread")):
+        if getattr(request, name) != usual:
+            raise ValueError(f"{name}: does nothing to what is made anew in a score; leave it away (came {getattr(request, name):g})")
     chords = tuple((request.chords or "").split())
     return Wishes(style_named(request.prompt), chords, denser_by(request), request.seed, request.guidance)
 

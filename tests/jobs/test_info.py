@@ -127,3 +127,11 @@ def test_the_licence_of_what_a_model_names_is_said(tmp_path: Path) -> None:
     settings.pop("licences")
     config.write_yaml(older / "config.yaml", settings)
     assert describe(older)["licences"] == {"conditioner": "Apache-2.0"}
+
+
+@pytest.mark.parametrize("text", ['{"picks": [1]}', '{"picks": 5}', '{"blend": null}', "5", "null"])
+def test_an_audition_that_is_none_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "audition.json").write_text(text)
+    with pytest.raises(ValueError, match=r"audition\.json: ") as error:
+        describe(tmp_path)
+    assert "\n" not in str(error.value)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mousai.request.clip import MAX_SECONDS, Request, read_prompts
+from mousai.request.together import of_recipe
 
 GAP = {"inpaint": "x.wav", "span": (1.0, 2.0)}
 
@@ -126,3 +127,10 @@ def test_a_file_without_end_has_no_prompts(tmp_path) -> None:
 def test_most_requests_are_checked_without_torch():
     program = "import sys; from mousai.request.clip import Request; Request('x', 3, negative='y', steps=4); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_prompts_that_were_read_beside_are_a_list():
+    assert of_recipe({"read_beside": ["slow piano"]}).prompts == ("slow piano",) and of_recipe({"batch": 2}).prompts == () and of_recipe({"read_beside": None}).prompts is None
+    for wrong in ("abc", 5, {"a": 1}):
+        with pytest.raises(ValueError, match="read_beside: expected a list of prompts"):
+            of_recipe({"read_beside": wrong})

@@ -19,12 +19,14 @@ from mousai.jobs.compose_again import replay
 from mousai.jobs.train import train
 from mousai.pipelines.symbolic import Symbolic, load
 from mousai.recipe import load_part
+from mousai.request.music import Music
 from mousai.request.score import ScoreRequest, words_of
+from mousai.request.score_piece import ScorePiece
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer
 from mousai.symbolic.limits import BASS
 from mousai.symbolic.plan import instruments_in, plan_of, programs
-from mousai.symbolic.score import LENGTH, PITCH, START, notes_of
+from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score, notes_of
 from mousai.theory import SCALES, chord_tones, key_of
 
 
@@ -113,7 +115,7 @@ def test_words_say_what_they_became() -> None:
 @pytest.mark.parametrize("wrong, said", [
     ({"key": "H minor"}, "key: expected a key"), ({"metre": "7/8"}, "metre: expected"), ({"instruments": "kazoo"}, "instruments: expected names"), ({"prompt": "march in 7/8"}, "the prompt says 7/8"), ({"bars": 0}, "bars: expected"),
     ({"bars": 4, "seconds": 9.0}, "give one"), ({"density": 9.0}, "density: expected"), ({"chords": "Q7"}, "chords: expected a chord"), ({"downbeat": 1.0}, "begins with a bar"),
-    ({"instruments": "piano," * 8 + "piano"}, "at most 8"),
+    ({"instruments": "piano," * 8 + "piano"}, "at most 8"), *(({"instruments": wrong}, "instruments: expected names, such as") for wrong in (5, ["piano", 3], {"a": 1})),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_line(wrong: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
@@ -274,13 +276,37 @@ def test_a_sound_goes_through_the_cascade_and_chords_come_from_a_file(untrained:
     from mousai.jobs import compose_sound
 
     asked = []
-    monkeypatch.setattr("mousai.pipelines.cascade.load", lambda model: model)
+    monkeypatch.setattr("mousai.pipelines.cascade.load", lambda model: SimpleNamespace(name=model, hears_music=model == "starter"))
     monkeypatch.setattr("mousai.jobs.generate.clips_of", lambda request, cascade, folder, name, format: asked.append((request, cascade, folder / f"{name}.{format}")) or iter([SimpleNamespace(path=asked[-1][2])]))
     rendering = compose_sound.Rendering("wav", cascade=compose_sound.Cascading(strength=0.3))
     made = next(job.compose([ScoreRequest(prompt="jazz", bars=2, seed=4, key="F major", metre="6/8", bpm=100, chords="F C7")], untrained, tmp_path / "a.mid", rendering=rendering, picture=False))
     request, model, place = asked[0]
-    assert made.varied == place == tmp_path / "a-varied.wav" and model == "starter" and request.prompts == ("jazz",) and (request.init, request.strength, request.seed) == (str(made.audio), 0.3, 4)
+    assert made.varied == place == tmp_path / "a-varied.wav" and model.name == "starter" and request.prompts == ("jazz",) and (request.init, request.strength, request.seed) == (str(made.audio), 0.3, 4)
     assert (request.bpm, request.key, request.metre, request.downbeat, request.chords) == (100, "F major", "6/8", 0.0, "F C")
     assert job.chords_said(str(made.path)) == "F C" and job.chords_said("Am F") == "Am F" and job.chords_said(None) is None
     with pytest.raises(ValueError, match="prompt: is empty"):
         next(job.compose([ScoreRequest(prompt="")], untrained, tmp_path))
+    monkeypatch.setattr("mousai.pipelines.cascade.check_model", lambda model: None)
+    deaf = compose_sound.Rendering("wav", cascade=compose_sound.Cascading("deaf"))
+    piece = ScorePiece.from_dict({"title": "Nocturne", "sections": [{"bars": 1, "prompt": "slow jazz"}, {"bars": 1, "prompt": "fast rock"}]})
+    next(job.compose([piece], untrained, tmp_path / "b.mid", rendering=deaf, picture=False))
+    request = asked[1][0]
+    assert request.prompts == ("slow jazz",) and request.music() == Music()
+    there = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(ValueError, match="through-cascade: an audio model varies at most 597.5 s in one go, the score has about 720 s"):
+        next(job.compose([ScoreRequest(prompt="jazz", bars=180, bpm=60, metre="4/4")], untrained, tmp_path, rendering=rendering))
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_an_audio_model_is_told_what_it_can_be(tmp_path: Path) -> None:
+    from mousai.jobs.compose_sound import told_of
+
+    bars = notes_of((1920 * bar + 1, 1900, pitch, 80) for bar in range(4) if bar not in (0, 2) for pitch in ((60, 64, 67) if bar == 1 else (57, 60, 64)))
+    score = Score(480, (Part("", 0, False, bars),), ((0, 120.0),), ((0, 4, 4),), chords=((0, "C"), (3840, "Am")))
+    assert told_of(score) == {"metre": "4/4", "downbeat": 0.0, "bpm": 120.0, "chords": "C C Am Am"}
+    for tempos in (((0, 120.0), (1920, 90.0)), ((0, 12.0),), ((0, 500.0),)):
+        assert told_of(replace(score, tempos=tempos)) == {"metre": "4/4", "downbeat": 0.0}
+    long = Part("", 0, False, notes_of([(0, 1920 * 20_000, 60, 80)]))
+    assert "chords" not in told_of(replace(score, parts=(long,))) and told_of(replace(score, parts=(long,)))["bpm"] == 120.0
+    midi.write(tmp_path / "quiet.mid", replace(score, chords=()))
+    assert job.chords_said(str(tmp_path / "quiet.mid")) == "C C C Am"  # a bar without a chord keeps its place

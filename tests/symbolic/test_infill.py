@@ -20,6 +20,7 @@ from mousai.request.score import Infill, bars_said
 from mousai.symbolic import midi
 from mousai.symbolic.excerpt import excerpt, put_in, region_of
 from mousai.symbolic.grid_data import GridWindows, known_cells
+from mousai.symbolic.harmony import chords_of
 from mousai.symbolic.prior_data import PriorDataConfig, cached
 from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score, notes_of
 from mousai.theory import SCALES, chord_tones
@@ -86,7 +87,7 @@ def test_regions_that_are_not_there_are_refused_in_one_line(composer: Symbolic, 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("request_, said", [({"key": "C major"}, "key: what is made for a score keeps"), ({"seconds": 9.0}, "as long as what was there"), ({"instruments": "piano"}, "instruments: ")])
+@pytest.mark.parametrize("request_, said", [({"key": "C major"}, "key: what is made for a score keeps"), ({"seconds": 9.0}, "as long as what was there"), ({"temperature": 0.5}, "temperature: does nothing"), ({"spread": 0.5}, "spread: does nothing"), ({"instruments": "piano"}, "instruments: ")])
 def test_what_the_score_says_cannot_be_asked_for(composer: Symbolic, song: Score, request_: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         composer.infill(song, (1, 2), **request_)
@@ -102,6 +103,41 @@ def test_scores_of_all_kinds_are_infilled(composer: Symbolic) -> None:
         assert len(made.bars()) <= len(score.bars()) and made.num_notes > 0
     with pytest.raises(ValueError, match="at most 8 are made at once"):
         composer.infill(many, (1, 2))
+
+
+def test_windows_hear_no_more_than_they_may_and_chords_keep_their_order(composer: Symbolic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars of the grid count where those of the score are longer; the whole score is gridded once for each key; chords are one a bar of the score."""
+    from mousai.symbolic import infill
+
+    heard, grids = [], []
+    hear, gridded = infill.hear, infill.gridded
+    monkeypatch.setattr(infill, "hear", lambda *given: heard.append((hear(*given), given[4].chords)) or heard[-1][0])
+    monkeypatch.setattr(infill, "gridded", lambda score, *end: grids.append(end) or gridded(score, *end))
+    parts = tuple(Part(name, 0, False, notes_of((12 * i, 12, 60 + i % 5, 80) for i in range(36 * 4))) for name in ("piano, right hand", "piano, left hand", "bass"))
+    long = Score(12, parts, ((0, 120.0),), ((0, 9, 1),))
+    made = composer.infill(long, (2, 3), ("Piano, right hand",), seed=1, chords="C F")
+    assert made.parts[1:] == long.parts[1:] and made.parts[0] != long.parts[0]
+    assert all(len(each.bars) * len(each.players) <= composer.grid.config.cells for each, _ in heard) and len(heard) == 3
+    assert [[bar.length for bar in each.bars] for each, _ in heard] == [[96, 48, 96, 96, 96, 96, 48, 96], [96, 96, 48, 96, 96, 96, 96, 48], [96, 96, 96, 96, 48, 96, 96, 96]]
+    assert [chords for _, chords in heard] == [("C",) * 5 + ("F",), ("C", *("F",) * 5), ("F",) * 2]
+    assert grids.count(()) == len({each.up for each, _ in heard})
+    heard.clear()
+    short = replace(long, metres=((0, 4, 4),))
+    made = composer.infill(short, (5, 18), ("piano, left hand", "3"), seed=1, chords="C F G")
+    asked = ("C", "F", "G") * 5
+    assert [chords[0] for _, chords in heard] == [asked[4 * window % 3] for window in range(4)] and [symbol for tick, symbol in made.chords if 4 * 48 <= tick < 18 * 48] == list(asked[:14])
+    outside = [(start, length) for start, length in short.bars() if not 4 * 48 <= start < 18 * 48]
+    assert (chords_of(made, outside) == chords_of(short, outside)).all()  # which has no chord track
+    assert region_of(short, Infill(None, ("bass, 1",))).parts == (0, 2)
+
+
+def test_a_part_without_notes_is_left_alone_or_named(composer: Symbolic, song: Score) -> None:
+    quiet = replace(song, parts=(*song.parts, Part("tuba", 58, False, notes_of(()))))
+    assert composer.infill(quiet, (2, 3), seed=1).parts[-1] == quiet.parts[-1]
+    for score, tracks, said in ((quiet, ("tuba",), "'tuba' has no notes"), (Score(480, ()), (), "the score has no notes")):
+        with pytest.raises(ValueError, match=said) as error:
+            composer.infill(score, None if tracks else (1, 1), tracks)
+        assert "\n" not in str(error.value)
 
 
 def test_the_command_line_infills_and_replays(composer: Symbolic, song: Score, untrained: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
