@@ -124,4 +124,4 @@ def timed(work: Callable[[], Any], times: int = 2) -> float:
 
 def _alone(piece: Piece) -> Piece:
     """A piece of the same kind with one section, for a trial."""
-    return replace(piece, sections=(replace(piece.sections[0], transition=None),), extend=None, loop=False)
+    return replace(piece, sections=(replace(piece.sections[0], transition=None),), extend=None, loop=False, level_sections=None, glide=None)

@@ -20,7 +20,7 @@ from mousai.jobs.render import plan as render_plan
 from mousai.jobs.render.job import dry_run, render
 from mousai.jobs.render.plan import Target, check, check_disk, disk_bytes, note_failure, seconds_of, status, targets_of, write_plan
 from mousai.pipelines.cascade import load
-from mousai.request.piece import Piece
+from mousai.request.piece import Piece, Section
 
 SETTINGS = {"steps": 2, "codec_steps": 1, "window": 1.5, "format": "wav"}
 
@@ -187,6 +187,12 @@ def test_status_of_a_folder_without_pieces(tmp_path):
 
 
 # -- how long ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tries_what_only_several_sections_can_ask_for(tiny_cascade, tmp_path):
+    sections = (Section("calm", 1.0), Section("dance", 1.0))
+    found = dry_run([Piece(sections, title="night", steps=2, level_sections=True)], tiny_cascade, tmp_path / "out")
+    assert found and not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_says_what_rendering_comes_to_and_writes_nothing(tiny_cascade, tmp_path):
