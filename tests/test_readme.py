@@ -31,7 +31,7 @@ SHORTER = [
     (r"--bars \d+(?![\d-])", "--bars 16"),
     (r"^(mousai compose --prompts .*)", r"\1 --bars 2"),
     (r"^(mousai compose .*) --seconds \d+", r"\1 --seconds 8"),
-    (r"--count 1600", "--count 20"),
+    (r"--count 8000", "--count 20"),
 ]
 PAGES = {  # and how many commands each has at least
     "README.md": 20,

@@ -17,6 +17,7 @@ from mousai.audio.hearing import hear_audio  # noqa: E402
 from mousai.jobs.compose import compose  # noqa: E402
 from mousai.jobs.compose_sound import Rendering  # noqa: E402
 from mousai.request.score import ScoreRequest  # noqa: E402
+from mousai.symbolic import midi  # noqa: E402
 
 FOLDER = Path(__file__).parents[1] / "samples" / "scores"
 SUFFIXES = ("mid", "png", "opus")
@@ -30,8 +31,8 @@ def main() -> int:
         (made,) = compose([ScoreRequest(prompt=prompt, bars=16, seed=number)], out=FOLDER / f"{name}.mid", rendering=Rendering(format="opus", soundfont="auto"))
         rate = io.info(FOLDER / f"{name}.opus").sample_rate
         heard = hear_audio(io.read(FOLDER / f"{name}.opus"), rate)
-        written = made.score.tempos[0][1]
-        print(f"| [{name}.mid]({name}.mid) | [{name}.opus]({name}.opus) | {prompt} | {number} | {heard.key or 'unclear'} | {heard.bpm or 'unclear'} (it is {written:g} quarters) |")
+        written, fields = midi.read(made.path).tempos[0][1], heard.fields()
+        print(f"| [{name}.mid]({name}.mid) | [{name}.opus]({name}.opus) | {prompt} | {number} | {fields['key'] or 'unclear'} | {fields['bpm'] or 'unclear'} (written: {written:g} quarters a minute) |")
     return 0
 
 

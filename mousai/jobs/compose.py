@@ -217,7 +217,7 @@ def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:
 
 def in_words(made: Composed) -> str:
     """Lines on a score: which words became what, how long it is, how fast it came."""
-    lines = [f"{name}: {heard_line(words)}" for name, words in made.sections] or [heard_line(made.words)]
+    lines = [f"{name}: {heard_line(words)}" for name, words in made.sections] or [heard_line(made.words)] * bool(made.words.heard or made.words.unheard)
     sound = f", rendered in {made.rendered_in:.1f} s" if made.audio else ""
     speed = made.seconds / max(made.took + made.rendered_in, 1e-9)
     played = ", ".join(f"{made.told[name]:g} bpm" if name == "bpm" else made.told[name] for name in ("key", "metre", "bpm") if name in made.told)

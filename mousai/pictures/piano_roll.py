@@ -24,13 +24,12 @@ def piano_roll_png(score: Score, path: str | Path, title: str = "", *, new: bool
 
     bars = score.bars()
     edges = [start for start, _ in bars] + [bars[-1][0] + bars[-1][1]] if bars else [0, 1]
-    pitched = [part for part in score.parts if not part.drums]
-    drums = [part for part in score.parts if part.drums]
+    pitched, drums = ([part for part in score.parts if part.drums is drummed and len(part.notes)] for drummed in (False, True))
     figure = Figure(figsize=(min(max(8.0, INCHES_A_BAR * len(bars)), WIDEST_INCHES), 6.5 if drums else 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(2 if drums and pitched else 1, 1, sharex=True, squeeze=False, height_ratios=(4, 1) if drums and pitched else None)[:, 0]
     groups = [group for group in (pitched, drums) if group]
-    for panel, group in zip(panels, groups, strict=True):
+    for panel, group in zip(panels, groups):  # of a score without notes there is one panel, which stays empty
         pitches = np.concatenate([part.notes[:, PITCH] for part in group])
         for part in group:
             colour = COLOURS[score.parts.index(part) % len(COLOURS)]
@@ -52,6 +51,6 @@ def piano_roll_png(score: Score, path: str | Path, title: str = "", *, new: bool
     panels[-1].set_xlim(edges[0], edges[-1])
     panels[-1].set_xlabel("bars")
     handles = [Patch(color=COLOURS[i % len(COLOURS)], label=printable(part.name or f"part {i + 1}")[:30]) for i, part in enumerate(score.parts[:12])]
-    panels[0].legend(handles=handles, loc="upper right", fontsize=8, ncols=min(len(handles), 6))
+    figure.legend(handles=handles, loc="outside lower center", fontsize=8, ncols=min(len(handles), 6))
     figure.suptitle(printable(title), x=0.01, ha="left", fontsize=10)
     save_png(figure, path, dpi=DPI, new=new)

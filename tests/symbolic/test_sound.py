@@ -58,5 +58,9 @@ def test_what_is_too_long_is_refused_and_silence_is_not() -> None:
 def test_a_piano_roll_is_drawn(tmp_path) -> None:
     piano_roll_png(band(), tmp_path / "a.png", "band \x1b[31m")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    silent = Part("cello", 42, False, notes_of(()))
+    piano_roll_png(Score(480, (silent, *band().parts)), tmp_path / "one_rests.png")
+    piano_roll_png(Score(480, (silent,)), tmp_path / "nobody_plays.png")
+    assert np.isfinite(play(Score(480, (silent, *band().parts))).audio).all()
     drums = Score(480, band().parts[2:])
     piano_roll_png(drums, tmp_path / "drums.png")
