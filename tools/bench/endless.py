@@ -38,7 +38,7 @@ def drawn(rows: list[tuple[int, float, float]], path: Path) -> None:
     figure = Figure(figsize=(7, 2.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([bars for bars, _, _ in rows], [mib for _, mib, _ in rows], marker=".")
-    axes.set(xlabel="bars", ylabel="MiB", ylim=(0, None), title="memory of a piece without end")
+    axes.set(xlabel="bars", ylabel="MiB", ylim=(0, 1.2 * max(mib for _, mib, _ in rows)), title="memory of a piece without end")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
 
