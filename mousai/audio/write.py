@@ -41,7 +41,7 @@ class AudioWriter:
     travels with the file as JSON and `read_metadata` gives it back. The file appears under its name when the block
     ends without an error, and `written` then tells what became of it; otherwise nothing is left. Samples wait in a
     nameless temporary float file beside the target, for only at the end is the peak known. What has the name already is
-    replaced, unless `otherwise` gives another path then. Raises ValueError for what the format does not take, OSError
+    replaced, unless `otherwise` gives another path then. `chapters` come back as `io.info(path).chapters`, but of MP3, which has none. Raises ValueError for what the format does not take, OSError
     where the place cannot be written, both before any audio is asked for.
     """
 
@@ -54,9 +54,10 @@ class AudioWriter:
         subtype: str | None = None,
         metadata: dict[str, Any] | None = None,
         otherwise: Callable[[], Path] | None = None,
+        chapters: Sequence[Chapter] = (),
     ):
         self.target = Target(path, sample_rate, channels, format, subtype, metadata)
-        self.otherwise = otherwise
+        self.otherwise, self.chapters = otherwise, chapters
         self.path, self.num_samples, self.peak = self.target.path, 0, 0.0
         self.written: Written | None = None
         with self.target.complaint():
@@ -88,6 +89,7 @@ class AudioWriter:
         """Encode what came into a file beside the target, make sure that it is whole, and rename it."""
         if self.num_samples == 0:
             raise ValueError(f"{self.path}: no audio was given to write")
+        check_chapters(self.chapters, self.num_samples, self.path)
         scale = 1 / self.peak if self.peak > 1 and self.target.subtype != "FLOAT" else 1.0
         self.place(scale)
         if 20 * math.log10(scale) < -0.05:  # or it would be said to be by 0.0 dB
@@ -107,7 +109,7 @@ class AudioWriter:
                 self.target.path = self.path = self.otherwise()
 
     def encode(self, part: Path, scale: float) -> None:
-        self.target.encode(part, self.scaled(scale), self.num_samples)
+        self.target.encode(part, self.scaled(scale), self.num_samples, self.chapters)
 
     def scaled(self, scale: float) -> Iterator[Tensor]:
         """What came, times `scale`, as blocks `(c, s)`."""
@@ -158,8 +160,9 @@ def write(
     metadata: dict[str, Any] | None = None,
     subtype: str | None = None,
     otherwise: Callable[[], Path] | None = None,
+    chapters: Sequence[Chapter] = (),
 ) -> Written:
     """Write audio `(c, s)` to a file in one go, as `AudioWriter` does."""
-    with AudioWriter(path, sample_rate, audio.shape[0], subtype=subtype, metadata=metadata, otherwise=otherwise) as writer:
+    with AudioWriter(path, sample_rate, audio.shape[0], subtype=subtype, metadata=metadata, otherwise=otherwise, chapters=chapters) as writer:
         writer.write(audio)
     return writer.written

@@ -23,6 +23,7 @@ from mousai.theory import METRES, key_name
 
 STEMS = "-stems"  # behind a score's name: the folder of its parts' sound
 VARIED = "-varied"  # the sound as an audio model has varied it
+TITLE_CHARACTERS = 60  # of a section's name, in a chapter's title
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,20 @@ def render(score: Score, path: Path, rendering: Rendering, font: Any, seed: int)
     if rendering.loudness is not None:
         audio = brought_to(audio, SAMPLE_RATE, rendering.loudness)
     place = path.with_suffix(f".{rendering.format}")
-    place = io.write(
-        place, audio, SAMPLE_RATE, dict(score.recipe or {}) | {"score": path.name}, otherwise=lambda: free(path.parent, path.stem, rendering.format)
-    ).path
+    chapters = [io.Chapter(sample, name) for sample, name in sections_at(score, SAMPLE_RATE, audio.shape[1])]
+    said = dict(score.recipe or {}) | {"score": path.name}
+    place = io.write(place, audio, SAMPLE_RATE, said, otherwise=lambda: free(path.parent, path.stem, rendering.format), chapters=chapters).path
     return place, _stems(score, path, sound.stems, rendering.format) if sound.stems else ()
+
+
+def sections_at(score: Score, sample_rate: int, num_samples: int) -> list[tuple[int, str]]:
+    """(sample, name) of each section of a score that begins within so many samples, where there are several; as many as a file has chapters."""
+    from mousai.audio.chapters import MAX_CHAPTERS
+
+    starts = score.seconds_at(np.array([tick for tick, _ in score.sections]))
+    found = {round(start * sample_rate): name[:TITLE_CHARACTERS] for start, (_, name) in zip(starts.tolist(), score.sections, strict=True)}
+    inside = [(sample, name) for sample, name in found.items() if 0 <= sample < num_samples]
+    return inside[:MAX_CHAPTERS] if len(inside) > 1 else []
 
 
 def _stems(score: Score, path: Path, sounds: Sequence[np.ndarray], format: str) -> tuple[Path, ...]:
