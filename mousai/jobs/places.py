@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,14 +14,15 @@ from mousai.audio.write import FORMATS
 from mousai.leftovers import sweep
 
 LOCK = ".lock"
+LIKE_A_SUFFIX = re.compile(r"[a-z][a-z0-9]{1,3}")  # what a file's name may end in; "v1.0" and "no.4" do not
 OTHER_AUDIO = ("aac", "aif", "aiff", "alac", "au", "caf", "m4a", "mp4", "oga", "w64", "webm", "wma")
 
 
 def split_out(out: str | Path | None, count: int, format: str | None, default: str, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple[Path, str | None, str]:
     """(folder, file name without suffix or None, format) of what `--out` and `--format` say, for `count` files.
 
-    A name that ends in a format is a file's, anything else a folder's. ValueError where the two do not go together, or
-    for a single name for several files.
+    A name that ends in a format is a file's, one that ends in nothing like one a folder's. ValueError where the two do not go together, for a single
+    name for several files, and for what ends like a file's name and is none that can be written.
     """
     path = Path(".") if out is None else Path(out)
     suffix = path.suffix.lower().removeprefix(".")
@@ -28,12 +30,13 @@ def split_out(out: str | Path | None, count: int, format: str | None, default: s
         raise ValueError(f"{path}: the name has {length} bytes, a file's may have {longest_name(path.parent)} there")
     if format is not None and format not in formats:
         raise ValueError(f"unknown format {format!r}: expected {', '.join(formats)}")
-    if path.is_dir() or suffix not in (*formats, *FORMATS, *OTHER_AUDIO):
+    if path.is_dir() or not (suffix in (*formats, *FORMATS, *OTHER_AUDIO) or LIKE_A_SUFFIX.fullmatch(suffix)):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; name a folder, or a file that ends in .{', .'.join(formats)}")
         return path, None, format or default
     if suffix not in formats:
-        raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}")
+        folder = "" if suffix in (*FORMATS, *OTHER_AUDIO) else "; if a folder is meant, make it first"
+        raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}{folder}")
     if format not in (None, suffix):
         raise ValueError(f"{path}: the format is to be {format}, the name says {suffix}")
     if count > 1:

@@ -27,6 +27,7 @@ def test_a_folder_or_a_file_name(tmp_path: Path):
         ("a.m4a", 1, None, "a.m4a: .m4a cannot be written; use wav, flac, ogg, opus, mp3"),
         ("a.wav", 1, "flac", "is to be flac, the name says wav"),
         ("a.wav", 2, None, "is one file, there are 2 to be written; name a folder"),
+        ("a.xyz", 1, None, "a.xyz: .xyz cannot be written; use wav, flac, ogg, opus, mp3; if a folder is meant, make it first"),
         (None, 1, "m4a", "unknown format 'm4a': expected wav, flac, ogg, opus, mp3"),
         ("there", 1, None, "there is a file; name a folder"),
     ],
