@@ -92,12 +92,12 @@ def within(value: Any, *names: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def checked_text(text: str, what: str, may_be_empty: bool = False) -> str:
+def checked_text(text: str, what: str, may_be_empty: bool = False, such_as: str = 'say what to play, for example "slow piano, melancholic"') -> str:
     if not isinstance(text, str):
         raise ValueError(f"{what}: expected text, came {short(text)}")
     text = text.strip()
     if not text and not may_be_empty:
-        raise ValueError(f"{what}: is empty; say what to play, for example \"slow piano, melancholic\"")
+        raise ValueError(f"{what}: is empty; {such_as}")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError(f"{what}: is not valid UTF-8 text")
     if (size := len(json.dumps(text, ensure_ascii=False).encode())) > MAX_TEXT_BYTES:

@@ -86,7 +86,7 @@ def library(
     if text is not None and like is not None:
         raise ValueError("text and like: give one of the two")
     check_number("k", k, 1, 10_000, whole=True)
-    wanted = None if text is None else checked_text(text, "text")
+    wanted = None if text is None else checked_text(text, "text", such_as="say what it sounds like")
     encoder = Joint(joint).to(choose_device(device))
     vector = None
     if like is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from mousai.checks import check_name, check_number, checked_text
+from mousai.checks import check_number, checked_text, short
 from mousai.data.synth.styles import STYLES, Style
 from mousai.theory import METRES, MODES, chord_tones, key_name, key_of, key_of_chords
 
@@ -70,21 +70,24 @@ def _bpm(name: str, value: Any) -> float | None:
 def _key(name: str, value: Any) -> str | None:
     if value is None:
         return None
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: expected text, came {short(value)}")
     try:
-        return key_name(*key_of(checked_text(value, name)))
+        return key_name(*key_of(value))
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
 def _metre(name: str, value: Any) -> str | None:
-    check_name(name, value, METRES)
+    if value is not None and value not in METRES:  # of which none is another misspelt
+        raise ValueError(f"{name}: expected {', '.join(METRES)}; came {short(value)}")
     return value
 
 
 def _chords(name: str, value: Any) -> str | None:
     if value is None:
         return None
-    symbols = re.split(r"[\s,|]+", checked_text(value, name).strip(" |,"))
+    symbols = re.split(r"[\s,|]+", checked_text(value, name, such_as='name them, one a bar, for example "Am F C G"').strip(" |,"))
     for symbol in symbols:
         try:
             chord_tones(symbol)
@@ -99,6 +102,11 @@ def _downbeat(name: str, value: Any) -> float | None:
 
 
 MUSIC_CHECKS: Mapping[str, Callable[[str, Any], Any]] = {"bpm": _bpm, "key": _key, "metre": _metre, "chords": _chords, "downbeat": _downbeat}
+
+
+def in_few_words(said: Mapping[str, Any]) -> str:
+    """Key, metre and tempo as far as they are said, as in "F minor, 3/4, 66 bpm"."""
+    return ", ".join(f"{said[name]:g} bpm" if name == "bpm" else said[name] for name in ("key", "metre", "bpm") if said.get(name) is not None)
 
 
 def in_words(text: str) -> Music:

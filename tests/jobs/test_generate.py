@@ -107,6 +107,15 @@ def test_what_the_command_says(tiny_cascade, tmp_path, capsys, monkeypatch):
     assert all(Path(line).is_file() for line in lines[:3])
 
 
+def test_the_summary_says_key_metre_and_tempo():
+    music, other = {"key": "F minor", "metre": "3/4", "bpm": 66.0}, {"bpm": 90.5}
+    rows = [{"path": f"out/{name}.wav", **said} for name, said in (("a", music), ("b", music), ("c", other))]
+    summary = {"seconds": 20.0, "took": 10.0, "times_real_time": 2.0, "wall": 11.0}
+    assert job.in_words(summary | {"files": rows[:2]}) == "made 20.0 s in 10.0 s, 2x real time; 11.0 s in all; in F minor, 3/4, 66 bpm"
+    assert job.in_words(summary | {"files": rows[1:]}).splitlines()[:-1] == ["b.wav: F minor, 3/4, 66 bpm", "c.wav: 90.5 bpm"]
+    assert job.in_words(summary | {"files": [{"path": "a.wav"}]}).endswith("s in all")
+
+
 def test_json_is_all_that_stands_on_stdout(tiny_cascade, tmp_path, capsys):
     code, out, err = run(capsys, "generate", "calm", "-s", "0.2", "-m", tiny_cascade, "-o", tmp_path / "a.flac", "--spectrogram", "--json", "--steps", "1", "--interval", "0.1", "0.9")
     said = json.loads(out)
