@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 
 from mousai.checks import did_you_mean, short
 from mousai.request.score import Infill
 from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score, notes_of
+
+APART = 2**40  # ticks, more than any score has: what tells pitches apart in one number
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,13 @@ def excerpt(score: Score, start: int, end: int, parts: Sequence[int]) -> Score:
     """What begins between two ticks of some parts, as a score of its own with the tempo, metre, key and chord that hold there, and bars where they were."""
 
     def rows(part: Part) -> np.ndarray:
-        inside = part.notes[(part.notes[:, START] >= start) & (part.notes[:, START] < end)]
-        return inside - np.array([start, 0, 0, 0])
+        first, last = np.searchsorted(part.notes[:, START], (start, end))
+        return part.notes[first:last] - np.array([start, 0, 0, 0])
 
     def events(found: tuple) -> tuple:
-        before = [(0, *each[1:]) for each in found if each[0] <= start][-1:]
-        return (*before, *((each[0] - start, *each[1:]) for each in found if start < each[0] < end))
+        first, last = bisect_right(found, start, key=itemgetter(0)), bisect_left(found, end, key=itemgetter(0))
+        before = [(0, *each[1:]) for each in found[max(first - 1, 0) : first]]
+        return (*before, *((each[0] - start, *each[1:]) for each in found[first:last]))
 
     cut = tuple(replace(score.parts[number], notes=rows(score.parts[number])) for number in parts)
     tempos, keys, chords = (events(found) for found in (score.tempos, score.keys, score.chords))
@@ -100,12 +104,21 @@ def bars_cut(score: Score, start: int, end: int) -> list[tuple[int, int, int]]:
 
 def put_in(part: Part, new: np.ndarray, end: int) -> Part:
     """A part with new notes `(n, 4)` beside its own, which stay as they are: what would sound on their pitch while they do is left out or ends before them, and at `end`."""
-    kept = []
-    for row in new.tolist():
-        own = part.notes[part.notes[:, PITCH] == row[PITCH]]
-        if ((own[:, START] <= row[START]) & (own[:, START] + own[:, LENGTH] > row[START])).any():
-            continue
-        later = own[own[:, START] > row[START], START]
-        row[LENGTH] = min(row[LENGTH], end - row[START], int(later.min(initial=end)) - row[START])
-        kept.append(row)
-    return replace(part, notes=notes_of(np.concatenate([part.notes, np.array(kept, np.int64).reshape(-1, 4)])))
+    if not len(new):
+        return part
+    own = part.notes
+    first, last = np.searchsorted(own[:, START], (new[:, START].min(), end))
+    sounding = own[:first][own[:first, START] + own[:first, LENGTH] > new[:, START].min()]
+    near = np.concatenate([sounding, own[first:last]])
+    by_pitch = near[np.lexsort((near[:, START], near[:, PITCH]))]
+    starts = by_pitch[:, PITCH] * APART + by_pitch[:, START]
+    ends = np.maximum.accumulate(by_pitch[:, PITCH] * APART + by_pitch[:, START] + by_pitch[:, LENGTH])
+    places = new[:, PITCH] * APART + new[:, START]
+    after = np.searchsorted(starts, places, side="right")
+    free = np.concatenate([[-1], ends])[after] <= places  # nothing of that pitch sounds there
+    following = np.concatenate([starts, [np.iinfo(np.int64).max]])[after] - places
+    new = new.copy()
+    new[:, LENGTH] = np.minimum(np.minimum(new[:, LENGTH], end - new[:, START]), following)
+    there = np.concatenate([own[first:last], notes_of(new[free])])
+    there = there[np.lexsort((there[:, PITCH], there[:, START]))]
+    return replace(part, notes=np.concatenate([own[:first], there, own[last:]]))
