@@ -67,14 +67,14 @@ def compose(
         raise ValueError(f"count: expected a whole number from 1, came {count}")
     said: dict[str, Any] = {
         "bars": length, "seconds": seconds, "key": key, "bpm": bpm, "metre": metre, "chords": job.chords_said(chords), "density": density,
-        "instruments": (instruments,) if instruments else (), "guidance": guidance, "temperature": temperature, "spread": spread,
+        "instruments": (instruments,) if instruments is not None else (), "guidance": guidance, "temperature": temperature, "spread": spread,
     }  # fmt: skip
     texts = [*(prompts or ()), *(read_prompts(prompts_file) if prompts_file else ())]
     requests: list[Any] = [ScoreRequest(prompt=text, seed=seed + number, **said) for number, text in enumerate(text for text in texts for _ in range(count))]
     if sections is not None:
         if texts or going_on is not None or any(said[name] not in (None, ()) for name in ("bars", "seconds", "key", "bpm", "metre", "chords", "density")):
             raise ValueError("--sections: the file says what is composed; leave prompts, lengths, key, tempo, metre, chords, density, --continue and --infill away")
-        common = {"seed": seed, "guidance": guidance, "temperature": temperature, "spread": spread, **({"instruments": [instruments]} if instruments else {})}
+        common = {"seed": seed, "guidance": guidance, "temperature": temperature, "spread": spread, **({"instruments": [instruments]} if instruments is not None else {})}
         requests = [piece.with_seed(piece.seed + number) for piece in read_pieces(sections, common) for number in range(count)]
     if render is None and (soundfont or stems or loudness is not None or through_cascade):
         raise ValueError("--soundfont, --stems, --loudness and --through-cascade are for --render; say in which format")

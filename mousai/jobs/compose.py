@@ -8,22 +8,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mousai.data.synth.styles import STYLES
 from mousai.files import file_hash
 from mousai.jobs.compose_sound import STEMS, VARIED, Rendering, Varying, check_sound, font_of, render, told_of
 from mousai.jobs.places import free, ready, split_out, taken
 from mousai.pipelines.symbolic import Symbolic, check_composer, check_infills, load
-from mousai.request.music import MUSIC_CHECKS
+from mousai.request.music import MUSIC_CHECKS, in_few_words
 from mousai.request.piece import EMPTY_PROMPT, slug
 from mousai.request.score import Infill, ScoreRequest, Words, words_of
 from mousai.request.score_piece import ScorePiece
+from mousai.request.vocabulary import in_known_words
 from mousai.symbolic import midi
 from mousai.symbolic.excerpt import region_of
 from mousai.symbolic.harmony import NO_CHORD, chord_symbol, chords_of
 from mousai.symbolic.phrases import GRID
-from mousai.symbolic.plan import instruments_in, plan_going_on, plan_of, wishes_of
+from mousai.symbolic.plan import plan_going_on, plan_of, wishes_of
+from mousai.symbolic.players import named_in, not_wanted_in
 from mousai.symbolic.score import Score
 from mousai.symbolic.sections import plans_of
+from mousai.words import real_time
 
 STARTER = "starter-symbolic"
 KEPT = ("instruments", "mode", "tempo")  # of a score that is there
@@ -43,12 +48,14 @@ class Composed:
     seconds: float  # that it lasts
     took: float  # seconds of composing
     rendered_in: float  # and of rendering
+    new_seconds: float  # of it that were composed, which of a score that was there is less than all
+    tracks: tuple[str, ...]  # who plays, in the order of their numbers
     words: Words
     told: Mapping[str, Any]  # key, metre and tempo, where they stay
     sections: tuple[tuple[str, Words], ...] = ()  # of a piece in sections what each of them says, by its name
 
     def to_dict(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("bars", "notes", "seconds", "took", "rendered_in")}
+        own = {name: getattr(self, name) for name in ("bars", "notes", "seconds", "new_seconds", "took", "rendered_in")} | {"tracks": list(self.tracks)}
         places = {name: place and str(place) for name in ("path", "picture", "audio", "varied") for place in [getattr(self, name)]}
         sections = [{"name": name, "heard": words.heard, "unheard": list(words.unheard)} for name, words in self.sections]
         said = {"heard": self.words.heard, "unheard": list(self.words.unheard), **({"sections": sections} if sections else {})}
@@ -115,7 +122,7 @@ def compose(
         for request in requests:
             began = time.perf_counter()
             score = composed(composer, request, before, progress)
-            yield _written(score, request, folder, name, rendering, font, varying, picture, time.perf_counter() - began)
+            yield _written(score, request, before, folder, name, rendering, font, varying, picture, time.perf_counter() - began)
 
 
 def chords_said(text: str | None) -> str | None:
@@ -164,7 +171,7 @@ def composed(composer: Symbolic, request: ScoreRequest | ScorePiece, before: Bef
 
 
 def _written(
-    score: Score, request: ScoreRequest | ScorePiece, folder: Path, name: str | None, rendering: Rendering | None, font: Any, varying: Varying | None, picture: bool, took: float
+    score: Score, request: ScoreRequest | ScorePiece, before: Before | None, folder: Path, name: str | None, rendering: Rendering | None, font: Any, varying: Varying | None, picture: bool, took: float
 ) -> Composed:
     beside = (*((".png",) if picture else ()), *((f".{rendering.format}",) if rendering else ()), *((STEMS,) if rendering and rendering.stems else ()))
     beside += (f"{VARIED}.{rendering.format}",) if varying else ()
@@ -190,7 +197,19 @@ def _written(
         sections = tuple((name, heard_in(section, ("instruments",) if number else ())) for number, (name, section) in enumerate(zip(request.names, request.sections, strict=True)))
     else:
         words = heard_in(request, KEPT if "continues" in score.recipe or "infills" in score.recipe else ())
-    return Composed(path, drawn, audio, varied, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, words, told_of(score), sections)
+    new, tracks = new_seconds(score, before), tuple(part.name for part in score.parts if len(part.notes))  # as who reads the file finds them
+    return Composed(path, drawn, audio, varied, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, new, tracks, words, told_of(score), sections)
+
+
+def new_seconds(score: Score, before: Before | None) -> float:
+    """How many seconds of a score were composed: all, those after the file that it goes on from, or those of the bars that were made anew."""
+    if before is None:
+        return score.seconds
+    if before.infill is not None:
+        region = region_of(before.score, before.infill)
+        first, last = before.score.seconds_at(np.array([region.start, min(region.end, before.score.end)]))
+        return float(last - first)
+    return max(0.0, score.seconds - before.score.seconds)
 
 
 def made_of(score: Score) -> str:
@@ -208,8 +227,12 @@ def made_of(score: Score) -> str:
 
 def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:
     """What a request's words and options say, of which those in `kept` cannot be asked for."""
-    words = words_of(request.prompt, instruments_in(request.prompt))
-    if words.heard.get("style") in STYLES and not request.instruments:  # whose own players play
+    words = words_of(request.words, named_in(request), request.style)
+    if request.reading > 1 and not request.instruments and (no := not_wanted_in(request.words)):
+        words = words.without(no)
+    if request.reading > 1:
+        words = words.in_words_said(in_known_words(request.prompt)[1])
+    elif words.heard.get("style") in STYLES and not request.instruments:  # whose own players play
         kept = (*kept, "instruments")
     options = {name: value for name in ("instruments", "density", *MUSIC_CHECKS) if (value := getattr(request, name)) not in (None, ())}
     return words.alone(*(name for name in words.heard if name not in kept)).with_options(options)
@@ -218,10 +241,11 @@ def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:
 def in_words(made: Composed) -> str:
     """Lines on a score: which words became what, how long it is, how fast it came."""
     lines = [f"{name}: {heard_line(words)}" for name, words in made.sections] or [heard_line(made.words)] * bool(made.words.heard or made.words.unheard)
-    sound = f", rendered in {made.rendered_in:.1f} s" if made.audio else ""
-    speed = made.seconds / max(made.took + made.rendered_in, 1e-9)
-    played = ", ".join(f"{made.told[name]:g} bpm" if name == "bpm" else made.told[name] for name in ("key", "metre", "bpm") if name in made.told)
-    return "\n".join([*lines, f"{f'in {played}: ' if played else ''}{made.bars} bars, {made.notes} notes, {made.seconds:.1f} s in {made.took:.1f} s{sound}: {speed:.3g}x real time"])
+    sound = f", rendered in {made.rendered_in:.1f} s: {real_time(made.seconds / max(made.rendered_in, 1e-9))}" if made.audio else ""
+    new = f", {made.new_seconds:.1f} s of it new" if made.new_seconds < made.seconds else ""
+    length = f"{made.bars} bars, {made.notes} notes, {made.seconds:.1f} s{new} in {made.took:.1f} s: {real_time(made.new_seconds / max(made.took, 1e-9))}{sound}"
+    lines.append(f"tracks: {', '.join(f'{number} {name}' for number, name in enumerate(made.tracks, 1))}")
+    return "\n".join([*lines, f"{f'in {played}: ' if (played := in_few_words(made.told)) else ''}{length}"])
 
 
 def heard_line(words: Words) -> str:

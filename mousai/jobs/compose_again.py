@@ -19,6 +19,9 @@ from mousai.symbolic import midi
 from mousai.symbolic.score import Score
 
 
+AS_BEFORE = {"candidates": 1, "reading": 1}  # of recipes that do not say it
+
+
 def replay(file: str | Path, model: str | Path | None = None, out: str | Path | None = None, going_on: str | Path | None = None) -> Replayed:
     """Composes a MIDI file of ours again, beside it or at `out`, and compares the two to the byte; ValueError for one without a recipe.
 
@@ -29,7 +32,7 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
     if not isinstance(recipe, dict) or not isinstance(recipe.get("compose"), dict) or not all(isinstance(recipe.get(name), str) for name in ("model", "fingerprint")):
         raise ValueError(f"{file}: has no recipe in it; only what mousai composed can be replayed")
     try:
-        said = recipe["compose"]
+        said = AS_BEFORE | recipe["compose"]
         kept = {name: value for name, value in said.items() if "infills" not in recipe or name not in ("temperature", "spread")}  # which did nothing there
         request = ScorePiece.from_dict(said) if "sections" in said else ScoreRequest(**kept)
     except (TypeError, ValueError) as error:
@@ -48,9 +51,8 @@ def replay(file: str | Path, model: str | Path | None = None, out: str | Path | 
     folder, name, _ = split_out(out if out is not None else file.parent, 1, None, "mid", ("mid", "midi"))
     with ready(folder):
         path = free(folder, name or f"{file.stem}-replay", "mid")
-        again = composed(composer, request, before)
-        if before:  # the file says where it was then
-            again = replace(again, recipe={**again.recipe, **{name: recipe[name] for name in ("compose", "continues", "infills") if name in recipe}})
+        again = composed(composer, request, before)  # whose file says what it was asked then, and where that which it was made from was
+        again = replace(again, recipe={**again.recipe, **{name: recipe[name] for name in ("compose", "continues", "infills") if name in recipe}})
         midi.write(path, again, new=True)
     one, other = midi.read(file), midi.read(path)
     same = read_bytes(file, midi.MOST_BYTES) == read_bytes(path, midi.MOST_BYTES) if not differs else one == other

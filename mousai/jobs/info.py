@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ AUDITION = "audition.json"
 JOINT = "starter_joint"
 
 if TYPE_CHECKING:
+    from mousai.symbolic.score import Score
     from mousai.training.log import Row
 
 
@@ -217,25 +219,50 @@ def describe_latents(path: Path) -> dict[str, Any]:
 
 
 def describe_score(path: Path) -> dict[str, Any]:
-    """Parts, key, metres and length of a MIDI file, what the grid does to it and, where mousai made it, its recipe."""
+    """Parts by the numbers that `mousai compose --tracks` knows them by, keys, metres, tempos, sections, chords and length of a MIDI file, what the grid does to it and, where mousai made it, its recipe."""
     from mousai.symbolic import midi
-    from mousai.symbolic.harmony import key_of_score
+    from mousai.symbolic.harmony import key_of_score, tonic
+    from mousai.symbolic.instruments import NAMES
     from mousai.symbolic.phrases import gridded
     from mousai.theory import key_name
 
     score = midi.read(path)
+    starts = [start for start, _ in score.bars()]
+
+    def by_bar(name: str, events: Iterable[tuple[int, Any]]) -> list[dict[str, Any]]:
+        """What is in which bar, counted from 1; of several in one the last."""
+        return [{"bar": bar, name: value} for bar, value in {max(bisect_right(starts, tick), 1): value for tick, value in events}.items()]
+
+    keys = [(tick, key_name(tonic(sharps, minor), "minor" if minor else "major")) for tick, sharps, minor in score.keys]
     return {
         "kind": "score",
         "path": str(path),
         "seconds": score.seconds,
-        "bars": len(score.bars()),
+        "bars": len(starts),
         "key": key_name(*key_of_score(score)),
+        "keys": by_bar("key", keys),
         "metres": list(dict.fromkeys(f"{top}/{bottom}" for _, top, bottom in score.metres)),
         "quarters_a_minute": score.tempos[0][1] if score.tempos else 120.0,
-        "parts": [{"name": part.name, "program": part.program, "drums": part.drums, "notes": len(part.notes)} for part in score.parts],
+        "tempos": by_bar("quarters_a_minute", score.tempos),
+        "sections": by_bar("name", score.sections),
+        "chords": chords_by_bar(score, starts),
+        "parts": [
+            {"track": number, "name": part.name, "instrument": "drums" if part.drums else NAMES[part.program], "program": part.program, "drums": part.drums, "notes": len(part.notes)}
+            for number, part in enumerate(score.parts, 1)
+        ],
         "on_grid": str(gridded(score).cost),
         "made_by": score.recipe,
     }
+
+
+def chords_by_bar(score: Score, starts: Sequence[int]) -> str | None:
+    """A score's chord track, its bars between lines, as "Am | F C | % | G", where % is the bar before again; None where it has none."""
+    if not score.chords:
+        return None
+    bars: list[list[str]] = [[] for _ in starts]
+    for tick, symbol in score.chords:
+        bars[max(bisect_right(starts, tick) - 1, 0)].append(symbol)
+    return " | ".join(" ".join(bar) or "%" for bar in bars)
 
 
 def describe_audio(path: Path) -> dict[str, Any]:

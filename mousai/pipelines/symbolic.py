@@ -77,6 +77,7 @@ class Symbolic:
         composer, written = Composer(self.phrases, self.prior, plan, text=self.text_of(request.prompt)), []
         if material is not None:
             composer.hear(material)
+            composer.memory.since = composer.memory.bar if plan.wanted else 0
         first = composer.memory.bar
         for bar in composer.bars():
             written.append(replace(bar, bar=replace(bar.bar, start=len(written) * plan.bar_length)))
@@ -94,6 +95,8 @@ class Symbolic:
             text = self.text_of(section.prompt) if section.prompt else text
             if before is not None and not goes_on(before, plan):
                 memory.forget_bars()
+            if before is not None and before.wanted != plan.wanted:
+                memory.since = memory.bar
             composer, written = Composer(self.phrases, self.prior, replace(plan, bars=total), memory, text), []
             for bar in composer.bars(plan.bars):
                 written.append(replace(bar, bar=replace(bar.bar, start=len(written) * plan.bar_length)))

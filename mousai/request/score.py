@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,8 @@ from mousai.checks import check_number, checked_text, short
 from mousai.data.synth.styles import STYLES
 from mousai.request.clip import SEEDS
 from mousai.request.music import DANCES, PACES, Music, has, in_words, mode_named, mode_words, style_of
+from mousai.request.vocabulary import in_known_words
+from mousai.theory import MODES
 
 DEFAULT_BARS = 32
 MOST_BARS = 1_000_000
@@ -43,6 +45,8 @@ class ScoreRequest(Music):
     guidance: float = 1.5  # how closely what was asked for is followed; 1 = no guidance
     temperature: float = 0.9  # of chords and of what is repeated; 0 = the likeliest
     spread: float = 0.6  # of the noise that new phrases are drawn from; 1 = as in training, less is more like what is usual
+    candidates: int = 8  # of each new phrase where a density is asked for, of which the nearest to it is kept; 1 = density is told alone
+    reading: int = 2  # how words are read; 1 = as before everyday words, and instruments beside a style, were
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt", may_be_empty=True))
@@ -55,19 +59,37 @@ class ScoreRequest(Music):
         check_number("guidance", self.guidance, 0, 10)
         check_number("temperature", self.temperature, 0, 2)
         check_number("spread", self.spread, 0, 2)
+        check_number("candidates", self.candidates, 1, 64, whole=True)
+        check_number("reading", self.reading, 1, 2, whole=True)
         names = (self.instruments,) if isinstance(self.instruments, str) else self.instruments
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise ValueError(f'instruments: expected names, such as "cello, piano", or a list of them; came {short(names)}')
-        object.__setattr__(self, "instruments", tuple(checked_text(each, "instruments").lower() for name in names for each in name.split(",")))
+        object.__setattr__(self, "instruments", tuple(checked_text(each, "instruments", such_as='name who plays, for example "cello, piano"').lower() for name in names for each in name.split(",")))
         if len(self.instruments) > 8:
             raise ValueError(f"instruments: at most 8 play together, came {len(self.instruments)}")
         Music.__post_init__(self)
         if self.downbeat is not None:
             raise ValueError("downbeat: a score begins with a bar; leave it away")
 
+    @property
+    def words(self) -> str:
+        """The prompt in words that controls know."""
+        return in_known_words(self.prompt)[0] if self.reading > 1 else self.prompt
+
+    @property
+    def style(self) -> str:
+        """The style that the prompt names, "" for none."""
+        return style_named(self.words, self.reading > 1)
+
+    @property
+    def times(self) -> float:
+        """How much is played beside what is usual."""
+        return self.density or density_named(self.words) or 1.0
+
     def to_dict(self) -> dict[str, Any]:
         """The request as files carry it; `ScoreRequest(**…)` is the same again."""
-        own = {name: getattr(self, name) for name in ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature", "spread")}
+        names = ("prompt", "bars", "seconds", "seed", "density", "guidance", "temperature", "spread", *(("candidates",) if self.times != 1 else ()), "reading")
+        own = {name: getattr(self, name) for name in names}
         said = own | {"instruments": list(self.instruments)} | self.said()
         return {name: value for name, value in said.items() if value not in (None, [])}
 
@@ -82,7 +104,7 @@ class Infill:
     def __post_init__(self) -> None:
         bars = self.bars
         if bars is not None and not (len(bars) == 2 and all(type(bar) is int for bar in bars) and 1 <= bars[0] <= bars[1]):
-            raise ValueError(f"bars: expected the first and the last of a score's bars, counted from 1, such as 9-16; came {short(bars)}")
+            raise ValueError(f"bars: expected the first and the last of a score's bars, counted from 1, such as 9-16; came {'-'.join(map(str, bars)) if isinstance(bars, (list, tuple)) else short(bars)}")
         tracks = (self.tracks,) if isinstance(self.tracks, (str, int)) else self.tracks
         names = tuple(str(each).strip().lower() for each in tracks if str(each).strip(" ,"))  # with commas, as a part's name may have
         if tracks and not names:
@@ -113,6 +135,20 @@ class Words:
     unheard: tuple[str, ...]
     by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def without(self, names: Sequence[str]) -> Words:
+        """The same where instruments are left out that are said not to be wanted."""
+        unheard = tuple(word for word in self.unheard if word.lower() not in " ".join(names).split())
+        return Words({**self.heard, "without": list(names)}, unheard, {**self.by, "without": tuple(names)})
+
+    def in_words_said(self, stands_for: Mapping[str, tuple[str, ...]]) -> Words:
+        """The same by the words that were said, where those that are known stand for them."""
+
+        def said(words: Iterable[str]) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(own for word in words for own in stands_for.get(word, (word,))))
+
+        by = {name: said(words) for name, words in self.by.items()}
+        return Words(self.heard, tuple(word for word in said(self.unheard) if not any(word in words for words in by.values())), by)
+
     def alone(self, *names: str) -> Words:
         """These words where nothing but `names` of what was heard is of use."""
         idle = [word for name in self.heard if name not in names for word in self.by.get(name, ())]
@@ -128,8 +164,10 @@ class Words:
         return Words({**rest.heard, **{name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}}, rest.unheard, self.by)
 
 
-def style_named(prompt: str) -> str:
-    """The style that a prompt's words name, "lieder" for songs with piano; "" for none."""
+def style_named(prompt: str, instruments_last: bool = False) -> str:
+    """The style that a prompt's words name, "lieder" for songs with piano; "" for none. With `instruments_last` "piano" and "strings" name one where nothing else does."""
+    if instruments_last and (named := style_named(re.sub(r"(?<!\w)(?:piano|strings)(?!\w)", " ", prompt, flags=re.IGNORECASE))):
+        return named
     return "lieder" if any(has(prompt, words) for words in SONG_WORDS) else style_of(prompt).name
 
 
@@ -142,8 +180,8 @@ def words_in(prompt: str, known: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words for words in known if has(prompt, words)))
 
 
-def words_of(prompt: str, instruments: dict[str, str]) -> Words:
-    """Which words of a prompt say what; `instruments` are those that it names, by the words that do."""
+def words_of(prompt: str, instruments: dict[str, str], style: str | None = None) -> Words:
+    """Which words of a prompt say what; `instruments` are those that it names, by the words that do, `style` what it is read as where that is said."""
     heard: dict[str, Any] = {name: value for name, value in in_words(prompt).said().items()}
     by = {name: tuple(match[0].strip() for match in pattern.finditer(prompt)) for name, pattern in _SAID.items() if name in heard}
     left = prompt
@@ -151,9 +189,9 @@ def words_of(prompt: str, instruments: dict[str, str]) -> Words:
         left = _SAID[name].sub(" ", left)
     if "metre" in heard:
         by["metre"] += words_in(prompt, DANCES)
-    if style := style_named(prompt):
+    if style := style_named(prompt) if style is None else style:
         named = [(each.name.replace("_", " "), *each.phrases, *each.genre) for each in STYLES.values() if each.name == style]
-        heard["style"], by["style"] = style, words_in(prompt, named[0] if named else SONG_WORDS)
+        heard["style"], by["style"] = style, words_in(prompt, (*named[0], *(word for mode in MODES for word in STYLES[style].moods[mode])) if named else SONG_WORDS)
     if factor := density_named(prompt):
         heard["density"], by["density"] = factor, words_in(prompt, DENSITY_WORDS)
     if instruments:
@@ -161,8 +199,9 @@ def words_of(prompt: str, instruments: dict[str, str]) -> Words:
     pace = next((word for word in PACES if has(prompt, word)), None)
     if pace and "bpm" not in heard:
         heard["tempo"], by["tempo"] = pace, (pace,)
-    if mode := next((mode for test in (mode_named, mode_words) for mode in ("minor", "major") if test(prompt, mode)), None):
-        heard.setdefault("mode", mode)
+    modes = [mode for mode in MODES if mode_named(prompt, mode)] or [mode for mode in MODES if mode_words(prompt, mode)]
+    if len(modes) == 1:  # of two that are said none is
+        heard["mode"] = modes[0]
     mode = heard.get("mode") or heard.get("key", "").rpartition(" ")[2]
     by["mode"] = words_in(prompt, [*(word for each in STYLES.values() for word in each.moods.get(mode, ())), *(f"{mode} {what}" for what in ("key", "mode", "scale")), f"in {mode}"])
     known = [*SONG_WORDS, *DENSITY_WORDS, *DANCES, *PACES, *instruments, *by.get("style", ()), *by["mode"]]

@@ -15,7 +15,7 @@ from mousai.config import check_keys, read_yaml
 from mousai.request.piece import slug
 from mousai.request.score import ScoreRequest
 
-OF_PIECE = ("title", "seed", "instruments", "guidance", "temperature", "spread")
+OF_PIECE = ("title", "seed", "instruments", "guidance", "temperature", "spread", "candidates", "reading")
 OF_SECTION = ("name", "prompt", "bars", "seconds", "key", "bpm", "metre", "chords", "density")
 
 
@@ -61,9 +61,10 @@ class ScorePiece:
 
     def to_dict(self) -> dict[str, Any]:
         """The piece as files carry it; `from_dict` gives the same piece back."""
-        first = self.sections[0].to_dict()
-        sections = [{"name": name, **{key: value for key, value in each.to_dict().items() if key in OF_SECTION}} for name, each in zip(self.names, self.sections, strict=True)]
-        return {"title": self.title, **{name: first[name] for name in OF_PIECE if name in first}, "sections": sections}
+        said = [each.to_dict() for each in self.sections]
+        common = {name: value for each in reversed(said) for name, value in each.items() if name in OF_PIECE}
+        sections = [{"name": name, **{key: value for key, value in each.items() if key in OF_SECTION}} for name, each in zip(self.names, said, strict=True)]
+        return {"title": self.title, **common, "sections": sections}
 
     @classmethod
     def from_dict(cls, data: Any) -> ScorePiece:
@@ -82,7 +83,7 @@ class ScorePiece:
                 check_keys(section, OF_SECTION)
                 own = {name: value for name, value in section.items() if name != "name"}
                 sections.append(ScoreRequest(**{"prompt": "", **common, **own}))
-                names.append(checked_text(section.get("name") or f"section {number}", "name"))
+                names.append(checked_text(section.get("name") or f"section {number}", "name", such_as="name the section, or leave it away"))
             except ValueError as error:
                 raise ValueError(f"section {number}: {error}") from None
         return cls(tuple(sections), tuple(names), checked_text(data.get("title") or "", "title", may_be_empty=True))

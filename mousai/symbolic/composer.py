@@ -8,6 +8,7 @@ none rests for more than four. A piece that ends does so on its tonic.
 from __future__ import annotations
 
 import copy
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from mousai.symbolic.limits import allowing, pitches
 from mousai.symbolic.material import ACTS, BACK, NEW, REST, Material, metre_class, tempo_class
 from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.phrase_vae import PhraseVAE, drawn
-from mousai.symbolic.phrases import Bar
+from mousai.symbolic.phrases import GRID, Bar
 from mousai.symbolic.plan import Plan, chance, draw_seed
 from mousai.symbolic.prior import PhrasePrior
 from mousai.symbolic.prior_data import BAR, CELL, NEAR_END, PLACES
@@ -50,6 +51,7 @@ class Memory:
 
     states: list[State] | None = None
     bar: int = 0  # the next one
+    since: int = 0  # the first that may come again
     chords: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # (first, second) of the last bars
     latents: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # (tracks, latent) of them, rests are 0
     phrases: deque = field(default_factory=lambda: deque(maxlen=BACK[-1]))  # what was written in them
@@ -126,8 +128,7 @@ class Composer:
             if known:
                 latents[number] = known.latents[number]
             elif act == NEW:
-                generator = torch.Generator().manual_seed(draw_seed(plan, memory.bar, number))
-                latents[number] = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator, plan.spread)
+                latents[number] = self.draw_latent(told, number, chords)
             elif act != REST:
                 latents[number] = back[act - 2]
             acts.append(act)
@@ -176,13 +177,25 @@ class Composer:
         memory, player = self.memory, self.plan.players[number]
         logits = self.prior.to_act(told)
         for k, far in enumerate(BACK):
-            there = far <= len(memory.latents) and bool(back[k].any())
+            there = far <= min(len(memory.latents), memory.bar - memory.since) and bool(back[k].any())
             if not there or (not player.drums and memory.chords[-far] != chords):
                 logits[:, 2 + k] = -torch.inf
         alone = number == len(self.plan.players) - 1 and all(act == REST for act in before)
         if alone or (len(memory.latents) >= MOST_REST and not any(bool(each[number].any()) for each in list(memory.latents)[-MOST_REST:])):
             logits[:, REST] = -torch.inf
         return self.draw(logits, None, "act", number)
+
+    def draw_latent(self, told: Tensor, number: int, chords: tuple[int, int]) -> Tensor:
+        """The latent `(latent,)` of a new phrase: where so many notes are wanted, of several the one whose phrase has about as many."""
+        plan, bar, player = self.plan, self.memory.bar, self.plan.players[number]
+        generator = torch.Generator().manual_seed(draw_seed(plan, bar, number))
+        if player.wanted is None:
+            return self.prior.draw(told, plan.guidance, FLOW_STEPS, generator, [plan.spread])[0]
+        spreads = [plan.spread, *[max(plan.spread, 1.0)] * (plan.candidates - 1)]  # all but the first as wide as in training, so that they differ
+        found = self.prior.draw(told, plan.guidance, FLOW_STEPS, generator, spreads)
+        notes = [len(phrase) for phrase in self.decoded(found, [(bar, chords, number)] * len(found))]
+        wanted = player.wanted * plan.bar_length / GRID
+        return found[min(range(len(found)), key=lambda i: abs(math.log(notes[i] / wanted)) if notes[i] else math.inf)]
 
     def draw(self, logits: Tensor, never: int | None, *place: int | str) -> int:
         """A class of guided logits `(2, classes)`."""
@@ -196,15 +209,11 @@ class Composer:
 
     def written(self, sketches: Sequence[Sketch], first: int) -> Iterator[Written]:
         """The notes of bars: all their new phrases at once, then what goes back to earlier ones."""
-        plan = self.plan
         cells = [(row, track) for row, sketch in enumerate(sketches) for track, act in enumerate(sketch.acts) if act == NEW]
         notes: dict[tuple[int, int], np.ndarray] = {}
         if cells:
-            masks = torch.stack([self.pitches(first + row, sketches[row].chords, track) for row, track in cells])  # (cells, 2, 2, 128)
-            drums = torch.tensor([int(plan.players[track].drums) for _, track in cells])
             latents = torch.stack([sketches[row].latents[track] for row, track in cells])
-            length = torch.full((len(cells),), plan.bar_length)
-            decoded = self.vae.decode(latents, drums, length, allowed=allowing(masks, torch.full((len(cells),), plan.half)))
+            decoded = self.decoded(latents, [(first + row, sketches[row].chords, track) for row, track in cells])
             notes = {cell: phrase.numpy() for cell, phrase in zip(cells, decoded, strict=True)}
         for row, sketch in enumerate(sketches):
             phrases = []
@@ -212,7 +221,15 @@ class Composer:
                 empty = np.zeros((0, 4), np.int64)
                 phrases.append(empty if act == REST else notes[row, track] if act == NEW else self.memory.phrases[-BACK[act - 2]][track])
             self.memory.phrases.append(tuple(phrases))
-            yield Written(Bar((first + row) * plan.bar_length, plan.bar_length, plan.metre), sketch.chords, tuple(phrases))
+            yield Written(Bar((first + row) * self.plan.bar_length, self.plan.bar_length, self.plan.metre), sketch.chords, tuple(phrases))
+
+    def decoded(self, latents: Tensor, cells: Sequence[tuple[int, tuple[int, int], int]]) -> list[Tensor]:
+        """The phrases `(n, 4)` of latents `(cells, latent)`, each in a bar with its chords by a track."""
+        plan = self.plan
+        masks = torch.stack([self.pitches(*cell) for cell in cells])  # (cells, 2, 2, 128)
+        drums = torch.tensor([int(plan.players[track].drums) for _, _, track in cells])
+        length, half = (torch.full((len(cells),), places) for places in (plan.bar_length, plan.half))
+        return self.vae.decode(latents, drums, length, allowed=allowing(masks, half))
 
     def pitches(self, bar: int, chords: tuple[int, int], track: int) -> Tensor:
         """Which pitches `(2, 2, 128)` a player may play in each half of a bar: within it, and where it begins."""

@@ -23,7 +23,8 @@ from mousai.symbolic.material import DENSITIES, MOST_TRACKS, Track, halves, metr
 from mousai.symbolic.phrase_data import Phrase, padded
 from mousai.symbolic.phrase_vae import PhraseVAE
 from mousai.symbolic.phrases import GRID, LONGEST_BAR, Bar, gridded, notes_in, on_grid
-from mousai.symbolic.plan import Player, Wishes, player_going_on
+from mousai.symbolic.plan import Wishes
+from mousai.symbolic.players import Player, player_going_on
 from mousai.symbolic.prior_data import NEAR_END
 from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score
 from mousai.theory import chord_tones

@@ -10,7 +10,7 @@ from torch import Tensor
 from mousai.data.synth.theory import Chord, scale_over
 from mousai.symbolic.harmony import NO_CHORD, TRIADS
 from mousai.symbolic.phrase_vae import PITCH, POSITION, Allowed
-from mousai.symbolic.plan import Player
+from mousai.symbolic.players import Player
 from mousai.symbolic.score import FAMILIES
 
 BASS = FAMILIES.index("bass")

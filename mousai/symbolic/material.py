@@ -70,6 +70,11 @@ def density_class(notes_a_quarter: float) -> int:
     return min(max(round(2 * math.log2(max(notes_a_quarter, 0.01)) + 4), 0), DENSITIES - 1)
 
 
+def notes_of_density(density: int) -> float:
+    """The notes a quarter that a class stands for."""
+    return 2 ** ((density - 4) / 2)
+
+
 def polyphony_class(voices: float) -> int:
     return min(max(round(2 * math.log2(max(voices, 1))), 0), POLYPHONIES - 1)
 

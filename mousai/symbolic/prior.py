@@ -8,6 +8,7 @@ follow is nothing that does: the regression that MuseMorphic describes averages 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -198,12 +199,13 @@ class PhrasePrior(nn.Module):
         return hidden[:, 0], state
 
     @torch.no_grad()
-    def draw(self, told: Tensor, guidance: float, steps: int, generator: torch.Generator, spread: float = 1.0) -> Tensor:
-        """A new phrase's latent `(latent,)` for what is known `(2, features)` with the controls and without; the noise it comes from is `spread` wide."""
-        noise = spread * randn((self.config.latent,), [generator])
+    def draw(self, told: Tensor, guidance: float, steps: int, generator: torch.Generator, spreads: Sequence[float] = (1.0,)) -> Tensor:
+        """Latents `(m, latent)` that a new phrase may have, for what is known `(2, features)` with the controls and without; the noise that each comes from is so wide."""
+        count = len(spreads)
+        noise = torch.tensor(spreads)[:, None] * randn((self.config.latent,), [generator] * count)
 
         def predict(x: Tensor, t: Tensor) -> Tensor:
-            said, unsaid = self.head(x.expand(2, -1), t.expand(2), told).unbind(0)
-            return (unsaid + guidance * (said - unsaid))[None]
+            said, unsaid = self.head(x.repeat(2, 1), t.expand(2 * count), told.repeat_interleave(count, 0)).chunk(2)
+            return unsaid + guidance * (said - unsaid)
 
-        return euler(FLOW, predict, noise, torch.linspace(1, 0, steps + 1))[0] * self.scale + self.mean
+        return euler(FLOW, predict, noise, torch.linspace(1, 0, steps + 1)) * self.scale + self.mean

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from mousai.request.music import PACES, Music, has, in_words, mode_named, mode_words, settled
-from mousai.request.score import ScoreRequest, style_named
+from mousai.request.score import ScoreRequest
 from mousai.request.score_piece import ScorePiece
-from mousai.symbolic.plan import Plan, bars_for, check_metre, denser, denser_by, plan_of, quarters_of, usual_players
+from mousai.symbolic.plan import Plan, bars_for, check_metre, plan_of, quarters_of
+from mousai.symbolic.players import denser, usual_players
 from mousai.symbolic.score import START, Part, Score, notes_of
 from mousai.theory import MODES, METRES as BEATS, key_name, key_of, key_of_chords
 
@@ -22,13 +23,13 @@ def plans_of(piece: ScorePiece) -> list[Plan]:
     players = usual_players(first, plans[0].style or "piano")
     for request in piece.sections[1:]:
         plans.append(plan_after(plans[-1], request, plans[-1].bars))
-    return [replace(plan, players=denser(players, denser_by(request))) for plan, request in zip(plans, piece.sections, strict=True)]
+    return [replace(plan, players=denser(players, request.times, request.candidates > 1)) for plan, request in zip(plans, piece.sections, strict=True)]
 
 
 def plan_after(before: Plan, request: ScoreRequest, begun: int) -> Plan:
     """The plan of a section that comes after another, when `begun` bars are over."""
     check_metre(request)
-    said, prompt = request.music().over(in_words(request.prompt)), request.prompt
+    said, prompt = request.music().over(in_words(request.words)), request.words
     name = said.metre or next(name for name in BEATS if tuple(map(int, name.split("/"))) == before.metre)
     metre = tuple(map(int, name.split("/")))
     bpm = said.bpm or (settled(Music(metre=name), prompt, request.seed).bpm if any(has(prompt, word) for word in PACES) else None)
@@ -38,7 +39,7 @@ def plan_after(before: Plan, request: ScoreRequest, begun: int) -> Plan:
     root, mode = key_of(said.key or (key_of_chords(said.chords.split()) if said.chords else key_name(before.root, mode)))
     bars = begun + bars_for(request, metre, quarters)
     chords = tuple((said.chords or "").split())
-    return replace(before, style=style_named(prompt) or before.style, root=root, mode=mode, metre=metre, quarters=quarters, bars=bars, chords=chords)
+    return replace(before, style=request.style or before.style, root=root, mode=mode, metre=metre, quarters=quarters, bars=bars, chords=chords)
 
 
 def goes_on(before: Plan, after: Plan) -> bool:

@@ -25,7 +25,8 @@ from mousai.request.score_piece import ScorePiece
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer
 from mousai.symbolic.limits import BASS
-from mousai.symbolic.plan import instruments_in, plan_of, programs
+from mousai.symbolic.plan import plan_of
+from mousai.symbolic.players import instruments_in, programs
 from mousai.symbolic.score import LENGTH, PITCH, START, Part, Score, notes_of
 from mousai.theory import SCALES, chord_tones, key_of
 
@@ -71,7 +72,7 @@ def test_what_always_holds(composer: Symbolic, prompt: str, settings: dict) -> N
 def test_the_same_again_is_the_same_and_another_seed_is_not(composer: Symbolic) -> None:
     one, other, third = (composer.compose("jazz", bars=6, seed=seed) for seed in (1, 1, 2))
     assert midi.encoded(one) == midi.encoded(other) != midi.encoded(third)
-    assert one.recipe["compose"] == {"prompt": "jazz", "bars": 6, "seed": 1, "guidance": 1.5, "temperature": 0.9, "spread": 0.6}
+    assert one.recipe["compose"] == {"prompt": "jazz", "bars": 6, "seed": 1, "guidance": 1.5, "temperature": 0.9, "spread": 0.6, "reading": 2}
 
 
 def test_without_end_in_memory_of_one_size_and_from_any_bar(composer: Symbolic) -> None:
@@ -114,6 +115,7 @@ def test_words_say_what_they_became() -> None:
 
 @pytest.mark.parametrize("wrong, said", [
     ({"key": "H minor"}, "key: expected a key"), ({"metre": "7/8"}, "metre: expected"), ({"instruments": "kazoo"}, "instruments: expected names"), ({"prompt": "march in 7/8"}, "the prompt says 7/8"), ({"bars": 0}, "bars: expected"),
+    ({"key": ""}, "^key: expected a key such as .* came ''$"), ({"instruments": ""}, "^instruments: is empty; name who plays"), ({"chords": " "}, "^chords: is empty; name them"), ({"instruments": "kazoofon"}, "'kazoofon' is none: General MIDI has"),
     ({"bars": 4, "seconds": 9.0}, "give one"), ({"density": 9.0}, "density: expected"), ({"chords": "Q7"}, "chords: expected a chord"), ({"downbeat": 1.0}, "begins with a bar"),
     ({"instruments": "piano," * 8 + "piano"}, "at most 8"), *(({"instruments": wrong}, "instruments: expected names, such as") for wrong in (5, ["piano", 3], {"a": 1})),
 ])  # fmt: skip
@@ -146,7 +148,7 @@ def test_the_command_line_composes_replays_and_tells(untrained: Path, practice: 
     made = json.loads(out)["scores"][0]
     assert {Path(made[name]).name for name in ("path", "picture", "audio")} == {"a.mid", "a.png", "a.flac"} and made["heard"] == {"style": "lofi", "density": 0.5}
     score = midi.read(tmp_path / "a.mid")
-    assert made["bars"] == 4 and len(made["stems"]) == len(score.parts) and all(Path(stem).is_file() for stem in made["stems"])
+    assert made["bars"] == 4 and made["tracks"] == [part.name for part in score.parts] and len(made["stems"]) >= len(score.parts) and all(Path(stem).is_file() for stem in made["stems"])
     code, out = run("replay", tmp_path / "a.mid", "--model", untrained)
     assert code == 0 and "the same bytes" in out and (tmp_path / "a-replay.mid").read_bytes() == (tmp_path / "a.mid").read_bytes()
     assert info.describe(tmp_path / "a.mid")["made_by"]["compose"]["prompt"] == "lofi, sparse"
@@ -262,6 +264,10 @@ def test_sections_change_on_the_way(composer: Symbolic, untrained: Path, tmp_pat
         assert (inside[:, START] + inside[:, LENGTH] <= 8 * 1920).all()
     again = replay(made[1]["path"], untrained)
     assert again.same and again.path.read_bytes() == Path(made[1]["path"]).read_bytes()
+    told = info.describe(made[0]["path"])
+    assert told["sections"] == [{"bar": 1, "name": "intro"}, {"bar": 4, "name": "section 2"}, {"bar": 6, "name": "turn"}, {"bar": 9, "name": "out"}] and told["chords"].split(" | ")[5:8] == ["A", "D", "A"]
+    assert told["keys"] == [{"bar": 1, "key": "E minor"}, {"bar": 6, "key": "A major"}] and [each["bar"] for each in told["tempos"]] == [1, 4, 9] and told["metres"] == ["4/4", "3/4"]
+    assert [(part["track"], part["name"]) for part in told["parts"]] == list(enumerate(made[0]["tracks"], 1)) and told["parts"][0]["instrument"] == "drums"
     for wrong, said in (
         ({"sections": [{"prompt": "x"}]}, "section 1: missing key 'bars'"), ({"sections": [{"bars": 2, "kye": "C"}]}, "section 1: unknown key 'kye'"), ({"sections": []}, "sections, a list of them"),
         ({"sections": [{"bars": 2}, {"bars": 2, "prompt": "5/8"}]}, "the prompt says 5/8"), ({"pieces": [{"sections": [{"bars": 2}]}, 7]}, "piece 2, expected a mapping"),
@@ -296,6 +302,19 @@ def test_a_sound_goes_through_the_cascade_and_chords_come_from_a_file(untrained:
     with pytest.raises(ValueError, match="through-cascade: an audio model varies at most 597.5 s in one go, the score has about 720 s"):
         next(job.compose([ScoreRequest(prompt="jazz", bars=180, bpm=60, metre="4/4")], untrained, tmp_path, rendering=rendering))
     assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_sections_are_chapters_of_the_sound(tmp_path: Path) -> None:
+    from mousai.audio import io
+    from mousai.jobs import compose_sound
+
+    score = Score(480, (Part("piano", 0, False, notes_of([(0, 480, 60, 80), (960, 480, 64, 80)])),), ((0, 120.0),), sections=((0, "intro"), (960, "é" * 99), (10**6, "beyond")))
+    for format in ("flac", "wav", "ogg"):
+        sound, _ = compose_sound.render(score, tmp_path / "a.mid", compose_sound.Rendering(format), None, 0)
+        found = io.info(sound)
+        assert [(chapter.sample / found.sample_rate, chapter.title) for chapter in found.chapters] == [(0.0, "intro"), (1.0, "é" * 60)]
+    sound, _ = compose_sound.render(replace(score, sections=((0, "alone"),)), tmp_path / "b.mid", compose_sound.Rendering("flac"), None, 0)
+    assert io.info(sound).chapters == ()
 
 
 def test_an_audio_model_is_told_what_it_can_be(tmp_path: Path) -> None:

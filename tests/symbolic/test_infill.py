@@ -69,6 +69,24 @@ def test_what_is_outside_stays_to_the_bit_and_inside_the_rules_hold(composer: Sy
     assert midi.encoded(again) == midi.encoded(made) != midi.encoded(other)
 
 
+def put_in_slowly(part: Part, new: np.ndarray, end: int) -> Part:
+    kept = []
+    for row in new.tolist():
+        own = part.notes[part.notes[:, PITCH] == row[PITCH]]
+        if not ((own[:, START] <= row[START]) & (own[:, START] + own[:, LENGTH] > row[START])).any():
+            later = own[own[:, START] > row[START], START]
+            kept.append((row[START], min(row[LENGTH], end - row[START], int(later.min(initial=end)) - row[START]), *row[PITCH:]))
+    return replace(part, notes=notes_of(np.concatenate([part.notes, np.array(kept, np.int64).reshape(-1, 4)])))
+
+
+def test_notes_are_put_in_as_one_by_one() -> None:
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        own, new = (np.stack([rng.integers(*span, n), rng.integers(1, 40, n), rng.integers(60, 66, n), rng.integers(1, 127, n)], axis=1) for n, span in ((rng.integers(0, 40), (0, 300)), (rng.integers(0, 15), (100, 200))))
+        part = Part("", 0, False, notes_of(own))
+        assert put_in(part, new, 200) == put_in_slowly(part, new, 200)
+
+
 def test_notes_make_way_for_those_that_stay() -> None:
     own = Part("", 0, False, notes_of([(0, 30, 60, 80), (60, 10, 62, 80), (200, 10, 64, 80)]))
     new = np.array([(10, 10, 60, 90), (40, 50, 62, 90), (50, 200, 67, 90), (40, 5, 60, 90)])
@@ -157,7 +175,8 @@ def test_the_command_line_infills_and_replays(composer: Symbolic, song: Score, u
     assert again.same and again.path.read_bytes() == (tmp_path / "out.mid").read_bytes()
     midi.write(tmp_path / "odd.mid", replace(made, recipe={**made.recipe, "infills": {**made.recipe["infills"], "bars": "x"}}))
     for wrong, said in (
-        (["replay", tmp_path / "odd.mid"], "does not say what was made anew"), (["compose", "x", "--bars", "3-4"], "are for --infill"), (["compose", "x", "--bars", "many"], "expected a whole number"),
+        (["replay", tmp_path / "odd.mid"], "does not say what was made anew"), (["compose", "x", "--bars", "3-4"], "are for --infill"), (["compose", "x", "--bars", "many"], "expected a whole number"), (["compose", "--infill", tmp_path / "in.mid", "--bars", "10-9"], "came 10-9"),
+        (["compose", "--infill", tmp_path / "in.mid", "--bars", "1-2", "--instruments", "piano, flute"], "(came piano, flute)"),
         (["compose", "--infill", tmp_path / "in.mid", "--bars", "30"], "bars 1 to"), (["compose", "--infill", tmp_path / "in.mid", "--continue", tmp_path / "in.mid", "--bars", "3"], "give one"),
     ):  # fmt: skip
         code, _, error = run(*wrong)

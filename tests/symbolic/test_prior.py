@@ -154,7 +154,7 @@ def test_a_flow_keeps_modes_apart_where_a_regression_averages_them() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    drawn = torch.stack([prior.draw(torch.zeros(2, 32), 1.0, 20, torch.Generator().manual_seed(seed)) for seed in range(60)])
+    drawn = torch.cat([prior.draw(torch.zeros(2, 32), 1.0, 20, torch.Generator().manual_seed(seed)) for seed in range(60)])
     assert float(mean.detach().abs()) < 0.2  # what no data is like
     assert float(((drawn.abs() - 1).abs() < 0.35).float().mean()) > 0.85 and 0.25 < float((drawn > 0).float().mean()) < 0.75
 
