@@ -30,13 +30,14 @@ def split_out(out: str | Path | None, count: int, format: str | None, default: s
         raise ValueError(f"{path}: the name has {length} bytes, a file's may have {longest_name(path.parent)} there")
     if format is not None and format not in formats:
         raise ValueError(f"unknown format {format!r}: expected {', '.join(formats)}")
-    if path.is_dir() or not (suffix in (*formats, *FORMATS, *OTHER_AUDIO) or LIKE_A_SUFFIX.fullmatch(suffix)):
+    if path.is_dir() or suffix not in (*formats, *FORMATS, *OTHER_AUDIO):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file; name a folder, or a file that ends in .{', .'.join(formats)}")
+        if LIKE_A_SUFFIX.fullmatch(suffix) and not path.is_dir():
+            raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}; if a folder is meant, make it first")
         return path, None, format or default
     if suffix not in formats:
-        folder = "" if suffix in (*FORMATS, *OTHER_AUDIO) else "; if a folder is meant, make it first"
-        raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}{folder}")
+        raise ValueError(f"{path}: .{suffix} cannot be written; use {', '.join(formats)}")
     if format not in (None, suffix):
         raise ValueError(f"{path}: the format is to be {format}, the name says {suffix}")
     if count > 1:
