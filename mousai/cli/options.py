@@ -33,7 +33,8 @@ def report(data: Any, text: str, as_json: bool) -> None:
 def prepare_output() -> None:
     """What a stream's encoding cannot hold is escaped, what is logged is `printable`: neither stops a job or steers a terminal.
 
-    A warning of Python's is a line like any other, in the name of the library that warns.
+    A warning of Python's is a line like any other, in the name of the library that warns; but what matplotlib has to say, of its own
+    folder and fonts, without which it does as well, nobody can act on.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -41,6 +42,7 @@ def prepare_output() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Printable())
     logging.basicConfig(handlers=[handler])
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     warnings.showwarning = _warned
 
 

@@ -161,10 +161,11 @@ def test_an_interruption_while_importing_is_one_line(tmp_path: Path, delay: str)
     assert done.returncode == 130 and done.stderr.startswith("mousai: interrupted") and len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_libraries_speak_in_their_own_name() -> None:
-    program = "import logging\nfrom mousai.cli.options import prepare_output\nprepare_output()\nlogging.getLogger('matplotlib.cbook').warning('no \\x1b[31m home')\nlogging.getLogger('mousai.data').warning('skipped x')"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert done.stderr == "matplotlib: no \\x1b[31m home\nmousai: skipped x\n"
+def test_libraries_speak_in_their_own_name_and_matplotlib_of_no_home() -> None:
+    program = "import logging\nfrom mousai.cli.options import prepare_output\nprepare_output()\nlogging.getLogger('tokenizers.x').warning('no \\x1b[31m home')\nlogging.getLogger('mousai.data').warning('skipped x')\nimport matplotlib"
+    environment = {key: value for key, value in os.environ.items() if key != "MPLCONFIGDIR" and not key.startswith("XDG_")} | {"HOME": "/dev/null/nobody"}
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.stderr == "tokenizers: no \\x1b[31m home\nmousai: skipped x\n"
     program = "import warnings\nfrom mousai.cli.options import prepare_output\nprepare_output()\nwarnings.warn_explicit('old\\n \x1b[31m way', FutureWarning, '/lib/site-packages/torch/nn/x.py', 3)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == "torch: old \\x1b[31m way\n"
