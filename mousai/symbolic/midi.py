@@ -22,7 +22,7 @@ from mousai.symbolic.phrases import GRID, LONGEST_BAR
 from mousai.symbolic.score import Part, Score, notes_of
 
 SUFFIXES = (".mid", ".midi")
-MOST_BYTES = 2**26  # of a file
+MOST_BYTES = 2**24  # of a file; notes and texts of so many take half a gigabyte
 MOST_TICKS = 2**31 - 1
 MOST_CELLS = 2**20  # bars times parts; a few bytes can ask for any number of them
 FEWEST_PARTS = 16  # that are reckoned with there

@@ -19,3 +19,16 @@ def test_what_is_broken_is_mended_or_told_in_a_line(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert re.search(r"^\| in all \| 63 \| 0 \| 0 \| 0 \| 0 \| 0 \| OK \|$", done.stdout, re.MULTILINE)
+
+
+def test_folders_of_runs_that_were_killed_are_swept_and_those_of_living_ones_are_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "tools")
+    from faults.main import place
+
+    from mousai.leftovers import host_mark
+
+    dead, living = (tmp_path / f".mousai-chaos.tmp-{host_mark()}-{process:x}-abcdef" for process in (2**22 + 1, os.getppid()))  # more than Linux counts to
+    for folder in (dead, living):
+        (folder / "here").mkdir(parents=True)
+    made = place(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([living, made]) and not any(made.iterdir())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from faults.anything import JSONS, RAW
 from faults.commands import COMMANDS
 
 COMPOSE = ("compose", "piano", "--bars", "1", "--model", "composer", "--out", "scored")
@@ -192,4 +195,20 @@ def widened(config: dict, chance: random.Random) -> str:
     return f"{name} = {node[key]}"
 
 
-KINDS: dict[str, Callable[[Path, int, random.Random], tuple[list[str], str]]] = {"midi": scores, "answers": answers, "numbers": weights}
+SECTIONED = ("title", "seed", "instruments", "guidance", "temperature", "spread", "name", "prompt", "bars", "seconds", "key", "bpm", "metre", "chords", "density", "sections", "pieces", "defaults", "nobody")
+
+
+def sections(here: Path, number: int, chance: random.Random) -> tuple[list[str], str]:
+    """A score in sections has a key with anything in it, or its file is anything."""
+    words = ["compose", "--sections", "pieces.json", "--model", "composer", "--out", "scored"]
+    if chance.random() < 0.2:
+        (here / "pieces.json").write_bytes(chance.choice(RAW))
+        return words, "other bytes"
+    piece: dict[str, Any] = {"title": "two", "sections": [{"prompt": "piano", "bars": 1}, {"key": "C major", "bars": 1}]}
+    key, value = chance.choice(SECTIONED), chance.choice(JSONS)
+    chance.choice([piece, *piece["sections"]])[key] = value
+    (here / "pieces.json").write_text(json.dumps(piece))
+    return words, f"{key}: {value!r}"[:80]
+
+
+KINDS: dict[str, Callable[[Path, int, random.Random], tuple[list[str], str]]] = {"midi": scores, "answers": answers, "numbers": weights, "sections": sections}

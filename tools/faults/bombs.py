@@ -14,10 +14,13 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from faults.asked import AUDITION, END, midi, note, tempo, text
+
 RENDER = ["render", "pieces.yaml", "--model", "model", "--out", "pieces"]
 TRAIN = ["train", "codec.yaml", "--out", "run", "--set", "train.steps=1"]
 GENERATE = ["generate", "noise", "--seconds", "0.5", "--model", "model", "--out", "clips"]
 ENCODE = ["--model", "codec", "--out", "latents"]
+COMPOSE = ["compose", "busy", "--bars", "1", "--model", "composer", "--out", "scored"]
 PLACES = ("/dev/zero", "/dev/urandom", "/dev/full", "/proc/self/mem", "pipe", "socket", "loop", ".", "/dev/null", "nowhere", "huge")
 
 
@@ -40,6 +43,8 @@ def bomb(here: Path, number: int, chance: random.Random) -> tuple[list[str], str
         ["cache", place], ["cache", "generator.yaml", "--set", f"data.cache={place}"], ["cache", "generator.yaml", "--set", f"codec.path={place}"], ["data", "scan", place], ["info", place],
         ["export", place], ["replay", place], ["extend", place, "--seconds", "1", "--model", "model", "--out", "pieces"], ["evaluate", "seams", place, "--out", "figures"],
         ["data", "annotate", place, "--out", "heard.jsonl"], ["data", "synth", "--out", place, "--count", "1", "--seconds", "1", "--workers", "1"], ["info", "run", "--plot", "--out", place],
+        *([*COMPOSE, flag, place] for flag in ("--chords", "--continue", "--prompts", "--sections", "--soundfont", "--out")), ["compose", "busy", "--infill", place, "--model", "composer", "--out", "scored"],
+        ["library", place, "--text", "noise", "--joint", "joint"], ["library", "music", "--like", place, "--joint", "joint"], [*AUDITION, "--library", place],
     ])  # fmt: skip
     return words, f"{place} or {mapped}"
 
@@ -94,19 +99,19 @@ def long_side_car(here: Path) -> list[str]:
     return ["data", "scan", "a.tar"]
 
 
-def silence(here: Path) -> list[str]:
+def silence(here: Path, *command: str) -> list[str]:
     """A FLAC of a megabyte that lasts twelve hours."""
     with soundfile.SoundFile(here / "long.flac", "w", 8000, 1, format="FLAC") as file:
         block = np.zeros(8000 * 600, dtype=np.float32)
         for _ in range(72):
             file.write(block)
-    return [*GENERATE, "--init", "long.flac"]
+    return [*command, "long.flac"]
 
 
-def slow(here: Path) -> list[str]:
+def slow(here: Path, *command: str) -> list[str]:
     """A WAV of 40 KB at one sample a second."""
     soundfile.write(here / "slow.wav", np.zeros(20_000, dtype=np.float32), 1)
-    return ["encode", "slow.wav", *ENCODE]
+    return [*command, "slow.wav"]
 
 
 def many_channels(here: Path) -> list[str]:
@@ -157,14 +162,37 @@ def escapes(here: Path) -> list[str]:
     return ["data", "scan", "music/music.jsonl"]
 
 
+def full_score(here: Path, what: str, flag: str) -> list[str]:
+    """A MIDI file as large as one may be, of notes, tempos or markers alone."""
+    events = EVENTS[what]
+    (here / "full.mid").write_bytes(midi(events * (MOST_SCORE // len(events) - 99) + note() + END))
+    return ["data", "scan", "full.mid"] if flag == "scan" else [*COMPOSE, flag, "full.mid"]
+
+
+def in_sections(here: Path) -> list[str]:
+    (here / "pieces.yaml").write_text(anchors() + "title: *a29\nsections: *a29\n")
+    return [*COMPOSE[:1], "--sections", "pieces.yaml", *COMPOSE[4:]]
+
+
 def pipes(here: Path) -> list[str]:
     return ["data", "scan", "pipe:touch owned"]
 
 
+LONG = {
+    "to hear": ["data", "annotate", "--out", "heard.jsonl", "--workers", "1"], "to be like": ["library", "music", "--joint", "joint", "--like"], "as a library": ["library", "--text", "noise", "--joint", "joint"],
+    "to inpaint": [*GENERATE[:2], *GENERATE[4:], "--from", "0", "--to", "0.2", "--inpaint"], "to measure": ["evaluate", "seams", "--every", "2", "--out", "figures"],
+}  # fmt: skip
+EVENTS = {"notes": b"\x01\x90\x3c\x50\x01\x3c\x00", "tempos": tempo(500_000).replace(b"\0", b"\1", 1), "markers": text(6, b"a").replace(b"\0", b"\1", 1)}
+MOST_SCORE = 2**24  # bytes
+
 BOMBS: dict[str, Callable[[Path], list[str]]] = {
     **{f"anchors under {key}": under(key) for key in ("format", "seed", "train", "codec", "data")},
     "anchors in --set": in_setting, "anchors in a model": in_model, "anchors in a piece": in_pieces, "deep JSON": deep, "sparse tar": sparse, "long side-car": long_side_car,
-    "twelve hours of silence": silence, "a sample a second": slow, "1024 channels": many_channels, "a billion shards": many_shards, "300,000 pieces": many_pieces,
+    "twelve hours of silence": lambda here: silence(here, *GENERATE, "--init"), "a sample a second": lambda here: slow(here, "encode", *ENCODE), "1024 channels": many_channels, "a billion shards": many_shards, "300,000 pieces": many_pieces,
     "a prompt of 30 MB": long_line, "a long header": wide_index, "a large shape": large_shape, "a large model": large_model, "a large recipe": large_recipe, "escapes": escapes, "a pipe": pipes,
+    **{f"twelve hours of silence {what}": lambda here, words=words: silence(here, *words) for what, words in LONG.items()},
+    **{f"a sample a second {what}": lambda here, words=words: slow(here, *words) for what, words in LONG.items()},
+    **{f"{what} {flag}": lambda here, what=what, flag=flag: full_score(here, what, flag) for what in EVENTS for flag in ("--continue", "--infill", "--chords", "scan")},
+    "anchors in sections": in_sections,
 }  # fmt: skip
 MAY_LACK_MEMORY = {list(BOMBS).index(name) + 1 for name in ("a large model", "a large recipe")}  # which is what is wrong with them

@@ -26,13 +26,22 @@ Case = tuple[str, Callable[[Stage, random.Random], tuple[Found, str]]]  # its na
 def main(arguments: list[str] | None = None) -> int:
     asked = parsed(arguments)
     quiet_environment()
-    top = Path(tempfile.mkdtemp(prefix="mousai-chaos-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
-    home = os.getcwd()
+    home, top = os.getcwd(), place(Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir()))
     try:
         return play(asked, top)
     finally:
         os.chdir(home)
         shutil.rmtree(top, ignore_errors=True)
+
+
+def place(shared: Path) -> Path:
+    """A new folder below `shared` for everything of this run; those of runs that were killed are removed."""
+    from mousai.leftovers import sweep, temporary_name
+
+    sweep(shared, "mousai-chaos")
+    top = temporary_name(shared / "mousai-chaos")
+    top.mkdir(mode=0o700)
+    return top
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
