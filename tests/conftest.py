@@ -1,6 +1,8 @@
 """What must be so before any test imports torch: one thread that does not spin, no network, torchaudio without its library,
-no index in the user's home; and a Ctrl-C that is heard, which a shell's background jobs do not."""
+no index in the user's home; a Ctrl-C that is heard, which a shell's background jobs do not; and a command line that is put
+together once, which takes longer than many a command."""
 
+import functools
 import os
 import signal
 import tempfile
@@ -15,8 +17,11 @@ _cache = tempfile.TemporaryDirectory(prefix="mousai-tests-")  # removed at the e
 os.environ["MOUSAI_CACHE"] = _cache.name
 
 import pytest  # noqa: E402
+import typer.main  # noqa: E402
 
 import mousai  # noqa: E402, F401  (installs the hook of mousai/compat.py)
+
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 TINY_CODEC = {
     "type": "dmae", "stereo": "mid_side",

@@ -81,6 +81,22 @@ def test_a_command_line_that_does_not_exist_is_noticed() -> None:
     parse(["data", "synth", "--out", "x"])
 
 
+def test_verbs_and_options_that_the_text_names_exist() -> None:
+    """Such as `mousai info FILE --json`, in the midst of a sentence; arguments may be left away there."""
+    named = []
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        named += [(page, span) for span in re.findall(r"`mousai ([a-z][^`\n]*)`", text)]
+    assert len(named) > 50
+    for page, span in named:
+        command, words = get_command(cli.app), shlex.split(span.partition(" -- ")[0])
+        while words and words[0] in getattr(command, "commands", {}):
+            command, words = command.commands[words[0]], words[1:]
+        options = {"--debug", "--trust", "--download", "--allow-pipe"}.union(*((*each.opts, *each.secondary_opts) for each in command.params))
+        assert not hasattr(command, "commands") or not words, f"{page}: mousai {span}"
+        assert all(word in options for word in words if re.match("--?[a-z]", word)), f"{page}: mousai {span}"
+
+
 @pytest.mark.parametrize("place", PROGRAMS)
 def test_the_python_blocks_of_a_page_run(place: str, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
