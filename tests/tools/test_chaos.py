@@ -1,5 +1,6 @@
 """A few cases of each kind of tools/chaos, so that it runs and what it looks for holds."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from mousai.leftovers import host_mark
 
 ROOT = Path(__file__).parents[2]
 ONLY = "cache,encode,generate,synth,weights,latents,codec,options,recipes,models,manifests,settings,bombs,audition,heard,infill,filled,midi,answers"
@@ -23,10 +26,7 @@ def test_what_is_broken_is_mended_or_told_in_a_line(tmp_path):
 
 def test_folders_of_runs_that_were_killed_are_swept_and_those_of_living_ones_are_not(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "tools")
-    from faults.main import place
-
-    from mousai.leftovers import host_mark
-
+    place = importlib.import_module("faults.main").place
     dead, living = (tmp_path / f".mousai-chaos.tmp-{host_mark()}-{process:x}-abcdef" for process in (2**22 + 1, os.getppid()))  # more than Linux counts to
     for folder in (dead, living):
         (folder / "here").mkdir(parents=True)
