@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.exceptions import TyperException
@@ -97,8 +97,21 @@ def test_verbs_and_options_that_the_text_names_exist() -> None:
         assert all(word in options for word in words if re.match("--?[a-z]", word)), f"{page}: mousai {span}"
 
 
+@pytest.fixture(scope="module")
+def processes() -> Any:
+    """Makes processes that have imported what takes seconds, and nothing of this one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "mousai.pipelines.load", "mousai.jobs.train", "mousai.jobs.generate"])
+    return context
+
+
 @pytest.mark.parametrize("place", PROGRAMS)
-def test_the_python_blocks_of_a_page_run(place: str, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", PROGRAMS[place]], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+def test_the_python_blocks_of_a_page_run(place: str, tmp_path: Path, processes: Any) -> None:
+    begin = f"import os, sys\nos.chdir({str(tmp_path)!r})\nsys.stdout = sys.stderr = open('said', 'w', buffering=1)\n"
+    process = processes.Process(target=exec, args=(begin + PROGRAMS[place], {"__name__": "__main__"}))
+    process.start()
+    process.join(600)
+    process.kill()
+    assert process.exitcode == 0, (tmp_path / "said").read_text()
