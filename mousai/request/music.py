@@ -79,7 +79,7 @@ def _key(name: str, value: Any) -> str | None:
 
 
 def _metre(name: str, value: Any) -> str | None:
-    if value is not None and value not in METRES:  # of which none is another misspelt
+    if value is not None and (not isinstance(value, str) or value not in METRES):  # of which none is another misspelt
         raise ValueError(f"{name}: expected {', '.join(METRES)}; came {short(value)}")
     return value
 

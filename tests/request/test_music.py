@@ -57,7 +57,7 @@ def test_the_longest_words_name_the_style():
 
 @pytest.mark.parametrize(
     ("said", "message"),
-    [({"bpm": 10}, "bpm: expected a number from 20 to 400"), ({"key": "H"}, "key: expected a key such as"), ({"metre": "5/4"}, "metre: expected 4/4"),
+    [({"bpm": 10}, "bpm: expected a number from 20 to 400"), ({"key": "H"}, "key: expected a key such as"), ({"metre": "5/4"}, "metre: expected 4/4"), ({"metre": ["3/4"]}, "metre: expected 4/4"),
      ({"chords": "Am H"}, "chords: expected a chord such as .* came 'H'"), ({"bpm": "fast"}, "bpm: expected a number")],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(said, message):
