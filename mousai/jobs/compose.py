@@ -23,9 +23,10 @@ from mousai.request.vocabulary import in_known_words
 from mousai.symbolic import midi
 from mousai.symbolic.excerpt import region_of
 from mousai.symbolic.harmony import NO_CHORD, chord_symbol, chords_of
+from mousai.symbolic.instruments import NAMES, instrument_of
 from mousai.symbolic.phrases import GRID
 from mousai.symbolic.plan import plan_going_on, plan_of, wishes_of
-from mousai.symbolic.players import named_in, not_wanted_in
+from mousai.symbolic.players import named_in, not_wanted_in, programs
 from mousai.symbolic.score import Score
 from mousai.symbolic.sections import plans_of
 from mousai.words import real_time
@@ -49,13 +50,13 @@ class Composed:
     took: float  # seconds of composing
     rendered_in: float  # and of rendering
     new_seconds: float  # of it that were composed, which of a score that was there is less than all
-    tracks: tuple[str, ...]  # who plays, in the order of their numbers
+    tracks: tuple[tuple[str, str], ...]  # name and instrument of each part, in the order of their numbers
     words: Words
     told: Mapping[str, Any]  # key, metre and tempo, where they stay
     sections: tuple[tuple[str, Words], ...] = ()  # of a piece in sections what each of them says, by its name
 
     def to_dict(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("bars", "notes", "seconds", "new_seconds", "took", "rendered_in")} | {"tracks": list(self.tracks)}
+        own = {name: getattr(self, name) for name in ("bars", "notes", "seconds", "new_seconds", "took", "rendered_in")} | {"tracks": [{"name": name, "instrument": instrument} for name, instrument in self.tracks]}
         places = {name: place and str(place) for name in ("path", "picture", "audio", "varied") for place in [getattr(self, name)]}
         sections = [{"name": name, "heard": words.heard, "unheard": list(words.unheard)} for name, words in self.sections]
         said = {"heard": self.words.heard, "unheard": list(self.words.unheard), **({"sections": sections} if sections else {})}
@@ -197,7 +198,7 @@ def _written(
         sections = tuple((name, heard_in(section, ("instruments",) if number else ())) for number, (name, section) in enumerate(zip(request.names, request.sections, strict=True)))
     else:
         words = heard_in(request, KEPT if "continues" in score.recipe or "infills" in score.recipe else ())
-    new, tracks = new_seconds(score, before), tuple(part.name for part in score.parts if len(part.notes))  # as who reads the file finds them
+    new, tracks = new_seconds(score, before), tuple((part.name, instrument_of(part)) for part in score.parts if len(part.notes))  # as who reads the file finds them
     return Composed(path, drawn, audio, varied, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, new, tracks, words, told_of(score), sections)
 
 
@@ -244,7 +245,9 @@ def in_words(made: Composed) -> str:
     sound = f", rendered in {made.rendered_in:.1f} s: {real_time(made.seconds / max(made.rendered_in, 1e-9))}" if made.audio else ""
     new = f", {made.new_seconds:.1f} s of it new" if made.new_seconds < made.seconds else ""
     length = f"{made.bars} bars, {made.notes} notes, {made.seconds:.1f} s{new} in {made.took:.1f} s: {real_time(made.new_seconds / max(made.took, 1e-9))}{sound}"
-    lines.append(f"tracks: {', '.join(f'{number} {name}' for number, name in enumerate(made.tracks, 1))}")
+    known = programs()  # of which a part's own name may be one
+    tracks = (name if instrument == name or (name in known and NAMES[known[name]] == instrument) else f"{name} ({instrument})" for name, instrument in made.tracks)
+    lines.append(f"tracks: {', '.join(f'{number} {track}' for number, track in enumerate(tracks, 1))}")
     return "\n".join([*lines, f"{f'in {played}: ' if (played := in_few_words(made.told)) else ''}{length}"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mousai.symbolic.score import Part
+
 NAMES = (
     "acoustic grand piano", "bright acoustic piano", "electric grand piano", "honky-tonk piano", "electric piano 1", "electric piano 2", "harpsichord", "clavinet",
     "celesta", "glockenspiel", "music box", "vibraphone", "marimba", "xylophone", "tubular bells", "dulcimer",
@@ -30,3 +32,8 @@ ALSO_CALLED = {
     "voice": 52, "singer": 52, "vocals": 52, "guitar": 25, "bass": 33, "synth": 81, "synthesizer": 81, "strings": 48, "horn": 60, "oboe": 68, "bassoon": 70, "sax": 66, "pad": 89, "keys": 4, "upright bass": 32,
 }  # fmt: skip
 NOT_IN_PROMPTS = (*NAMES[80:104], *NAMES[119:], "whistle")  # words and sounds that a prompt has for other reasons
+
+
+def instrument_of(part: Part) -> str:
+    """What plays a part: its programme's name, or "drums"."""
+    return "drums" if part.drums else NAMES[part.program]

@@ -32,6 +32,8 @@ FAMILY_TRACKS = (  # register and density of a family where no style says them
 )  # fmt: skip
 TAKEN = tuple(FAMILIES.index(name) for name in ("piano", "organ", "guitar", "bass", "synth lead", "synth pad"))  # of whose instruments one stands for another
 LEAD = "lead"  # who has the tune in an arranger's ensemble
+VOICES_OF = {0: 4, 2: 4, 3: 3, 4: 0, 5: 0, 6: 3, 7: 0, 8: 0, 9: 0, 10: 0, 11: 3}  # polyphony of a family that is known, where no style says it
+ALONE = {46: Track(5, 9, 6, 3), 52: Track(6, 10, 3, 0), 53: Track(6, 11, 3, 0), 61: Track(7, 10, 4, 3), 62: Track(7, 10, 4, 3)}  # of instruments that play otherwise than their family
 NOT_WANTED = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+")
 
 
@@ -60,7 +62,7 @@ def usual_players(request: ScoreRequest, style: str) -> tuple[Player, ...]:
     said = request.instruments or tuple(dict.fromkeys(named_in(request)))
     usual = ensemble(style, request.seed)
     if request.instruments or (said and request.style == ""):
-        usual = tuple(player_of(word, usual) for word in said)
+        usual = tuple(player_of(word, usual, request.reading > 1) for word in said)
     elif request.reading > 1:
         usual = with_named(without_named(usual, not_wanted_in(request.words)), said)
     return tuple(sorted(usual, key=lambda player: (not player.drums, player.track.register)))  # as the prior has learned it
@@ -121,8 +123,8 @@ def _player(name: str, program: int, drums: bool, track: Track) -> Player:
     return Player(name, program, False, track, min(low, highest - 12), max(high, lowest + 12))
 
 
-def player_of(word: str, usual: Sequence[Player]) -> Player:
-    """The player of an instrument's name, as the style has it where it has one of its family; ValueError for none that is known."""
+def player_of(word: str, usual: Sequence[Player], in_voices: bool = True) -> Player:
+    """The player of an instrument's name, as the style has it where it has one of its family, else `in_voices` as are usual for it; ValueError for none that is known."""
     word = in_known_words(word)[0]
     if word in ("drums", "percussion"):
         found = next((player for player in usual if player.drums), None)
@@ -136,7 +138,10 @@ def player_of(word: str, usual: Sequence[Player]) -> Player:
     lowest, highest = RANGES.get(program, WHOLE_RANGE)
     register, density = FAMILY_TRACKS[family]
     middle = (lowest + highest) // 12 if program in RANGES else register
-    return _player(word, program, False, alike or Track(family, min(middle, UNPITCHED - 1), density))
+    own = Track(family, min(middle, UNPITCHED - 1), density)
+    if in_voices:
+        own = ALONE.get(program) or replace(own, polyphony=VOICES_OF.get(family, own.polyphony))
+    return _player(word, program, False, alike or own)
 
 
 def programs() -> dict[str, int]:

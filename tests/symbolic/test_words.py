@@ -16,6 +16,7 @@ from mousai.request.score import DENSITY_WORDS, ScoreRequest, Words, style_named
 from mousai.request.vocabulary import PACES_IMPLIED, SYNONYMS, in_known_words
 from mousai.symbolic import midi
 from mousai.symbolic.composer import Composer
+from mousai.symbolic.material import Track
 from mousai.symbolic.plan import METRES, plan_of
 from mousai.symbolic.players import instruments_in
 from mousai.symbolic.score import Part, Score, notes_of
@@ -55,6 +56,9 @@ def test_who_is_named_plays() -> None:
     assert set(programs("funky slap bass")) == {"drums", 36, 16, 61, 52} and programs("rock with distorted electric guitar") == programs("rock")
     assert programs("village brass band") == programs("brass band") and len(programs("rock with flute, oboe, harp, horn, cello and choir")) == 8
     assert programs("without piano", reading=2) == [0]  # for somebody has to play
+    harp, celesta = plan_of(ScoreRequest(prompt="harp and celesta")).players
+    assert (harp.track.density, harp.track.polyphony) == (6, 3) and (harp.low, harp.high) == (40, 74) and celesta.track.register > harp.track.register
+    assert plan_of(ScoreRequest(prompt="harp", reading=1)).players[0].track == Track(5, 10, 4)
 
 
 def test_a_density_is_followed_and_told_alone_where_a_file_says_so(composer: Symbolic, untrained: Path, tmp_path: Path) -> None:
@@ -83,9 +87,9 @@ def test_a_density_is_followed_and_told_alone_where_a_file_says_so(composer: Sym
 
 
 def test_speed_counts_what_was_made(tmp_path: Path) -> None:
-    made = Composed(Path("a.mid"), None, Path("a.flac"), None, (), 96, 500, 192.0, 2.0, 4.0, 64.0, ("drums", "bass"), Words({"density": 1.6}, ("zydeco",)), {"key": "C major", "metre": "4/4", "bpm": 120.0})
+    made = Composed(Path("a.mid"), None, Path("a.flac"), None, (), 96, 500, 192.0, 2.0, 4.0, 64.0, (("drums", "drums"), ("lead", "tenor sax"), ("slap bass", "slap bass 1")), Words({"density": 1.6}, ("zydeco",)), {"key": "C major", "metre": "4/4", "bpm": 120.0})
     assert in_words(made).splitlines() == [
-        "heard: density 1.6; not heard: zydeco", "tracks: 1 drums, 2 bass",
+        "heard: density 1.6; not heard: zydeco", "tracks: 1 drums, 2 lead (tenor sax), 3 slap bass",
         "in C major, 4/4, 120 bpm: 96 bars, 500 notes, 192.0 s, 64.0 s of it new in 2.0 s: 32x real time, rendered in 4.0 s: 48x real time",
     ]  # fmt: skip
     score = Score(480, (Part("", 0, False, notes_of([(0, 1920, 60, 80), (3000, 840, 60, 80)])),), ((0, 120.0),))
