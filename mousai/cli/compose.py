@@ -30,7 +30,7 @@ def compose(
     cascade: Annotated[Optional[str], option("The audio model's folder, or a shipped one's name; starter unless given.", "--cascade")] = None,
     going_on: Annotated[Optional[Path], option("A MIDI file to go on from, as it is, by its players, in its key, metre and tempo.", "--continue")] = None,
     infill: Annotated[Optional[Path], option("A MIDI file of which --bars, --tracks or both are made anew; every note elsewhere stays.", "--infill")] = None,
-    tracks: Annotated[Optional[str], option('Of --infill, by number or name: "2, drums"; all unless given.', "--tracks")] = None,
+    tracks: Annotated[Optional[str], option('Of --infill, by number or name as `mousai info` lists them: "2, drums"; all unless given.', "--tracks")] = None,
     key: Annotated[Optional[str], option('Such as "F# minor", "Bb major", "Am".')] = None,
     bpm: Annotated[Optional[float], option("Tempo in beats a minute; of 6/8 and 12/8 a beat is a dotted quarter.")] = None,
     metre: Annotated[Optional[str], option("4/4, 3/4, 6/8, 12/8, 2/4.")] = None,

@@ -268,7 +268,7 @@ def cache(
 
 @app.command()
 def info(
-    place: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, the folder of a training run, a cache, or an audio file.")] = "starter",
+    place: Annotated[str, typer.Argument(help="A model folder, the name of the shipped one, the folder of a training run, a cache, a MIDI or an audio file.")] = "starter",
     plot: Annotated[bool, option("Draw the curves of a training run, to curves.png in its folder.", "--plot")] = False,
     out: Annotated[Optional[Path], option("Draw them to this PNG file.", "--out", "-o")] = None,
     as_json: Json = False,
