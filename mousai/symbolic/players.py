@@ -83,7 +83,8 @@ def with_named(usual: Sequence[Player], said: Sequence[str]) -> tuple[Player, ..
         else:
             taken.add(len(found))
             found.append(player)
-    return tuple(found[i] for i in [*sorted(taken), *(i for i in range(len(found)) if i not in taken)][:MOST_TRACKS])
+    kept = [*sorted(taken), *(i for i in range(len(found)) if i not in taken)][:MOST_TRACKS]
+    return tuple(found[i] for i in sorted(kept))
 
 
 def without_named(usual: Sequence[Player], not_wanted: Sequence[str]) -> tuple[Player, ...]:
