@@ -23,7 +23,7 @@ from mousai.cli.options import Compile, Device, Dtype, Flow, Json, Listen, Model
 from mousai.checks import is_out_of_memory
 from mousai.launch.interrupt import insist
 from mousai.trust import DOWNLOADS, PIPES, allowing, trusting
-from mousai.words import say
+from mousai.words import real_time, say
 
 LINE_LETTERS = 2000  # of a complaint
 ALLOWING = {"--download": DOWNLOADS, "--allow-pipe": PIPES}
@@ -214,7 +214,7 @@ def _follow(run: Callable[..., Iterator[Any]], as_json: bool, *arguments: Any, *
             for file in run(*arguments, **settings, progress=progress):
                 made.append(file)
                 if not as_json:
-                    say(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {file.seconds / max(file.took, 1e-9):.2g}x real time")
+                    say(f"{file.path}  {file.seconds:.1f} s in {file.took:.1f} s, {real_time(file.seconds / max(file.took, 1e-9))}")
     finally:
         if made and as_json:
             report({"files": [vars(file) | {"seconds": file.seconds} for file in made]}, "", as_json)

@@ -99,12 +99,17 @@ class Source:
             logger.warning("skipped %s", in_words(key, reason))
         self.skipped.append((key, reason))
 
+    @property
+    def missed(self) -> int:
+        """How many of those skipped are recordings by their names."""
+        return sum(not key.lower().endswith(NO_MUSIC) for key, _ in self.skipped)
+
 
 def open_source(spec: str | Path, split: str | None = None, quiet: bool = False, index_beside: bool = False) -> Source:
     """The tracks of a folder, a `.jsonl` manifest, or `.tar` shards given as path, pattern (`{000..012}`) or URL.
 
-    Files that are no whole audio, links to folders and what cannot be opened are skipped, with a line each, unless their
-    names say that they are pictures, pages or scores, and their count at the end. With `split`, only tracks whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
+    Files that are no whole audio, links to folders and what cannot be opened are skipped, with a line each, and their count
+    at the end; of pictures, pages and scores by their names nothing is said. With `split`, only tracks whose metadata names that split. Only files that are new or have changed are looked into, see `mousai.data.index`;
     `index_beside` keeps the index beside the source. Raises FileNotFoundError where the place or files of a manifest are
     missing (all are listed), Problems, a ValueError, with a line for each damaged side-car or line of a manifest, ValueError for
     an unknown split or a place with nothing usable.
@@ -138,8 +143,8 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
     if split is not None and split not in splits:
         named = ", ".join(sorted(filter(None, splits))) or "none"
         raise ValueError(f"{text}: no file is of the split '{split}'; splits named there: {named}")
-    if source.skipped and not quiet:
-        logger.warning("%s: %d of %d files skipped", text, len(source.skipped), len(source.skipped) + len(source))
+    if source.missed and not quiet:
+        logger.warning("%s: %d of %d files skipped", text, source.missed, source.missed + len(source))
     if not source.tracks:
         raise ValueError(f"{text}: holds no usable audio ({len(source.skipped)} files were skipped)")
     return source

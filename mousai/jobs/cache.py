@@ -37,7 +37,7 @@ from mousai.pipelines.system import check_parts
 from mousai.randomness import seed_of
 from mousai.recipe import Recipe, load_recipe
 from mousai.types import Codec, Condition, Conditioner, ConditionShape
-from mousai.words import say
+from mousai.words import real_time, say
 
 REPORT_SECONDS = 10.0
 BATCH_SIZES = {"cpu": 1, "cuda": 16}  # segments that are encoded at once, by the kind of device; 4 on others
@@ -329,4 +329,4 @@ class Progress:
         spent = max(1e-9, self.last - self.began)
         left = spent / max(1.0, self.done) * max(0.0, self.total - self.done)
         if self.shown:
-            say(f"{int(self.done + 1e-6)}/{self.total} tracks  {self.seconds / spent:.1f} x real time  left {left:.0f} s", to=sys.stderr)
+            say(f"{int(self.done + 1e-6)}/{self.total} tracks  {real_time(self.seconds / spent)}  left {left:.0f} s", to=sys.stderr)

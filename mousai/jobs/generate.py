@@ -17,6 +17,7 @@ from mousai.request.clip import SEEDS, Request
 from mousai.request.music import in_few_words
 from mousai.request.together import Together, beside
 from mousai.request.piece import slug
+from mousai.words import real_time
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -215,12 +216,12 @@ def summary(made: list[Made], wall: float) -> dict[str, Any]:
 
 def in_words(summary: dict[str, Any]) -> str:
     """A summary: a line for each file that is the best of several takes, or in another key, metre and tempo than the others, and "made 30.0 s in 12.3 s, 2.4x real time; 15.0 s in all; in F minor, 3/4, 66 bpm"."""
-    speed = "made {seconds:.1f} s in {took:.1f} s, {times_real_time:.2g}x real time; {wall:.1f} s in all"
+    speed = f"made {summary['seconds']:.1f} s in {summary['took']:.1f} s, {real_time(summary['times_real_time'])}; {summary['wall']:.1f} s in all"
     chosen = [f"{Path(row['path']).name}: {chosen_in_words(row)}" for row in summary["files"] if "best_of" in row]
     music = {Path(row["path"]).name: in_few_words(row) for row in summary["files"]}
     alike = len(set(music.values())) == 1
     differs = [f"{name}: {said}" for name, said in music.items() if said and not alike]
-    return "\n".join([*chosen, *differs, speed.format_map(summary) + (f"; in {said}" if alike and (said := next(iter(music.values()))) else "")])
+    return "\n".join([*chosen, *differs, speed + (f"; in {said}" if alike and (said := next(iter(music.values()))) else "")])
 
 
 def chosen_in_words(recipe: Mapping[str, Any]) -> str:

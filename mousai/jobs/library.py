@@ -96,7 +96,7 @@ def library(
         vector = encoder.texts([wanted])[0].cpu()
     heard = hear(place, encoder, progress)
     found = [] if vector is None else heard.near(vector, k)
-    return {"library": str(place), "files": len(heard.tracks), "new": heard.new, "skipped": len(heard.source.skipped), "text": text, "like": like and str(like), "nearest": found}
+    return {"library": str(place), "files": len(heard.tracks), "new": heard.new, "skipped": heard.source.missed, "text": text, "like": like and str(like), "nearest": found}
 
 
 def in_words(found: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mousai.codecs.magnitude.features import FeatureConfig, Features, stft
-from mousai.codecs.magnitude.phases import anchored, audio_of, bent, followed, gradients, integrated, levelled
+from mousai.codecs.magnitude.phases import EXCESS, anchored, audio_of, bent, followed, gradients, integrated, levelled, limited
 
 N, HOP = 1024, 256
 CONFIG = FeatureConfig(n_fft=N, hop=HOP, groups=((512, 1),), fast_n_fft=256, fast_hop=64, bands=12)
@@ -137,3 +137,19 @@ def test_bands_that_are_nearly_right_are_left_alone(features):
     torch.testing.assert_close(levelled(features, x, levels + flutter - flutter.mean()), x, atol=0.03, rtol=0)
     louder = levelled(features, x, levels + 0.5)
     torch.testing.assert_close((louder.std() / x.std()).log().item(), 0.5, atol=0.05, rtol=0)
+
+
+def test_levels_that_the_magnitudes_deny_make_no_click(features):
+    """A generator's attack that is ten times as loud as its magnitudes say is brought down to them; what agrees with them stays."""
+    torch.manual_seed(0)
+    x = 0.1 * torch.randn(1, 64 * HOP)
+    magnitude = spectrum(x).abs()
+    torch.testing.assert_close(limited(features, x, magnitude), x, atol=1e-5, rtol=0)
+    clicking = x.clone()
+    clicking[:, 32 * HOP : 33 * HOP] *= 10
+    made = spectrum(limited(features, clicking, magnitude)).abs().square().sum(1)
+    louder = (made / magnitude.square().sum(1)).log() / 2
+    assert louder.max() < EXCESS + 0.35 < (spectrum(clicking).abs().square().sum(1) / magnitude.square().sum(1)).log().max() / 2
+    levels = features.fast(features(clicking[:, None]))[:, 0]
+    phases = anchored(magnitude.clamp(min=1e-3).log(), N, HOP, [0], [2 * math.pi * torch.rand(1, N // 2 + 1)])
+    assert audio_of(features, magnitude.log(), levels, phases, 2).abs().max() < 0.5 * clicking.abs().max()
