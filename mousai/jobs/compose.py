@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from mousai.files import file_hash
 from mousai.jobs.compose_sound import STEMS, VARIED, Rendering, Varying, check_sound, font_of, render, told_of
 from mousai.jobs.places import free, ready, split_out, taken
 from mousai.pipelines.symbolic import Symbolic, check_composer, check_infills, load
+from mousai.request.instruments import NAMES, programs
 from mousai.request.music import MUSIC_CHECKS, in_few_words
 from mousai.request.piece import EMPTY_PROMPT, slug
 from mousai.request.score import Infill, ScoreRequest, Words, words_of
@@ -23,16 +25,15 @@ from mousai.request.vocabulary import in_known_words
 from mousai.symbolic import midi
 from mousai.symbolic.excerpt import region_of
 from mousai.symbolic.harmony import NO_CHORD, chord_symbol, chords_of
-from mousai.symbolic.instruments import NAMES, instrument_of
 from mousai.symbolic.phrases import GRID
 from mousai.symbolic.plan import plan_going_on, plan_of, wishes_of
-from mousai.symbolic.players import named_in, not_wanted_in, programs
+from mousai.symbolic.players import left_out, named_in, not_wanted_in
 from mousai.symbolic.score import Score
 from mousai.symbolic.sections import plans_of
 from mousai.words import real_time
 
 STARTER = "starter-symbolic"
-KEPT = ("instruments", "mode", "tempo")  # of a score that is there
+KEPT = ("instruments", "without", "mode", "tempo")  # of a score that is there
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,15 @@ def _written(
         title = ", ".join(filter(None, (request.prompt[:90], made_of(score), f"seed {request.seed}")))
         drawn = taken(folder, path.stem, "png", lambda place: piano_roll_png(score, place, title, new=True))
     beside_began = time.perf_counter()
-    audio, stems = render(score, path, rendering, font, request.seed) if rendering else (None, ())
+    sounding = replace(score, parts=tuple(part for part in score.parts if len(part.notes)))  # those that who reads the file finds, by their numbers
+    audio, stems = render(sounding, path, rendering, font, request.seed) if rendering else (None, ())
     varied = varying.vary(audio, score, (request.words if isinstance(request, ScorePiece) else request.prompt) or "music", request.seed, rendering.format) if varying else None
     words, sections = Words({}, ()), ()
     if isinstance(request, ScorePiece):
-        sections = tuple((name, heard_in(section, ("instruments",) if number else ())) for number, (name, section) in enumerate(zip(request.names, request.sections, strict=True)))
+        sections = tuple((name, heard_in(section, kept_by(section) if number else ())) for number, (name, section) in enumerate(zip(request.names, request.sections, strict=True)))
     else:
         words = heard_in(request, KEPT if "continues" in score.recipe or "infills" in score.recipe else ())
-    new, tracks = new_seconds(score, before), tuple((part.name, instrument_of(part)) for part in score.parts if len(part.notes))  # as who reads the file finds them
+    new, tracks = new_seconds(score, before), tuple((part.name, part.instrument) for part in sounding.parts)
     return Composed(path, drawn, audio, varied, stems, len(score.bars()), score.num_notes, score.seconds, took, time.perf_counter() - beside_began, new, tracks, words, told_of(score), sections)
 
 
@@ -228,8 +230,9 @@ def made_of(score: Score) -> str:
 
 def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:
     """What a request's words and options say, of which those in `kept` cannot be asked for."""
-    words = words_of(request.words, named_in(request), request.style)
-    if request.reading > 1 and not request.instruments and (no := not_wanted_in(request.words)):
+    instruments = dict(sorted(named_in(request).items(), key=lambda each: place_of(each[0], request.wanted_words)))
+    words = words_of(request.known_words, instruments, request.style)
+    if not request.instruments and (no := not_wanted_in(request) if "without" in kept else left_out(request)):
         words = words.without(no)
     if request.reading > 1:
         words = words.in_words_said(in_known_words(request.prompt)[1])
@@ -237,6 +240,17 @@ def heard_in(request: ScoreRequest, kept: Sequence[str] = ()) -> Words:
         kept = (*kept, "instruments")
     options = {name: value for name in ("instruments", "density", *MUSIC_CHECKS) if (value := getattr(request, name)) not in (None, ())}
     return words.alone(*(name for name in words.heard if name not in kept)).with_options(options)
+
+
+def place_of(words: str, text: str) -> int:
+    """Where a text has these words, as whole ones."""
+    found = re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text, re.IGNORECASE)
+    return found.start() if found else len(text)
+
+
+def kept_by(section: ScoreRequest) -> tuple[str, ...]:
+    """What a section after the first cannot ask for: who plays, and a tempo that its words but imply."""
+    return ("instruments", "without", *(() if section.says_pace else ("tempo",)))
 
 
 def in_words(made: Composed) -> str:

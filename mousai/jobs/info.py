@@ -222,7 +222,6 @@ def describe_score(path: Path) -> dict[str, Any]:
     """Parts by the numbers that `mousai compose --tracks` knows them by, keys, metres, tempos, sections, chords and length of a MIDI file, what the grid does to it and, where mousai made it, its recipe."""
     from mousai.symbolic import midi
     from mousai.symbolic.harmony import key_of_score, tonic
-    from mousai.symbolic.instruments import instrument_of
     from mousai.symbolic.phrases import gridded
     from mousai.theory import key_name
 
@@ -247,7 +246,7 @@ def describe_score(path: Path) -> dict[str, Any]:
         "sections": by_bar("name", score.sections),
         "chords": chords_by_bar(score, starts),
         "parts": [
-            {"track": number, "name": part.name, "instrument": instrument_of(part), "program": part.program, "drums": part.drums, "notes": len(part.notes)}
+            {"track": number, "name": part.name, "instrument": part.instrument, "program": part.program, "drums": part.drums, "notes": len(part.notes)}
             for number, part in enumerate(score.parts, 1)
         ],
         "on_grid": str(gridded(score).cost),

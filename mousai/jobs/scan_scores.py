@@ -9,9 +9,10 @@ from pathlib import Path
 from statistics import median
 
 from mousai.data.sources import in_words
+from mousai.request.instruments import FAMILIES
 from mousai.symbolic.harmony import key_of_score
 from mousai.symbolic.phrases import gridded
-from mousai.symbolic.score import DRUMS, FAMILIES
+from mousai.symbolic.score import DRUMS
 from mousai.symbolic.sources import open_scores, read_scores
 from mousai.theory import key_name
 

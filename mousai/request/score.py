@@ -10,15 +10,16 @@ from typing import Any
 from mousai.checks import check_number, checked_text, short
 from mousai.data.synth.styles import STYLES
 from mousai.request.clip import SEEDS
+from mousai.request.instruments import NOT_WANTED
 from mousai.request.music import DANCES, PACES, Music, has, in_words, mode_named, mode_words, style_of
-from mousai.request.vocabulary import in_known_words
+from mousai.request.vocabulary import READING, in_known_words
 from mousai.theory import MODES
 
 DEFAULT_BARS = 32
 MOST_BARS = 1_000_000
 SONG_WORDS = ("art song", "lieder", "lied", "romantic song", "song for voice and piano", "voice and piano")
 DENSITY_WORDS = {"sparse": 0.5, "minimal": 0.5, "simple": 0.7, "busy": 1.6, "dense": 1.6, "intricate": 1.6, "virtuosic": 2.0}
-EMPTY_WORDS = set("a an the in at with and of for to on by is it as music piece tune key time tempo bpm beats per minute some very no without".split())
+EMPTY_WORDS = set("a an the in at with and of for to on by is it as music piece tune key time tempo bpm beats per minute some very no without or nor any".split())
 _SAID = {  # what request/music.py reads out of numbers and letters
     "bpm": re.compile(r"\b\d{2,3}(?:\.\d+)?\s*-?(?:bpm|beats? (?:per|a) minute)\b", re.IGNORECASE),
     "key": re.compile(
@@ -46,7 +47,7 @@ class ScoreRequest(Music):
     temperature: float = 0.9  # of chords and of what is repeated; 0 = the likeliest
     spread: float = 0.6  # of the noise that new phrases are drawn from; 1 = as in training, less is more like what is usual
     candidates: int = 8  # of each new phrase where a density is asked for, of which the nearest to it is kept; 1 = density is told alone
-    reading: int = 2  # how words are read; 1 = as before everyday words, and instruments beside a style, were
+    reading: int = READING  # how words are read
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "prompt", checked_text(self.prompt, "prompt", may_be_empty=True))
@@ -60,7 +61,7 @@ class ScoreRequest(Music):
         check_number("temperature", self.temperature, 0, 2)
         check_number("spread", self.spread, 0, 2)
         check_number("candidates", self.candidates, 1, 64, whole=True)
-        check_number("reading", self.reading, 1, 2, whole=True)
+        check_number("reading", self.reading, 1, READING, whole=True)
         names = (self.instruments,) if isinstance(self.instruments, str) else self.instruments
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise ValueError(f'instruments: expected names, such as "cello, piano", or a list of them; came {short(names)}')
@@ -72,19 +73,30 @@ class ScoreRequest(Music):
             raise ValueError("downbeat: a score begins with a bar; leave it away")
 
     @property
-    def words(self) -> str:
+    def known_words(self) -> str:
         """The prompt in words that controls know."""
         return in_known_words(self.prompt)[0] if self.reading > 1 else self.prompt
 
     @property
+    def wanted_words(self) -> str:
+        """These without what they say is not to be there."""
+        return NOT_WANTED.sub(" ", self.known_words) if self.reading > 1 else self.known_words
+
+    @property
+    def says_pace(self) -> bool:
+        """Whether the prompt says how fast it goes, in other words than of a mood."""
+        text = in_known_words(self.prompt, implied=False)[0] if self.reading > 1 else self.prompt
+        return any(has(text, pace) for pace in PACES)
+
+    @property
     def style(self) -> str:
         """The style that the prompt names, "" for none."""
-        return style_named(self.words, self.reading > 1)
+        return style_named(self.wanted_words, self.reading > 1)
 
     @property
     def times(self) -> float:
         """How much is played beside what is usual."""
-        return self.density or density_named(self.words) or 1.0
+        return self.density or density_named(self.known_words) or 1.0
 
     def to_dict(self) -> dict[str, Any]:
         """The request as files carry it; `ScoreRequest(**…)` is the same again."""
@@ -189,9 +201,12 @@ def words_of(prompt: str, instruments: dict[str, str], style: str | None = None)
         left = _SAID[name].sub(" ", left)
     if "metre" in heard:
         by["metre"] += words_in(prompt, DANCES)
+    modes = [mode for mode in MODES if mode_named(prompt, mode)] or [mode for mode in MODES if mode_words(prompt, mode)]
     if style := style_named(prompt) if style is None else style:
         named = [(each.name.replace("_", " "), *each.phrases, *each.genre) for each in STYLES.values() if each.name == style]
-        heard["style"], by["style"] = style, words_in(prompt, (*named[0], *(word for mode in MODES for word in STYLES[style].moods[mode])) if named else SONG_WORDS)
+        moods = [set(STYLES[style].moods[mode]) for mode in MODES] if named else [set()]
+        usable = set.union(*moods) if len(modes) < 2 else set.intersection(*moods)  # of two modes that are said none is
+        heard["style"], by["style"] = style, words_in(prompt, (*named[0], *sorted(usable)) if named else SONG_WORDS)
     if factor := density_named(prompt):
         heard["density"], by["density"] = factor, words_in(prompt, DENSITY_WORDS)
     if instruments:
@@ -199,8 +214,7 @@ def words_of(prompt: str, instruments: dict[str, str], style: str | None = None)
     pace = next((word for word in PACES if has(prompt, word)), None)
     if pace and "bpm" not in heard:
         heard["tempo"], by["tempo"] = pace, (pace,)
-    modes = [mode for mode in MODES if mode_named(prompt, mode)] or [mode for mode in MODES if mode_words(prompt, mode)]
-    if len(modes) == 1:  # of two that are said none is
+    if len(modes) == 1:
         heard["mode"] = modes[0]
     mode = heard.get("mode") or heard.get("key", "").rpartition(" ")[2]
     by["mode"] = words_in(prompt, [*(word for each in STYLES.values() for word in each.moods.get(mode, ())), *(f"{mode} {what}" for what in ("key", "mode", "scale")), f"in {mode}"])

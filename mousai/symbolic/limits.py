@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from mousai.data.synth.theory import Chord, scale_over
+from mousai.request.instruments import FAMILIES
 from mousai.symbolic.harmony import NO_CHORD, TRIADS
 from mousai.symbolic.phrase_vae import PITCH, POSITION, Allowed
 from mousai.symbolic.players import Player
-from mousai.symbolic.score import FAMILIES
 
 BASS = FAMILIES.index("bass")
 ROOTS = {"major": 0, "minor": 9}  # of the home keys

@@ -79,7 +79,7 @@ class Wishes:
 def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
     """The plan of a request: what is said, what the prompt says, and what fits it, drawn from the seed; ValueError for what cannot be played."""
     check_metre(request)
-    music = settled(request.music(), request.words, request.seed)
+    music = settled(request.music(), request.known_words, request.seed)
     bpm, name = music.bpm or 70.0, music.metre or "4/4"
     metre = METRES[name]
     quarters = quarters_of(bpm, metre)
@@ -93,7 +93,7 @@ def plan_of(request: ScoreRequest, *, endless: bool = False) -> Plan:
 
 def check_metre(request: ScoreRequest) -> None:
     """ValueError for a metre in the prompt that is not composed in."""
-    named = METRE_WORD.search(request.words)
+    named = METRE_WORD.search(request.known_words)
     if request.metre is None and named and named[0] not in METRES:
         raise ValueError(f"metre: expected {', '.join(METRES)}; the prompt says {named[0]}, which is not composed in: leave it away")
 
@@ -132,7 +132,7 @@ def plan_going_on(request: ScoreRequest, score: Score) -> tuple[Plan, Material]:
 
 def check_kept(request: ScoreRequest, names: Sequence[str]) -> None:
     """ValueError where a request says what a score that is there already says."""
-    said = request.music().over(in_words(request.words)).said() | ({"instruments": request.instruments} if request.instruments else {})
+    said = request.music().over(in_words(request.known_words)).said() | ({"instruments": request.instruments} if request.instruments else {})
     for name in names:
         if name in said:
             raise ValueError(f"{name}: what is made for a score keeps that of the score; leave it away, of the prompt too (came {', '.join(said[name]) if isinstance(said[name], tuple) else said[name]})")

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 from mousai.checks import did_you_mean, short
 from mousai.data.synth.compose import arrange
 from mousai.data.synth.styles import STYLES
-from mousai.data.synth.voices import DRUM_KEYS, VOICES
+from mousai.data.synth.voices import DRUM_KEYS
 from mousai.randomness import seed_of
+from mousai.request.instruments import FAMILIES, IN_PROMPTS, NOT_WANTED, programs
 from mousai.request.music import has
 from mousai.request.score import ScoreRequest
-from mousai.request.vocabulary import in_known_words
-from mousai.symbolic.instruments import ALSO_CALLED, NAMES, NOT_IN_PROMPTS
+from mousai.request.vocabulary import INSTRUMENTS
 from mousai.symbolic.material import DENSITIES, MOST_TRACKS, UNPITCHED, Track, material_of, notes_of_density
 from mousai.symbolic.practice import score_of
-from mousai.symbolic.score import DRUMS, FAMILIES, PITCH, Part
+from mousai.symbolic.score import DRUMS, PITCH, Part
 
 RANGES = {  # sounding pitches that an instrument has
     24: (40, 84), 25: (40, 84), 26: (40, 88), 27: (40, 88), 29: (40, 88), 30: (40, 88), 32: (28, 67), 33: (28, 67), 34: (28, 67), 35: (28, 67), 38: (28, 67), 39: (28, 67),
@@ -34,7 +34,13 @@ TAKEN = tuple(FAMILIES.index(name) for name in ("piano", "organ", "guitar", "bas
 LEAD = "lead"  # who has the tune in an arranger's ensemble
 VOICES_OF = {0: 4, 2: 4, 3: 3, 4: 0, 5: 0, 6: 3, 7: 0, 8: 0, 9: 0, 10: 0, 11: 3}  # polyphony of a family that is known, where no style says it
 ALONE = {46: Track(5, 9, 6, 3), 52: Track(6, 10, 3, 0), 53: Track(6, 11, 3, 0), 61: Track(7, 10, 4, 3), 62: Track(7, 10, 4, 3)}  # of instruments that play otherwise than their family
-NOT_WANTED = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+")
+NOT_WANTED_1 = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+")  # as it was read first
+KINDS: dict[str, Sequence[int]] = {  # programmes that words mean beside their own where they are not wanted
+    **{name.lower(): range(8 * family, 8 * family + 8) for family, name in enumerate(FAMILIES)}, "piano": range(6), "organ": range(16, 21), "keys": (*range(8), *range(16, 21)),
+    **dict.fromkeys(("electric piano", "rhodes"), (4, 5)), "acoustic guitar": (24, 25), "electric guitar": range(26, 31), "electric bass": (33, 34), "bass guitar": range(33, 38), "slap bass": (36, 37), "synth bass": (38, 39),
+    "strings": (*range(40, 46), *range(48, 52)), "string ensemble": range(48, 52), "synth strings": (50, 51), **dict.fromkeys(("choir", "voice", "singer", "vocals"), range(52, 55)),
+    **dict.fromkeys(("sax", "saxophone"), range(64, 68)), **dict.fromkeys(("synth", "synthesizer"), (38, 39, 50, 51, 54, 62, 63, *range(80, 96))), "pad": range(88, 96),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,13 @@ def player_going_on(part: Part, up: int, track: Track) -> Player:
 def usual_players(request: ScoreRequest, style: str) -> tuple[Player, ...]:
     """Who plays: the instruments that are said, or named in the prompt; where it names a style its ensemble, as its arranger has it for this seed, and they among it."""
     said = request.instruments or tuple(dict.fromkeys(named_in(request)))
+    if request.reading > 1 and len(said) > MOST_TRACKS:
+        raise ValueError(f"instruments: at most {MOST_TRACKS} play together, the prompt names {len(said)}: {', '.join(said)}")
     usual = ensemble(style, request.seed)
     if request.instruments or (said and request.style == ""):
         usual = tuple(player_of(word, usual, request.reading > 1) for word in said)
     elif request.reading > 1:
-        usual = with_named(without_named(usual, not_wanted_in(request.words)), said)
+        usual = with_named(without_named(usual, not_wanted_in(request)), said)
     return tuple(sorted(usual, key=lambda player: (not player.drums, player.track.register)))  # as the prior has learned it
 
 
@@ -89,9 +97,14 @@ def with_named(usual: Sequence[Player], said: Sequence[str]) -> tuple[Player, ..
 
 def without_named(usual: Sequence[Player], not_wanted: Sequence[str]) -> tuple[Player, ...]:
     """An ensemble in which nobody plays these instruments, unless nobody would be left."""
-    unwanted = [player_of(word, usual) for word in not_wanted]
-    left = tuple(each for each in usual if not any((each.drums, each.track.family) == (no.drums, no.track.family) for no in unwanted))
-    return left or tuple(usual)
+    return tuple(each for each in usual if not any(plays(each, word) for word in not_wanted)) or tuple(usual)
+
+
+def plays(player: Player, word: str) -> bool:
+    """Whether a player is called by an instrument's name, has its programme, or plays one of its kind."""
+    if player.drums or word in ("drums", "percussion"):
+        return player.drums and word in ("drums", "percussion")
+    return player.name.removesuffix("s") == word.removesuffix("s") or player.program in KINDS.get(word, (programs()[word],))
 
 
 def denser(players: Sequence[Player], factor: float, counted: bool = False) -> tuple[Player, ...]:
@@ -125,15 +138,20 @@ def _player(name: str, program: int, drums: bool, track: Track) -> Player:
 
 
 def player_of(word: str, usual: Sequence[Player], in_voices: bool = True) -> Player:
-    """The player of an instrument's name, as the style has it where it has one of its family, else `in_voices` as are usual for it; ValueError for none that is known."""
-    word = in_known_words(word)[0]
+    """The player of an instrument's name, as the style has it where it has one of its family, else `in_voices` as are usual for it; ValueError for none that is known.
+
+    Before there were `in_voices` everyday words for instruments were none.
+    """
+    said, known = word, programs()
+    if in_voices and not any(form in known for form in (word, word.removesuffix("s"))):
+        word = INSTRUMENTS.get(word) or INSTRUMENTS.get(word.removesuffix("s"), word)
     if word in ("drums", "percussion"):
         found = next((player for player in usual if player.drums), None)
         return found or _player("drums", 0, True, Track(DRUMS, UNPITCHED, FAMILY_TRACKS[DRUMS][1]))
-    program = programs().get(word, programs().get(word.removesuffix("s")))
+    program = known.get(word, known.get(word.removesuffix("s")))
     if program is None:
-        hint = did_you_mean(word, programs()) or ": General MIDI has strings, woodwinds, brass, keyboards, guitars, basses, voices, synth leads and pads, and drums, by their usual names"
-        raise ValueError(f"instruments: expected names such as piano, cello, tenor sax, drums; {short(word)} is none{hint}")
+        hint = did_you_mean(said, (*known, *INSTRUMENTS)) or ": General MIDI has strings, woodwinds, brass, keyboards, guitars, basses, voices, synth leads and pads, and drums, by their usual names"
+        raise ValueError(f"instruments: expected names such as piano, cello, tenor sax, drums; {short(said)} is none{hint}")
     family = program // 8
     alike = next((player.track for player in usual if player.track.family == family), None)
     lowest, highest = RANGES.get(program, WHOLE_RANGE)
@@ -145,42 +163,40 @@ def player_of(word: str, usual: Sequence[Player], in_voices: bool = True) -> Pla
     return _player(word, program, False, alike or own)
 
 
-def programs() -> dict[str, int]:
-    """General MIDI's programmes by the words that name them."""
-    named = {name: number for number, name in enumerate(NAMES)} | {name.lower(): 8 * family for family, name in enumerate(FAMILIES)}
-    for voice_name, voice in VOICES.items():
-        melodic = [preset for bank, preset in voice.programs if bank != 128]
-        if melodic:
-            named.setdefault(voice.words.lower() or voice_name, melodic[0])
-            named.setdefault(voice_name, melodic[0])
-    return named | ALSO_CALLED
-
-
 def instruments_in(prompt: str) -> dict[str, str]:
     """The instruments that a prompt names, by the words that do; longer names first, so that "bass guitar" is no "bass".
 
-    What it says is not to be there ("no drums", "without piano") is not.
+    What it says is not to be there ("no drums", "without piano") is not, one word of each.
     """
-    return _named_in(NOT_WANTED.sub(" ", prompt.lower()))
+    return _named_in(NOT_WANTED_1.sub(" ", prompt.lower()))
 
 
 def named_in(request: ScoreRequest) -> dict[str, str]:
     """The instruments that a request's prompt names, by the words that do, beside those that are part of what its style is called."""
-    left, style = request.words, STYLES.get(request.style)
-    if request.reading > 1 and style is not None:
+    if request.reading == 1:
+        return instruments_in(request.prompt)
+    left, style = request.wanted_words, STYLES.get(request.style)
+    if style is not None:
         for words in sorted({style.name.replace("_", " "), *style.phrases, *style.genre} - {"piano", "strings"}, key=len, reverse=True):
             left = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", " ", left, flags=re.IGNORECASE)
-    return instruments_in(left)
+    return _named_in(left.lower())
 
 
-def not_wanted_in(prompt: str) -> tuple[str, ...]:
-    """The instruments that a prompt does not want."""
-    return tuple(_named_in(" ".join(found[0] for found in NOT_WANTED.finditer(prompt.lower()))).values())
+def not_wanted_in(request: ScoreRequest) -> tuple[str, ...]:
+    """The instruments that a request's prompt does not want."""
+    return tuple(_named_in(", ".join(found[0] for found in NOT_WANTED.finditer(request.known_words.lower()))).values()) if request.reading > 1 else ()
+
+
+def left_out(request: ScoreRequest) -> tuple[str, ...]:
+    """Those of them that nobody plays."""
+    unwanted = not_wanted_in(request)
+    players = usual_players(request, request.style or "piano") if unwanted else ()
+    return tuple(word for word in unwanted if not any(plays(player, word) for player in players))
 
 
 def _named_in(left: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in sorted([*(name for name in programs() if name not in NOT_IN_PROMPTS), "drums", "percussion"], key=len, reverse=True):
+    for word in sorted(IN_PROMPTS, key=len, reverse=True):
         if has(left, word) or has(left, f"{word}s"):
             found[f"{word}s" if has(left, f"{word}s") else word] = word
             left = left.replace(word, " ")

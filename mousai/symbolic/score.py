@@ -13,11 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from mousai.request.instruments import FAMILIES, NAMES
+
 START, LENGTH, PITCH, VELOCITY = range(4)
-FAMILIES = (  # of eight General MIDI programmes each; drums are one more
-    "piano", "chromatic percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe", "synth lead", "synth pad",
-    "synth effects", "ethnic", "percussive", "sound effects",
-)  # fmt: skip
 DRUMS = len(FAMILIES)
 
 
@@ -48,6 +46,11 @@ class Part:
     def family(self) -> int:
         """Which of `FAMILIES`, or `DRUMS`."""
         return DRUMS if self.drums else self.program // 8
+
+    @property
+    def instrument(self) -> str:
+        """What plays it: its programme's name, or "drums"."""
+        return "drums" if self.drums else NAMES[self.program]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Part) and (self.name, self.program, self.drums) == (other.name, other.program, other.drums) and np.array_equal(self.notes, other.notes)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mousai.request.music import PACES, Music, has, in_words, mode_named, mode_words, settled
+from mousai.request.music import Music, in_words, mode_named, mode_words, settled
 from mousai.request.score import ScoreRequest
 from mousai.request.score_piece import ScorePiece
 from mousai.symbolic.plan import Plan, bars_for, check_metre, plan_of, quarters_of
@@ -29,10 +29,10 @@ def plans_of(piece: ScorePiece) -> list[Plan]:
 def plan_after(before: Plan, request: ScoreRequest, begun: int) -> Plan:
     """The plan of a section that comes after another, when `begun` bars are over."""
     check_metre(request)
-    said, prompt = request.music().over(in_words(request.words)), request.words
+    said, prompt = request.music().over(in_words(request.known_words)), request.known_words
     name = said.metre or next(name for name in BEATS if tuple(map(int, name.split("/"))) == before.metre)
     metre = tuple(map(int, name.split("/")))
-    bpm = said.bpm or (settled(Music(metre=name), prompt, request.seed).bpm if any(has(prompt, word) for word in PACES) else None)
+    bpm = said.bpm or (settled(Music(metre=name), prompt, request.seed).bpm if request.says_pace else None)
     quarters = quarters_of(bpm, metre) if bpm else before.quarters
     modes = [mode for mode in MODES if mode_named(prompt, mode)] or [mode for mode in MODES if mode_words(prompt, mode)]
     mode = modes[0] if len(modes) == 1 else before.mode

@@ -8,18 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mousai.jobs.compose import Composed, heard_in, in_words, new_seconds
+from mousai.jobs.compose import KEPT, Composed, heard_in, in_words, kept_by, new_seconds
 from mousai.jobs.compose_again import replay
 from mousai.pipelines.symbolic import Symbolic, load
+from mousai.request.instruments import NAMES, programs
 from mousai.request.music import PACES, mode_words
 from mousai.request.score import DENSITY_WORDS, ScoreRequest, Words, style_named, words_of
+from mousai.request.score_piece import ScorePiece
 from mousai.request.vocabulary import PACES_IMPLIED, SYNONYMS, in_known_words
 from mousai.symbolic import midi
-from mousai.symbolic.composer import Composer
-from mousai.symbolic.material import Track
+from mousai.symbolic.composer import Composer, Sketch
+from mousai.symbolic.material import BACK, NEW, REST, Track
 from mousai.symbolic.plan import METRES, plan_of
-from mousai.symbolic.players import instruments_in
+from mousai.symbolic.players import instruments_in, player_of
 from mousai.symbolic.score import Part, Score, notes_of
+from mousai.symbolic.sections import plans_of
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,7 @@ def composer(untrained: Path) -> Symbolic:
 def test_every_synonym_stands_for_a_word_that_is_known() -> None:
     for words in {*SYNONYMS.values(), *PACES_IMPLIED.values()}:
         found = words_of(words, instruments_in(words))
-        assert found.heard and not found.unheard and in_known_words(words)[0].startswith(words), words
+        assert found.heard and not found.unheard and in_known_words(words)[0] == (f"{words}, {PACES_IMPLIED[words]}" if words in PACES_IMPLIED else words), words
         assert words in PACES or words in DENSITY_WORDS or words in METRES or style_named(words) or instruments_in(words) or mode_words(words, "minor") != mode_words(words, "major") or "metre" in found.heard
     for words in SYNONYMS:
         assert heard_in(ScoreRequest(prompt=words)).unheard == (), words
@@ -45,6 +48,69 @@ def test_words_become_controls(prompt: str, heard: dict, unheard: tuple) -> None
     words = heard_in(ScoreRequest(prompt=prompt))
     assert words.heard == heard and words.unheard == unheard
     assert heard_in(ScoreRequest(prompt="relaxed jazz", key="D minor")).unheard == ()  # jazz is, in whichever mode
+
+
+def test_what_an_instrument_is_called_stands_for_itself(composer: Symbolic, untrained: Path, tmp_path: Path) -> None:
+    assert not SYNONYMS.keys() & programs().keys()
+    for name in programs():
+        for form in (name, f"{name}s"):
+            assert in_known_words(form)[0] == form
+        assert player_of(name, ()).name == name == player_of(name, (), in_voices=False).name and player_of(name, ()).program == programs()[name]
+    assert plan_of(ScoreRequest(prompt="jazz with fretless bass")).players[1].program == NAMES.index("fretless bass") and heard_in(ScoreRequest(prompt="orchestra hits")).heard == {"instruments": ["orchestra hit"]}
+    assert player_of("ukuleles", ()).program == 24
+    for words in ("lullaby", "ukulele"):  # which was no instrument before
+        with pytest.raises(ValueError, match=f"'{words}' is none"):
+            player_of(words, (), in_voices=False)
+    with pytest.raises(ValueError, match="'lullaby' is none"):
+        player_of("lullaby", ())
+    midi.write(tmp_path / "a.mid", composer.compose(ScoreRequest(prompt="", instruments="classical guitar, orchestra hit", bars=2, reading=1)))
+    assert replay(tmp_path / "a.mid", untrained).same and {part.name for part in midi.read(tmp_path / "a.mid").parts} <= {"classical guitar", "orchestra hit"}
+
+
+@pytest.mark.parametrize("prompt, names, without, unheard", [
+    ("rock without electric guitar", {"drums", "bass"}, ["electric guitar"], ()), ("jazz without tenor sax", {"drums", "bass", "comp", "lead"}, ["tenor sax"], ()), ("jazz, no drums and bass", {"comp", "lead"}, ["drums", "bass"], ()),
+    ("rock without bass guitar", {"drums", "guitar left", "guitar right", "lead"}, ["bass guitar"], ()), ("jazz, no drums, comp", {"bass", "comp", "lead"}, ["drums"], ("comp",)),
+    ("jazz, no drums or strings and a flute", {"bass", "comp", "flute"}, ["drums", "strings"], ()), ("solo violin, no piano", {"violin"}, ["piano"], ("solo",)), ("no piano", {"piano"}, None, ("piano",)),
+    ("string quartet without violin", {"cello", "viola"}, ["violin"], ()), ("strings without harp", {"basses", "cellos", "violas", "violins"}, ["harp"], ()), ("no brass band, oboe", {"oboe"}, ["brass"], ("band",)),
+    ("jazz without drums, brass band", {"bass", "horns", "trombones", "second cornets", "cornets"}, ["drums"], ("jazz",)),
+])  # fmt: skip
+def test_who_is_not_wanted_does_not_play(prompt: str, names: set[str], without: list[str] | None, unheard: tuple) -> None:
+    request = ScoreRequest(prompt=prompt, seed=1)
+    words = heard_in(request)
+    assert {player.name for player in plan_of(request).players} == names
+    assert sorted(words.heard.get("without", [])) == sorted(without or []) and words.unheard == unheard
+
+
+def test_what_is_heard_is_what_is_done() -> None:
+    for kept in (KEPT, kept_by(ScoreRequest(prompt="calm jazz, no drums"))):
+        words = heard_in(ScoreRequest(prompt="calm jazz, no drums"), kept)
+        assert "without" not in words.heard and "tempo" not in words.heard and "drums" in words.unheard
+    calm = [{"prompt": "fast rock", "bars": 1}, {"prompt": "calm", "bars": 1}, {"prompt": "adagio", "bars": 1}]
+    fast, same, slow = (plan.quarters for plan in plans_of(ScorePiece.from_dict({"sections": calm})))
+    assert fast == same > 80 > slow
+    assert heard_in(ScoreRequest(prompt="oboe, tenor sax and harp")).heard["instruments"] == ["oboe", "tenor sax", "harp"]
+    assert heard_in(ScoreRequest(prompt="happy sad piano")).unheard == ("happy", "sad") and heard_in(ScoreRequest(prompt="sad piano")).unheard == ()
+    nine = "rock with flute, oboe, harp, horn, cello, choir, tuba, sitar and koto"
+    with pytest.raises(ValueError, match="at most 8 play together, the prompt names 9"):
+        plan_of(ScoreRequest(prompt=nine))
+    assert len(plan_of(ScoreRequest(prompt=nine.replace("rock", ""), reading=1)).players) == 9
+
+
+def test_nothing_of_a_file_comes_again_where_a_density_is_asked_for(composer: Symbolic, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, backs = composer.compose(ScoreRequest(prompt="jazz", bars=9, seed=3)), []
+    sketch = Composer.sketch
+
+    def seen(self: Composer, known: Sketch | None = None, *metre: tuple[int, int]) -> Sketch:
+        bar, made = self.memory.bar, sketch(self, known, *metre)
+        backs.extend(bar - BACK[act - 2] for act in made.acts if act not in (REST, NEW) and known is None)
+        return made
+
+    monkeypatch.setattr(Composer, "sketch", seen)
+    for prompt, comes in (("jazz", True), ("busy jazz", False)):
+        backs.clear()
+        composer.compose(prompt, bars=9, going_on=begun, seed=1, temperature=2.0)
+        assert backs and any(bar < 9 for bar in backs) == comes
+    assert "candidates" not in composer.infill(begun, (3, 3), prompt="busy").recipe["compose"]
 
 
 def test_who_is_named_plays() -> None:
@@ -79,10 +145,6 @@ def test_a_density_is_followed_and_told_alone_where_a_file_says_so(composer: Sym
         midi.write(tmp_path / "a.mid", replace(score, recipe={**score.recipe, "compose": said}))
         again = replay(tmp_path / "a.mid", untrained)
         assert again.same and again.path.read_bytes() == (tmp_path / "a.mid").read_bytes()
-    asked = Composer(composer.phrases, composer.prior, plan_of(ScoreRequest(**how, density=2.0)))
-    asked.memory.since = 4
-    bars = list(asked.bars())
-    assert not any(np.array_equal(phrase, before) for phrase, before in zip(bars[4].phrases, bars[3].phrases) if len(phrase) > 1)  # nothing comes again from before
     assert composer.compose("busy", bars=2, going_on=begun).num_notes > begun.num_notes
 
 

@@ -1,9 +1,17 @@
-"""General MIDI's programmes by name."""
+"""General MIDI's programmes by name, and where a prompt says which are not to play."""
 
 from __future__ import annotations
 
-from mousai.symbolic.score import Part
+import re
+from collections.abc import Iterable
 
+from mousai.data.synth.styles import STYLES
+from mousai.data.synth.voices import VOICES
+
+FAMILIES = (  # of eight General MIDI programmes each; drums are one more
+    "piano", "chromatic percussion", "organ", "guitar", "bass", "strings", "ensemble", "brass", "reed", "pipe", "synth lead", "synth pad",
+    "synth effects", "ethnic", "percussive", "sound effects",
+)  # fmt: skip
 NAMES = (
     "acoustic grand piano", "bright acoustic piano", "electric grand piano", "honky-tonk piano", "electric piano 1", "electric piano 2", "harpsichord", "clavinet",
     "celesta", "glockenspiel", "music box", "vibraphone", "marimba", "xylophone", "tubular bells", "dulcimer",
@@ -34,6 +42,26 @@ ALSO_CALLED = {
 NOT_IN_PROMPTS = (*NAMES[80:104], *NAMES[119:], "whistle")  # words and sounds that a prompt has for other reasons
 
 
-def instrument_of(part: Part) -> str:
-    """What plays a part: its programme's name, or "drums"."""
-    return "drums" if part.drums else NAMES[part.program]
+
+def programs() -> dict[str, int]:
+    """General MIDI's programmes by the words that name them."""
+    named = {name: number for number, name in enumerate(NAMES)} | {name.lower(): 8 * family for family, name in enumerate(FAMILIES)}
+    for voice_name, voice in VOICES.items():
+        melodic = [preset for bank, preset in voice.programs if bank != 128]
+        if melodic:
+            named.setdefault(voice.words.lower() or voice_name, melodic[0])
+            named.setdefault(voice_name, melodic[0])
+    return named | ALSO_CALLED
+
+
+def longest_first(words: Iterable[str]) -> str:
+    """A pattern of any of these words, of which the longest that fits is found."""
+    return "|".join(re.escape(each) for each in sorted(words, key=len, reverse=True))
+
+
+IN_PROMPTS = (*(name for name in programs() if name not in NOT_IN_PROMPTS), "drums", "percussion")
+_STYLES = {words for style in STYLES.values() for words in (style.name.replace("_", " "), *style.phrases, *style.genre)}
+_NAME = rf"(?:{longest_first(IN_PROMPTS)})s?(?!\w)"
+_NO_STYLE = rf"(?!(?:{longest_first(_STYLES - set(IN_PROMPTS))})(?!\w))"  # as "brass band" is one
+_FURTHER = rf"(?:\s*,\s*(?:(?:and|or|nor)\s+)?|\s+(?:and|or|nor)\s+|\s*&\s*)(?:(?:any|the|no|without)\s+)?{_NO_STYLE}{_NAME}"
+NOT_WANTED = re.compile(rf"(?<!\w)(?:no|without|not)\s+(?:(?:any|the|a|an)\s+)?(?:{_NO_STYLE}{_NAME}(?:{_FURTHER})*|(?:{longest_first(_STYLES)})(?!\w)|[\w-]+)", re.IGNORECASE)  # "no drums", "without bass guitar, harp or piano"
