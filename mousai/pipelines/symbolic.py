@@ -120,7 +120,8 @@ class Symbolic:
         asked = Infill(bars, tracks)
         request = prompt if isinstance(prompt, ScoreRequest) else ScoreRequest(prompt=prompt, seed=seed, **settings)
         made = infilled(self.phrases, self.grid, score, region_of(score, asked), wishes_of(request), progress)
-        return replace(made, recipe={"compose": request.to_dict(), "infills": asked.to_dict(), **self.facts})
+        said = {name: value for name, value in request.to_dict().items() if name != "candidates"}  # there are no drafts
+        return replace(made, recipe={"compose": said, "infills": asked.to_dict(), **self.facts})
 
     def stream(self, prompt: str, seed: int = 0, **settings: Any) -> Iterator[Score]:
         """A piece without end, a score of one bar at a time; what is kept of it does not grow."""

@@ -5,7 +5,7 @@ A file is YAML or JSON, as those of `mousai render`: one piece with `sections`, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from mousai.config import check_keys, read_yaml
 from mousai.request.piece import slug
 from mousai.request.score import ScoreRequest
 
-OF_PIECE = ("title", "seed", "instruments", "guidance", "temperature", "spread", "candidates", "reading")
+OF_PIECE = ("title", "seed", "instruments", "guidance", "temperature", "spread")
+OF_RECIPE = (*OF_PIECE, "candidates", "reading")  # that what is composed carries
 OF_SECTION = ("name", "prompt", "bars", "seconds", "key", "bpm", "metre", "chords", "density")
 
 
@@ -62,17 +63,17 @@ class ScorePiece:
     def to_dict(self) -> dict[str, Any]:
         """The piece as files carry it; `from_dict` gives the same piece back."""
         said = [each.to_dict() for each in self.sections]
-        common = {name: value for each in reversed(said) for name, value in each.items() if name in OF_PIECE}
+        common = {name: value for each in reversed(said) for name, value in each.items() if name in OF_RECIPE}
         sections = [{"name": name, **{key: value for key, value in each.items() if key in OF_SECTION}} for name, each in zip(self.names, said, strict=True)]
         return {"title": self.title, **common, "sections": sections}
 
     @classmethod
-    def from_dict(cls, data: Any) -> ScorePiece:
-        """A piece of a mapping as `to_dict` gives it."""
+    def from_dict(cls, data: Any, names: Sequence[str] = OF_RECIPE) -> ScorePiece:
+        """A piece of a mapping as `to_dict` gives it, which may say `names` beside its sections."""
         if not isinstance(data, Mapping) or not isinstance(data.get("sections"), list) or not data["sections"]:
             raise ValueError(f"expected a mapping with sections, a list of them; came {short(data)}")
-        check_keys(data, (*OF_PIECE, "sections"))
-        common = {name: data[name] for name in OF_PIECE if name != "title" and data.get(name) is not None}
+        check_keys(data, (*names, "sections"))
+        common = {name: data[name] for name in names if name != "title" and data.get(name) is not None}
         if isinstance(common.get("instruments"), list):
             common["instruments"] = tuple(common["instruments"])
         sections, names = [], []
@@ -105,7 +106,7 @@ def read_pieces(path: str | Path, defaults: Mapping[str, Any] | None = None) -> 
     found = []
     for number, piece in enumerate(pieces, 1):
         try:
-            found.append(ScorePiece.from_dict({**(defaults or {}), **own, **piece} if isinstance(piece, Mapping) else piece))
+            found.append(ScorePiece.from_dict({**(defaults or {}), **own, **piece} if isinstance(piece, Mapping) else piece, OF_PIECE))
         except ValueError as error:
             raise ValueError(f"{path}: {f'piece {number}, ' if len(pieces) > 1 else ''}{error}") from None
     return found
