@@ -188,7 +188,7 @@ def not_wanted_in(request: ScoreRequest) -> tuple[str, ...]:
 
 
 def left_out(request: ScoreRequest) -> tuple[str, ...]:
-    """Those of them that nobody plays."""
+    """The instruments that a request's prompt does not want and nobody plays."""
     unwanted = not_wanted_in(request)
     players = usual_players(request, request.style or "piano") if unwanted else ()
     return tuple(word for word in unwanted if not any(plays(player, word) for player in players))

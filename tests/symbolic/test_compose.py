@@ -305,6 +305,16 @@ def test_a_sound_goes_through_the_cascade_and_chords_come_from_a_file(untrained:
     assert sorted(path.name for path in tmp_path.iterdir()) == there
 
 
+def test_stems_have_the_numbers_that_tracks_have(untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mousai.jobs.compose_sound import Rendering
+
+    harp, cello = (Part(name, program, False, notes_of([(0, 480, 60, 80)])) for name, program in (("harp", 46), ("cello", 42)))
+    silent = Part("flute", 73, False, notes_of(()))
+    monkeypatch.setattr(job, "composed", lambda *how: Score(480, (harp, silent, cello), ((0, 120.0),), recipe={}))
+    made = next(job.compose([ScoreRequest(prompt="harp", bars=1)], untrained, tmp_path / "a.mid", rendering=Rendering("wav", stems=True), picture=False))
+    assert [stem.stem for stem in made.stems] == ["1-harp", "2-cello"] and [name for name, _ in made.tracks] == ["harp", "cello"] == [part.name for part in midi.read(made.path).parts]
+
+
 def test_sections_are_chapters_of_the_sound(tmp_path: Path) -> None:
     from mousai.audio import io
     from mousai.jobs import compose_sound
