@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,10 +147,10 @@ class Words:
     unheard: tuple[str, ...]
     by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def without(self, names: Sequence[str]) -> Words:
-        """The same where instruments are left out that are said not to be wanted."""
-        unheard = tuple(word for word in self.unheard if word.lower() not in " ".join(names).split())
-        return Words({**self.heard, "without": list(names)}, unheard, {**self.by, "without": tuple(names)})
+    def without(self, named: Mapping[str, str]) -> Words:
+        """The same where instruments are left out that are said not to be wanted, by the words that say them."""
+        unheard = tuple(word for word in self.unheard if word.lower() not in " ".join(named).split())
+        return Words({**self.heard, "without": list(named.values())}, unheard, {**self.by, "without": tuple(named)})
 
     def in_words_said(self, stands_for: Mapping[str, tuple[str, ...]]) -> Words:
         """The same by the words that were said, where those that are known stand for them."""

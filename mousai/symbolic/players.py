@@ -38,7 +38,7 @@ NOT_WANTED_1 = re.compile(r"\b(?:no|without|not)\s+(?:any\s+|the\s+|a\s+)?[\w-]+
 KINDS: dict[str, Sequence[int]] = {  # programmes that words mean beside their own where they are not wanted
     **{name.lower(): range(8 * family, 8 * family + 8) for family, name in enumerate(FAMILIES)}, "piano": range(6), "organ": range(16, 21), "keys": (*range(8), *range(16, 21)),
     **dict.fromkeys(("electric piano", "rhodes"), (4, 5)), "acoustic guitar": (24, 25), "electric guitar": range(26, 31), "electric bass": (33, 34), "bass guitar": range(33, 38), "slap bass": (36, 37), "synth bass": (38, 39),
-    "strings": (*range(40, 46), *range(48, 52)), "string ensemble": range(48, 52), "synth strings": (50, 51), **dict.fromkeys(("choir", "voice", "singer", "vocals"), range(52, 55)),
+    "violins": (40,), "cellos": (42,), "strings": (*range(40, 46), *range(48, 52)), "string ensemble": range(48, 52), "synth strings": (50, 51), **dict.fromkeys(("choir", "voice", "singer", "vocals"), range(52, 55)),
     **dict.fromkeys(("sax", "saxophone"), range(64, 68)), **dict.fromkeys(("synth", "synthesizer"), (38, 39, 50, 51, 54, 62, 63, *range(80, 96))), "pad": range(88, 96),
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def usual_players(request: ScoreRequest, style: str) -> tuple[Player, ...]:
     if request.instruments or (said and request.style == ""):
         usual = tuple(player_of(word, usual, request.reading > 1) for word in said)
     elif request.reading > 1:
-        usual = with_named(without_named(usual, not_wanted_in(request)), said)
+        usual = with_named(without_named(usual, tuple(not_wanted_in(request).values())), said)
     return tuple(sorted(usual, key=lambda player: (not player.drums, player.track.register)))  # as the prior has learned it
 
 
@@ -182,16 +182,16 @@ def named_in(request: ScoreRequest) -> dict[str, str]:
     return _named_in(left.lower())
 
 
-def not_wanted_in(request: ScoreRequest) -> tuple[str, ...]:
-    """The instruments that a request's prompt does not want."""
-    return tuple(_named_in(", ".join(found[0] for found in NOT_WANTED.finditer(request.known_words.lower()))).values()) if request.reading > 1 else ()
+def not_wanted_in(request: ScoreRequest) -> dict[str, str]:
+    """The instruments that a request's prompt does not want, by the words that say them."""
+    return _named_in(", ".join(found[0] for found in NOT_WANTED.finditer(request.known_words.lower()))) if request.reading > 1 else {}
 
 
-def left_out(request: ScoreRequest) -> tuple[str, ...]:
+def left_out(request: ScoreRequest) -> dict[str, str]:
     """The instruments that a request's prompt does not want and nobody plays."""
     unwanted = not_wanted_in(request)
     players = usual_players(request, request.style or "piano") if unwanted else ()
-    return tuple(word for word in unwanted if not any(plays(player, word) for player in players))
+    return {words: name for words, name in unwanted.items() if not any(plays(player, name) for player in players)}
 
 
 def _named_in(left: str) -> dict[str, str]:

@@ -72,6 +72,7 @@ def test_what_an_instrument_is_called_stands_for_itself(composer: Symbolic, untr
     ("rock without bass guitar", {"drums", "guitar left", "guitar right", "lead"}, ["bass guitar"], ()), ("jazz, no drums, comp", {"bass", "comp", "lead"}, ["drums"], ("comp",)),
     ("jazz, no drums or strings and a flute", {"bass", "comp", "flute"}, ["drums", "strings"], ()), ("solo violin, no piano", {"violin"}, ["piano"], ("solo",)), ("no piano", {"piano"}, None, ("piano",)),
     ("string quartet without violin", {"cello", "viola"}, ["violin"], ()), ("strings without harp", {"basses", "cellos", "violas", "violins"}, ["harp"], ()), ("no brass band, oboe", {"oboe"}, ["brass"], ("band",)),
+    ("orchestral strings without violins", {"basses", "cellos", "violas", "harp"}, ["violins"], ()), ("metal no guitars", {"drums", "bass"}, ["guitar"], ()), ("jazz without the ukulele", {"drums", "bass", "comp", "lead"}, ["nylon guitar"], ()),
     ("jazz without drums, brass band", {"bass", "horns", "trombones", "second cornets", "cornets"}, ["drums"], ("jazz",)),
 ])  # fmt: skip
 def test_who_is_not_wanted_does_not_play(prompt: str, names: set[str], without: list[str] | None, unheard: tuple) -> None:
