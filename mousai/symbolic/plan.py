@@ -6,9 +6,8 @@ import math
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
-from mousai.checks import short
 from mousai.randomness import seed_of
 from mousai.request.music import in_words, settled
 from mousai.request.score import DEFAULT_BARS, ScoreRequest
