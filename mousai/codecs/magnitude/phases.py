@@ -25,7 +25,7 @@ MOMENTUM = 0.99
 GAIN_RANGE = 2.5  # nepers by which a band is raised or lowered at a time
 TOLERANCE = 0.1  # nepers by which a band may be off for a moment: gains that come and go by less would roughen its tones
 MOMENT = 4  # frames of the slow path over which a band must be right
-EXCESS = 0.3  # nepers by which levels may make a frame louder than its magnitudes; of encoded music 99 % of frames are below 0.3 to 0.6
+EXCESS = 0.3  # nepers by which levels may make a frame louder than its magnitudes; of encoded music nine frames in ten are below 0.4
 LARGEST = 8.0  # log magnitude
 GAUSSIAN = 0.25645  # a Hann window of n samples is nearly a Gaussian with gamma = this times n^2 (PGHI, table I)
 AT_PEAKS = 1.07  # where phases go on in time, at peaks, a Hann window's log magnitude is flatter than that by this
