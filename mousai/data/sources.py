@@ -95,14 +95,14 @@ class Source:
 
     def note(self, key: str, reason: str) -> None:
         """List a file that never was a track under `skipped`, with a line in the log unless its name says that it is no recording."""
-        if not self.quiet and not key.lower().endswith(NO_MUSIC):
+        if not self.quiet and is_music(key):
             logger.warning("skipped %s", in_words(key, reason))
         self.skipped.append((key, reason))
 
     @property
     def missed(self) -> int:
         """How many of those skipped are recordings by their names."""
-        return sum(not key.lower().endswith(NO_MUSIC) for key, _ in self.skipped)
+        return sum(is_music(key) for key, _ in self.skipped)
 
 
 def open_source(spec: str | Path, split: str | None = None, quiet: bool = False, index_beside: bool = False) -> Source:
@@ -148,6 +148,11 @@ def open_source(spec: str | Path, split: str | None = None, quiet: bool = False,
     if not source.tracks:
         raise ValueError(f"{text}: holds no usable audio ({len(source.skipped)} files were skipped)")
     return source
+
+
+def is_music(name: str) -> bool:
+    """Whether a file's name may be a recording's: not a picture's, a page's or a score's."""
+    return not name.lower().endswith(NO_MUSIC)
 
 
 def in_words(key: str, reason: str) -> str:
